@@ -1,0 +1,108 @@
+/*
+ * admin: the control plane and all that the operator sees. Runs on the
+ * control thread's event_base. It acts on routing (publishes weights, reads
+ * statistics) and reaches reload, drain and the like through hooks that the
+ * composition root (proxy/main.c) gives: it never sees a connection.
+ */
+#ifndef WEIR_ADMIN_ADMIN_H
+#define WEIR_ADMIN_ADMIN_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "config/config.h"
+#include "routing/routing.h"
+#include "tls/tls.h"
+
+/* What the process knows of itself. */
+struct process_facts {
+	nsec_t uptime;
+	time_t started_at;         /* wall */
+	unsigned workers;
+	uint64_t access_log_dropped;
+	nsec_t loop_lag[64];       /* worst of the last second, by worker */
+	time_t last_reload_at;     /* wall; of the last successful one */
+	bool last_reload_ok;
+	char last_reload_error[ERR_TEXT_MAX];
+	uint64_t access_log_lines;
+};
+
+/* What only the composition root can do or know. All on the control thread. */
+struct admin_hooks {
+	void *ctx;
+	/* Read, validate, build, merge, swap. False: nothing has changed; diags_out or err say why. `by` goes into the audit log. */
+	bool (*reload)(void *ctx, const char *by, struct diags *diags_out, struct err *err);
+	bool (*is_ready)(void *ctx);  /* false while draining or before the first config */
+	/* Facts for /metrics and status. */
+	void (*process)(void *ctx, struct process_facts *out);
+	/* Certificates of all listeners. */
+	size_t (*certificates)(void *ctx, struct tls_cert_info *out, size_t cap);
+};
+
+
+/* ---- runtime state on disk (admin/journal.c) ---- */
+
+/*
+ * state_dir/journal: one record a line, checksummed, appended and fsynced
+ * before the change takes effect; state_dir/snapshot: the whole, written
+ * beside and renamed. A torn tail is cut with a message; a corrupt middle
+ * stops the start with one that says what to do.
+ */
+struct state;
+/* Creates the directory (0700) if it can. NULL with err: refuse to start. Takes an exclusive lock (two weirs must not share it). */
+struct state *state_open(const char *dir, struct err *err);
+/* Restores all splits of the registry from what was read; logs what it resumed. */
+void state_restore(struct state *state, struct registry *registry);
+/* Records a split's state durably. False (disk full, I/O error): the caller must not make the change; counted. */
+bool state_put_split(struct state *state, const char *name, const struct split_state *split, struct err *err);
+uint64_t state_write_errors(const struct state *state);
+void state_close(struct state **state);
+
+/* ---- the admin server ---- */
+
+struct admin;
+/*
+ * Binds the admin listeners (unix sockets 0600, created with their directory)
+ * and the metrics listener. `fds` given by an earlier process may be reused later.
+ */
+struct admin *admin_start(struct event_base *base, const struct config *config, struct registry *registry,
+    struct state *state, const struct admin_hooks *hooks, struct err *err);
+/* After a reload: new access rules, new listeners; the notes are audited and announced. */
+bool admin_apply(struct admin *admin, const struct config *config, const char *by,
+    const struct merge_note *notes, size_t n_notes, struct err *err);
+/* An event for /v1/events and the audit log; `json` is an object's text. */
+void admin_announce(struct admin *admin, const char *kind, const char *json);
+void admin_stop(struct admin **admin);
+
+/* ---- access log (admin/access_log.c): the log thread's end ---- */
+
+/*
+ * One finished request, as a worker saw it. Spans point into the ring record
+ * and are raw client bytes: the formatter escapes.
+ */
+struct access_record {
+	uint64_t wall_ns; /* end of the request */
+	enum http_method method;
+	struct span method_text, path, query, host, user_agent, request_id, trace_id, span_id;
+	struct span client, peer;   /* printed addresses */
+	struct span upstream;       /* endpoint address, "" when none */
+	struct span listener, route, split, pool;
+	unsigned status;
+	unsigned http_minor;        /* 0, 1; 20 for HTTP/2 */
+	const char *error;          /* error.type, NULL when none */
+	const char *ended_by;       /* "client", "pool", "weir", NULL */
+	const char *decision;       /* decision_why_name */
+	int64_t queue_us, connect_us, first_byte_us, total_us; /* -1: not reached */
+	uint64_t bytes_in, bytes_out;
+	unsigned attempts;
+	bool tls;
+};
+/* One JSON line with its newline into buf; returns the length (< cap, cap at least 8192). Not for workers. */
+size_t access_format(const struct access_record *record, const struct strings *redact, char *buf, size_t cap);
+
+/* ---- the client: weirctl ---- */
+int ctl_main(int argc, char **argv); /* argv[0] is the name it was called by; returns the exit code */
+
+#endif

@@ -1,0 +1,327 @@
+/*
+ * The model: what the operator's file says, with defaults filled in. Built by
+ * config_load, immutable afterwards, freed as a whole. Every name, key and
+ * default is a row of schema.def; the same word stands in the file, in the
+ * API, in the metrics and here.
+ *
+ * Threads: a struct config may be read by all threads once it is built.
+ */
+#ifndef WEIR_CONFIG_CONFIG_H
+#define WEIR_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "config/err.h"
+#include "config/span.h"
+#include "config/units.h"
+
+enum {
+	CONFIG_NAME_MAX = 63,       /* [a-z0-9][a-z0-9-]{0,62} */
+	CONFIG_SPLIT_POOLS_MAX = 8, /* pools in one split */
+	CONFIG_SIZE_MAX = 4 << 20,  /* bytes of a file */
+	CONFIG_DEPTH_MAX = 32,
+	CONFIG_DIAGS_MAX = 50,
+};
+
+/* The methods that routes and metrics tell apart (RFC 9110, RFC 5789). */
+enum http_method {
+	METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE,
+	METHOD_CONNECT, METHOD_OPTIONS, METHOD_TRACE, METHOD_PATCH,
+	METHOD_OTHER, /* any other token: forwarded, labelled "OTHER" */
+	METHOD_COUNT
+};
+const char *method_name(enum http_method method);
+enum http_method method_of(struct span token); /* case-sensitive */
+
+/* ---- small words ---- */
+
+struct strings {
+	char **at; /* owned */
+	size_t n;
+};
+
+/* A secret is named in the file, never written there. Printed as "***". */
+struct secret {
+	enum { SECRET_NONE, SECRET_FILE, SECRET_ENV, SECRET_CREDENTIAL } from;
+	char *where; /* owned: path, variable, or name below $CREDENTIALS_DIRECTORY */
+};
+/* Reads it now; bytes_out is NUL-ended beyond len_out, the caller frees. One trailing newline is dropped. */
+bool secret_read(const struct secret *secret, char **bytes_out, size_t *len_out, struct err *err);
+
+/* Where one may listen or connect: "10.0.0.1:80", "[::1]:80", "unix:/path", "name:80". */
+struct address {
+	char *text;    /* owned: as written, the label in metrics and logs */
+	enum { ADDRESS_IP, ADDRESS_UNIX, ADDRESS_NAME } kind;
+	char *host;    /* owned: literal, path or DNS name */
+	uint16_t port; /* 0 for unix */
+	struct sockaddr_storage sa; /* filled for IP and UNIX */
+	socklen_t sa_len;
+};
+bool address_parse(struct span text, struct address *out, struct err *err);
+void address_release(struct address *address);
+
+struct cidr {
+	uint8_t bytes[16]; /* network order; v4 as ::ffff:a.b.c.d */
+	uint8_t bits;      /* 0..128, counted on the 16 bytes */
+};
+struct cidrs {
+	struct cidr *at; /* owned */
+	size_t n;
+};
+bool cidr_parse(struct span text, struct cidr *out);
+bool cidrs_hold(const struct cidrs *cidrs, const struct sockaddr *sa); /* linear; false for unix peers */
+
+struct header_pair {
+	char *name;  /* owned, lower case */
+	char *value; /* owned; may hold ${request.id} and the like, see header_edits */
+};
+
+/* ---- admin, logs ---- */
+
+enum role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_APPROVER, ROLE_ADMIN };
+const char *role_name(enum role role);
+
+struct access_rule {
+	enum { WHO_UID, WHO_TOKEN, WHO_CERT } kind;
+	char *who;            /* owned: the whole word, "token:ci"; the actor in the audit log */
+	uint32_t uid;         /* WHO_UID */
+	struct secret secret; /* WHO_TOKEN */
+	enum role role;
+	struct strings splits; /* empty: all */
+};
+
+struct key_pair {
+	char *cert;        /* owned: path of a PEM chain */
+	struct secret key; /* PEM */
+};
+
+struct admin_cfg {
+	struct address *listen; /* owned; default unix:/run/weir/admin.sock */
+	size_t n_listen;
+	bool has_tls;
+	struct key_pair tls;
+	char *tls_client_ca; /* owned, NULL without */
+	struct access_rule *access; /* owned; empty: the uid that runs weir and root are admin on unix sockets */
+	size_t n_access;
+	struct address *metrics_listen; /* owned; NULL without */
+};
+
+struct logs_cfg {
+	char *access_path; /* owned: "stdout", "stderr", "off" or a path; default "off" */
+	bp_t sample_ok;    /* 2xx..4xx */
+	bp_t sample_error; /* 5xx and failures */
+	struct strings redact; /* header names, lower case */
+	char *audit_path;  /* owned; default state_dir/audit.jsonl */
+};
+
+/* ---- listeners ---- */
+
+struct limits_cfg {
+	uint32_t connections; /* per listener, all workers together */
+	uint32_t per_client;  /* connections per client address; 0: no limit */
+	nsec_t header_timeout; /* absolute, from accept or first byte to the end of the head */
+	nsec_t idle_timeout;   /* keep-alive, and between two reads of a body */
+	uint64_t max_header;   /* bytes of a request's head, request line included */
+	uint64_t max_body;     /* bytes; 0: no limit */
+	uint32_t max_streams;
+};
+
+struct tls_cfg {
+	unsigned min_version; /* 12 or 13 */
+	struct key_pair *certificates; /* owned; empty with self_signed */
+	size_t n_certificates;
+	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
+	nsec_t ticket_rotation;
+};
+
+struct listener_cfg {
+	char *name;           /* owned */
+	struct address *bind; /* owned */
+	size_t n_bind;
+	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
+	struct cidrs trusted_proxies;
+	char *client_ip_header; /* owned; default x-forwarded-for */
+	struct limits_cfg limits;
+	bool has_tls;
+	struct tls_cfg tls;
+};
+
+/* ---- pools ---- */
+
+struct endpoint_cfg {
+	struct address address; /* ADDRESS_NAME: resolved by proxy/resolve.c, may stand for several */
+	uint32_t weight;        /* 1..1000, default 1 */
+};
+
+enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
+
+/* What a hash, an affinity or a limit is taken from. */
+struct key_cfg {
+	enum { KEY_REQUEST, KEY_COOKIE, KEY_HEADER, KEY_CLIENT_IP } by;
+	char *name; /* owned: cookie or header (lower case), else NULL */
+	nsec_t ttl; /* cookies that weir sets */
+};
+
+struct pool_tls_cfg {
+	bool on;
+	enum { VERIFY_SYSTEM, VERIFY_FILE, VERIFY_OFF } verify;
+	char *ca_file;     /* owned */
+	char *server_name; /* owned, NULL: the endpoint's host */
+};
+
+/* Which first outcomes are tried once more elsewhere. */
+struct retry_cfg {
+	bool on_connect;    /* refused, unreachable, timed out before a byte was sent */
+	uint16_t statuses[16];
+	size_t n_statuses;
+	unsigned max;       /* further attempts, 0..5 */
+	bp_t budget;        /* of requests, per worker */
+};
+
+struct pool_cfg {
+	char *name; /* owned */
+	struct header_pair *meta; /* owned: shown, never interpreted */
+	size_t n_meta;
+	struct endpoint_cfg *endpoints; /* owned */
+	size_t n_endpoints;
+	struct pool_tls_cfg tls;
+	enum balance balance;
+	struct key_cfg hash_on;
+	nsec_t connect_timeout, first_byte_timeout, idle_timeout;
+	struct retry_cfg retry;
+};
+
+/* ---- splits ---- */
+
+struct weight_cfg {
+	uint32_t pool; /* index into config.pools */
+	bp_t weight;
+};
+
+struct pin_cfg {
+	char *header;       /* owned, lower case; NULL without */
+	char *header_value; /* owned */
+	char *cookie, *cookie_value; /* owned; NULL without */
+	struct cidrs from;  /* empty: anyone */
+	uint32_t pool;      /* index into config.pools */
+};
+
+struct split_cfg {
+	char *name;      /* owned */
+	uint32_t stable; /* index into config.pools */
+	struct weight_cfg weights[CONFIG_SPLIT_POOLS_MAX]; /* sum BP_ALL; in file order */
+	size_t n_weights;
+	struct key_cfg affinity;
+	struct pin_cfg *pins; /* owned */
+	size_t n_pins;
+};
+
+/* ---- routes ---- */
+
+struct match_cfg {
+	struct strings hosts;   /* lower case; "*.example.com" matches one or more labels; empty: any */
+	char *path;             /* owned, exact; NULL without */
+	char *path_prefix;      /* owned, by whole segments: /api matches /api and /api/x, not /apix; "/" all */
+	uint32_t methods;       /* bit per enum http_method; 0: any */
+	struct header_pair *headers; /* owned; all must match; value "*" means present */
+	size_t n_headers;
+	struct cidrs client;    /* empty: any */
+};
+
+/*
+ * Values may hold ${request.id} ${client.address} ${request.host}
+ * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
+ */
+struct header_edits {
+	struct header_pair *set; /* owned: replaces all fields of that name */
+	size_t n_set;
+	struct strings remove;   /* lower case */
+};
+
+enum route_action { ROUTE_SPLIT, ROUTE_POOL, ROUTE_RESPOND, ROUTE_REDIRECT };
+
+enum { UPGRADE_WEBSOCKET = 1 << 0, UPGRADE_OTHER = 1 << 1 };
+
+struct route_cfg {
+	char *name; /* owned; "route-3" when the file gives none */
+	struct match_cfg match;
+	struct header_edits request, response;
+	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
+	enum route_action action;
+	uint32_t target;  /* index into splits or pools */
+	struct {
+		uint16_t status;
+		char *body, *content_type; /* owned */
+	} respond;
+	struct {
+		uint16_t status; /* 301 302 303 307 308 */
+		char *to;        /* owned: "/new" or "https://host/path"; the query is kept */
+	} redirect;
+};
+
+/* ---- the whole ---- */
+
+struct config {
+	char *path;       /* owned: the file, or "-" when made by the program */
+	uint64_t hash;    /* of the bytes: equal files have equal hashes */
+	unsigned workers; /* 0: one per CPU that we may run on */
+	char *user;       /* owned; NULL: stay */
+	char *state_dir;  /* owned */
+	struct admin_cfg admin;
+	struct logs_cfg logs;
+	struct listener_cfg *listeners; size_t n_listeners;
+	struct pool_cfg *pools; size_t n_pools;
+	struct split_cfg *splits; size_t n_splits;
+	struct route_cfg *routes; size_t n_routes;
+};
+
+/* ---- what was wrong ---- */
+
+struct diag {
+	bool is_warning;
+	char code[8];        /* "E012", "W003": stable, see config_explain_code */
+	unsigned line, column, width; /* from 1; width 0: no caret */
+	char *message;       /* owned: unknown key "wieght" in pool "canary" */
+	char *hint;          /* owned, may be NULL: did you mean "weight"? */
+	char *source;        /* owned, may be NULL: the line of the file */
+};
+
+struct diags {
+	char *file; /* owned: as the user named it */
+	struct diag *at; /* owned; at most CONFIG_DIAGS_MAX */
+	size_t n, errors, warnings; /* errors and warnings count those beyond the bound too */
+};
+void diags_release(struct diags *diags);
+/* Text as in the contract (colour only if asked), or {"schema":"weir.check/v1","errors":[{file,line,column,code,message,hint}],"warnings":[...]}. */
+void diags_print(const struct diags *diags, FILE *out, bool colour);
+char *diags_json(const struct diags *diags); /* caller frees */
+
+/*
+ * Reads and checks a file. Returns NULL when there is any error; diags_out is
+ * filled either way and released by the caller. Never exits, never logs.
+ */
+struct config *config_load(const char *path, struct diags *diags_out);
+struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
+void config_free(struct config **config);
+
+/* Secrets as "***". A JSON document {"schema":"weir.config/v1",...}; caller frees. */
+char *config_render_json(const struct config *config);
+
+/* What SIGHUP would change: one line a difference, '+', '-', '~'. Caller frees. "" when equal. */
+char *config_diff(const struct config *before, const struct config *after);
+/* True when a changed setting needs a restart (workers, user, state_dir); names them in err. */
+bool config_needs_restart(const struct config *before, const struct config *after, struct err *err);
+
+/* ---- what the tables say, for the command line ---- */
+void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
+bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
+bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
+
+/* The nearest of `words` to `word` (optimal string alignment distance), or NULL when none is near. */
+const char *suggest(struct span word, const char *const *words, size_t n);
+
+#endif

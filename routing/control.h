@@ -1,0 +1,162 @@
+/*
+ * routing, as the control plane sees it: the registry of what survives
+ * reloads, the building of snapshots, the publishing of weights, the reading
+ * of statistics. All functions of this header are called by the control
+ * thread only (or before the workers start), unless they say otherwise.
+ */
+#ifndef WEIR_ROUTING_CONTROL_H
+#define WEIR_ROUTING_CONTROL_H
+
+#include <time.h>
+
+#include "config/config.h"
+#include "routing/decide.h"
+
+/*
+ * The registry owns pools, endpoints, splits, series and listener cells by
+ * name. Unchanged names keep their objects, counters, health and connections
+ * over any number of reloads; what no snapshot uses any more is freed.
+ */
+struct registry;
+struct registry *registry_new(unsigned workers, const uint8_t secret[16]); /* secret keys the affinity hash before a salt is set */
+void registry_free(struct registry **registry);
+unsigned registry_workers(const struct registry *registry);
+
+/* ---- splits: runtime state that the file does not own ---- */
+
+struct split {
+	char *name;                       /* owned */
+	uint32_t n_pools;
+	char *pools[CONFIG_SPLIT_POOLS_MAX]; /* owned names, in slots */
+	_Atomic(struct weights *) published; /* what the workers read */
+	/* control thread only, from here on */
+	bp_t file[CONFIG_SPLIT_POOLS_MAX];     /* what the last file said */
+	char *stable;                     /* owned: name of the baseline's pool */
+	bp_t previous[CONFIG_SPLIT_POOLS_MAX]; /* before the last change, for undo */
+	bool has_previous;
+	time_t changed_at;                /* wall clock, 0: never by hand */
+	char *changed_by, *reason;        /* owned, may be NULL */
+	uint32_t refs;
+	void *locals;                     /* split.c: per-worker blocks */
+	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
+};
+
+struct split *registry_split(struct registry *registry, const char *name); /* NULL: none */
+size_t registry_n_splits(const struct registry *registry);
+struct split *registry_split_at(struct registry *registry, size_t i);
+int split_slot(const struct split *split, const char *pool); /* -1: not in it */
+const struct weights *split_weights(const struct split *split);
+
+/*
+ * Publishes new weights (by slots; sum BP_ALL, asserted). Effective for each
+ * worker's next decision. Remembers the ones before for undo.
+ */
+void split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by, const char *reason);
+/* Restores journalled state at start: weights with their version, file weights, previous. Pools are matched by name; false when the pools differ (the caller keeps the file's weights). */
+struct split_state {
+	uint64_t version, salt;
+	uint32_t n;
+	char *pools[CONFIG_SPLIT_POOLS_MAX];  /* owned */
+	bp_t bp[CONFIG_SPLIT_POOLS_MAX], file[CONFIG_SPLIT_POOLS_MAX], previous[CONFIG_SPLIT_POOLS_MAX];
+	bool has_previous;
+	time_t changed_at;
+	char *stable, *changed_by, *reason;   /* owned, may be NULL */
+};
+void split_save(const struct split *split, struct split_state *out); /* copies; release after */
+void split_state_release(struct split_state *state);
+bool split_restore(struct split *split, const struct split_state *state);
+
+/*
+ * The three-way merge of one split at a reload: what the weights shall be.
+ * Unchanged file weights (or a changed file that says what runs): runtime
+ * stays. Changed file weights: the file wins. Pools that left: their share
+ * goes to `stable`, and MERGE_POOLS_CHANGED is told.
+ */
+enum merge { MERGE_KEEP_RUNTIME, MERGE_FILE_WINS, MERGE_POOLS_CHANGED };
+
+/* ---- snapshots ---- */
+
+/* What the composition root hangs on a snapshot; freed with it. */
+struct snapshot_options {
+	void *ctx;
+	/* A DNS name's addresses now; writes at most cap; 0: none known (the pool starts without that endpoint). NULL: names are an error. */
+	size_t (*resolve)(void *ctx, const struct address *address, struct sockaddr_storage *out, size_t cap);
+	/* TLS contexts; may return NULL with err set, which fails the build. NULL function: not used. */
+	void *(*listener_tls)(void *ctx, const struct listener_cfg *cfg, struct err *err);
+	void *(*pool_tls)(void *ctx, const struct pool_cfg *cfg, struct err *err);
+	void (*listener_tls_free)(void *ctx, void *tls);
+	void (*pool_tls_free)(void *ctx, void *tls);
+};
+
+/* One split's fate at this reload, for log and audit. */
+struct merge_note {
+	const char *split; /* borrowed from the new snapshot's config */
+	enum merge merge;
+	bp_t before[CONFIG_SPLIT_POOLS_MAX], after[CONFIG_SPLIT_POOLS_MAX];
+	uint32_t n;
+};
+
+/*
+ * Builds a snapshot beside the running one. Takes the config over (freed with
+ * the snapshot, and on failure). Registry objects are made or found by name;
+ * weights are NOT changed before snapshot_publish. NULL with err on failure:
+ * nothing has changed then.
+ */
+struct snapshot *snapshot_build(struct registry *registry, struct config *config,
+    const struct snapshot_options *options, struct err *err);
+/*
+ * Makes it the current one: merges the splits (notes_out, caller frees the
+ * array; may be NULL), publishes, retires the one before. Returns the number of notes.
+ */
+size_t snapshot_publish(struct publication *publication, struct snapshot *snapshot, struct merge_note **notes_out);
+struct publication *registry_publication(struct registry *registry);
+struct snapshot *publication_current(struct publication *publication);
+/* Frees retired snapshots and weights that no worker holds; call after publishing and on a timer. Returns how many snapshots are still held. */
+size_t publication_reap(struct publication *publication);
+
+/* Listener ids are small, stable by name over reloads. -1: unknown. */
+int registry_listener_id(struct registry *registry, const char *name);
+
+/* Replaces a pool's endpoints or one endpoint's state is by config or by: */
+bool endpoint_set_admin(struct registry *registry, const char *pool, const char *address, enum endpoint_admin state, struct err *err);
+/* The prober's verdict (any thread may store; control does). */
+void endpoint_mark_up(struct endpoint *endpoint);
+void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason);
+/* Usable endpoints of a pool in the current snapshot. */
+size_t pool_n_usable(const struct pool_view *view);
+
+/* ---- reading statistics (any thread) ---- */
+
+struct pool_stats {
+	uint64_t requests, failures, retries, by_class[6];
+	int64_t in_flight;
+	struct histogram_sum total, first_byte, connect;
+};
+void pool_stats_read(const struct pool *pool, unsigned workers, struct pool_stats *out);
+
+struct endpoint_stats {
+	uint64_t requests, errors[UPSTREAM_ERROR_COUNT], connects, retries;
+	uint32_t in_flight, idle;
+};
+void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, struct endpoint_stats *out);
+
+struct listener_stats {
+	uint64_t accepted, refused, bytes_in, bytes_out, handshakes[2][2], handshake_errors;
+	int64_t active, idle, tunnels, in_flight;
+};
+void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);
+
+/* Every series ever used and still in the registry. */
+struct series_view {
+	const char *listener, *route, *pool; /* route or pool "" when none */
+};
+struct series_stats {
+	uint32_t n_codes;
+	struct { enum http_method method; unsigned status; uint64_t count; } codes[SERIES_CODES_MAX * 2];
+	uint64_t bytes_in, bytes_out;
+	struct histogram_sum total;
+};
+typedef void series_fn(void *ctx, const struct series_view *view, const struct series_stats *stats);
+void registry_each_series(struct registry *registry, series_fn *fn, void *ctx);
+
+#endif

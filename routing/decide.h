@@ -1,0 +1,211 @@
+/*
+ * routing, as the data plane sees it: where does this request go, and why.
+ *
+ * Nothing here knows the time, a descriptor, a log or a lock: time, worker
+ * and randomness are arguments, a reason is a returned value. All functions
+ * of this header are called by worker threads, each with its own `worker`
+ * number, and touch only that worker's cells plus immutable or atomic words.
+ */
+#ifndef WEIR_ROUTING_DECIDE_H
+#define WEIR_ROUTING_DECIDE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "config/config.h"
+#include "config/span.h"
+#include "routing/stats.h"
+
+/* xoshiro256**; one per worker, seeded from getrandom by its owner. */
+struct rng {
+	uint64_t s[4];
+};
+void rng_seed(struct rng *rng, const uint8_t seed[32]);
+uint64_t rng_next(struct rng *rng);
+uint32_t rng_below(struct rng *rng, uint32_t bound); /* 0 .. bound-1, unbiased */
+
+/* SipHash-2-4 (Aumasson and Bernstein, 2012): for keys that a client chooses. */
+uint64_t hash_keyed(const uint8_t key[16], const void *bytes, size_t len);
+
+/* ---- endpoints: registry objects that survive reloads ---- */
+
+enum endpoint_admin { ENDPOINT_ACTIVE, ENDPOINT_DRAIN, ENDPOINT_MAINT };
+
+/* One worker's share of an endpoint. */
+struct endpoint_local {
+	alignas(CACHE_LINE) counter_t requests; /* attempts sent */
+	counter_t errors[UPSTREAM_ERROR_COUNT];
+	counter_t connects; /* connections opened */
+	counter_t retries;
+	_Atomic uint32_t in_flight;
+	uint32_t failures_in_row; /* this worker's connect failures since its last success */
+	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
+	uint32_t n_idle;
+};
+
+struct endpoint {
+	struct pool *pool;      /* borrowed: a pool outlives its endpoints */
+	struct address address; /* owned; sa is always filled */
+	uint32_t weight;
+	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
+	_Atomic uint8_t admin;     /* enum endpoint_admin */
+	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
+	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
+	char down_reason[64];      /* written by control only, under is_down == false -> true */
+	uint32_t refs;             /* control thread: snapshots and registry */
+	struct endpoint_local *local; /* owned: [workers] */
+};
+
+/* May new requests go there? */
+static inline bool
+endpoint_is_usable(const struct endpoint *endpoint)
+{
+	return !atomic_load_explicit(&((struct endpoint *)endpoint)->is_down, memory_order_relaxed) &&
+	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) == ENDPOINT_ACTIVE;
+}
+
+/*
+ * A connection was refused, unreachable or timed out. Takes the endpoint out
+ * when it happened ENDPOINT_FAILURES_MAX times in a row on this worker.
+ * Returns true when this call took it out (the caller tells the prober).
+ */
+enum { ENDPOINT_FAILURES_MAX = 2 };
+bool endpoint_failed(struct endpoint *endpoint, unsigned worker, nsec_t now);
+void endpoint_succeeded(struct endpoint *endpoint, unsigned worker); /* a connection was made */
+
+/* ---- pools ---- */
+
+struct pool {
+	const char *name;            /* owned */
+	uint32_t refs;               /* control thread */
+	struct pool_cell *cells;     /* owned: [workers] */
+};
+
+/* A pool as one snapshot sees it: immutable but for what it points at. */
+struct pool_view {
+	struct pool *pool;
+	const struct pool_cfg *cfg;  /* borrowed from the snapshot's config */
+	struct endpoint **endpoints; /* owned array; endpoints are counted references */
+	size_t n_endpoints;
+	void *tls;                   /* proxy's upstream TLS context, NULL when clear; see snapshot_options */
+	void *balancer;              /* balance.c's tables */
+};
+
+/*
+ * Chooses an endpoint by the pool's balance. `avoid` (may be NULL) is one that
+ * has just failed: chosen only when there is no other. When none is usable
+ * (all down), any active one is returned and *panic_out is set: serving badly
+ * beats refusing everything. NULL only when the pool has no endpoint that is
+ * not in drain or maint. `key` is used by BALANCE_HASH.
+ */
+struct endpoint *pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
+    uint64_t key, const struct endpoint *avoid, bool *panic_out);
+
+/* ---- splits ---- */
+
+/* Published whole: a change of weights is one pointer store. */
+struct weights {
+	uint64_t version;  /* grows by one with each change; the ETag */
+	uint64_t salt;     /* of the affinity hash */
+	uint32_t n;
+	bp_t bp[CONFIG_SPLIT_POOLS_MAX]; /* by the split's pool slots */
+};
+
+struct split; /* registry object, see control.h */
+
+/* ---- routes ---- */
+
+struct series; /* registry object: statistics of (listener, route, pool) */
+
+struct route_view {
+	const struct route_cfg *cfg;
+	struct split *split;          /* NULL unless ROUTE_SPLIT */
+	const struct split_cfg *split_cfg;
+	struct pool_view *pools[CONFIG_SPLIT_POOLS_MAX]; /* ROUTE_POOL: [0] */
+	uint32_t n_pools;
+	struct series **series;       /* owned array: [listener id * (n_pools + 1) + slot]; the last slot is "no pool" */
+};
+
+enum decision_why { WHY_NONE, WHY_WEIGHT, WHY_AFFINITY, WHY_PIN };
+const char *decision_why_name(enum decision_why why); /* "weight", ...; "" for none */
+
+struct route_query {
+	uint32_t listener; /* listener id */
+	enum http_method method;
+	struct span host;  /* lower case, without port; what was asked, one authority */
+	struct span path;  /* without query; the same bytes that are forwarded */
+	const struct sockaddr *client; /* the client's real address; NULL when unknown (unix socket) */
+	/*
+	 * The only value of a header field, or false when the field is absent or
+	 * stands more than once (ambiguous: treated as absent). `name` is lower case.
+	 */
+	bool (*header)(const void *ctx, struct span name, struct span *value_out);
+	/* The value of a cookie of that exact name; false when absent. */
+	bool (*cookie)(const void *ctx, struct span name, struct span *value_out);
+	const void *ctx;
+};
+
+struct decision {
+	const struct route_view *route; /* NULL: no route matches (404) */
+	const struct pool_view *pool;   /* NULL for respond, redirect, no route */
+	uint32_t slot;                  /* the pool's slot in the split */
+	enum decision_why why;
+	uint64_t key;                   /* for BALANCE_HASH */
+	bool sets_cookie;               /* affinity by cookie and the client has none: */
+	char cookie_value[33];          /* 32 hex digits, NUL */
+};
+
+/*
+ * The order of judgement: route, pin, affinity or weight. Touches the worker's
+ * block of the split; call once per request (a retry keeps its pool).
+ */
+struct snapshot;
+void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
+    const struct route_query *query, struct decision *out);
+
+/* ---- farewell ---- */
+
+/* What is counted of a finished request. */
+struct outcome {
+	enum http_method method;
+	unsigned status;   /* sent to the client; 499 when it left first */
+	bool pool_failed;  /* the first attempt's failure is blamed on the pool */
+	bool has_first_byte;
+	uint64_t bytes_in, bytes_out;
+	nsec_t total, first_byte; /* first_byte: from dispatch of the first attempt */
+};
+/* decision->pool and ->route may be NULL (series "no route"). */
+void routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
+    const struct decision *decision, const struct outcome *outcome);
+
+/* ---- snapshots: what a worker holds on to ---- */
+
+/*
+ * A worker holds one reference for "my current snapshot" and one per request
+ * in flight. Counts are per worker and not atomic; when a worker that has
+ * moved on drops its last one, the control thread may free the snapshot.
+ */
+void snapshot_hold(struct snapshot *snapshot, unsigned worker);
+void snapshot_drop(struct snapshot *snapshot, unsigned worker);
+
+const struct config *snapshot_config(const struct snapshot *snapshot);
+uint64_t snapshot_generation(const struct snapshot *snapshot);
+/* By listener id; NULL when the snapshot has no such listener (any more). */
+const struct listener_cfg *snapshot_listener(const struct snapshot *snapshot, uint32_t listener);
+void *snapshot_listener_tls(const struct snapshot *snapshot, uint32_t listener);
+struct listener_cell *snapshot_listener_cell(const struct snapshot *snapshot, uint32_t listener, unsigned worker);
+size_t snapshot_n_pools(const struct snapshot *snapshot);
+const struct pool_view *snapshot_pool(const struct snapshot *snapshot, size_t i);
+
+struct publication; /* where control puts the newest snapshot */
+/*
+ * If a newer snapshot is published than `current` (NULL at the start), holds
+ * it for the worker and returns it, else returns `current`. The caller then
+ * drops `current` after it has let go of what hangs on it (idle connections to
+ * retired endpoints).
+ */
+struct snapshot *publication_adopt(struct publication *publication, unsigned worker, struct snapshot *current);
+
+#endif

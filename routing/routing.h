@@ -1,0 +1,11 @@
+/*
+ * routing: pure decisions. Split by audience: decide.h for the data plane,
+ * control.h for the control plane.
+ */
+#ifndef WEIR_ROUTING_ROUTING_H
+#define WEIR_ROUTING_ROUTING_H
+
+#include "routing/control.h"
+#include "routing/decide.h"
+
+#endif

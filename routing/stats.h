@@ -1,0 +1,79 @@
+/*
+ * Counters. Each cell has one writing worker (relaxed load and store, a plain
+ * move on x86: no locked instruction on the request path) and any number of
+ * readers. Sums over workers are made when somebody asks.
+ */
+#ifndef WEIR_ROUTING_STATS_H
+#define WEIR_ROUTING_STATS_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "routing/histogram.h"
+
+enum { CACHE_LINE = 64 };
+
+typedef _Atomic uint64_t counter_t;
+
+static inline void
+counter_add(counter_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter,
+	    atomic_load_explicit(counter, memory_order_relaxed) + n,
+	    memory_order_relaxed);
+}
+
+static inline uint64_t
+counter_read(const counter_t *counter)
+{
+	return atomic_load_explicit(
+	    (counter_t *)(uintptr_t)counter, memory_order_relaxed);
+}
+
+/* Why an attempt at an endpoint failed: the labels of weir_upstream_errors_total. */
+enum upstream_error {
+	UPSTREAM_CONNECT_REFUSED, UPSTREAM_CONNECT_TIMEOUT, UPSTREAM_CONNECT_FAILED,
+	UPSTREAM_TLS, UPSTREAM_RESET, UPSTREAM_CLOSED_EARLY, UPSTREAM_PROTOCOL,
+	UPSTREAM_FIRST_BYTE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_TRUNCATED,
+	UPSTREAM_STATUS, /* a 5xx answer */
+	UPSTREAM_ERROR_COUNT
+};
+const char *upstream_error_name(enum upstream_error error); /* "connect_refused" */
+
+/* Per worker and series (listener, route, pool). */
+enum { SERIES_CODES_MAX = 64 }; /* distinct (method, status) pairs; further ones count as (OTHER, class 0) */
+struct series_code {
+	_Atomic uint32_t key; /* method << 16 | status; 0: free */
+	counter_t count;
+};
+struct series_cell {
+	alignas(CACHE_LINE) struct series_code codes[SERIES_CODES_MAX];
+	counter_t bytes_in, bytes_out;
+	struct histogram total; /* request's first byte to the answer's last byte handed to the kernel */
+};
+
+/* Per worker and pool. */
+struct pool_cell {
+	alignas(CACHE_LINE) counter_t requests;          /* attempts dispatched, first ones only */
+	counter_t failures;          /* blamed on the pool, first attempts only (the judge's evidence) */
+	counter_t by_class[6];       /* answers by status / 100; [0]: none */
+	counter_t retries;
+	_Atomic int64_t in_flight;
+	struct histogram total, first_byte, connect;
+};
+
+/* Per worker and listener. */
+struct listener_cell {
+	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */
+	_Atomic int64_t active, idle;  /* open connections: in a request, between requests */
+	_Atomic int64_t tunnels;
+	_Atomic int64_t in_flight;     /* requests */
+	counter_t bytes_in, bytes_out;
+	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
+	counter_t handshake_errors;
+};
+
+#endif
