@@ -287,7 +287,8 @@ struct diag {
 	unsigned line, column, width; /* from 1; width 0: no caret */
 	char *message;       /* owned: unknown key "wieght" in pool "canary" */
 	char *hint;          /* owned, may be NULL: did you mean "weight"? */
-	char *source;        /* owned, may be NULL: the line of the file */
+	char *source;        /* owned, may be NULL: the line of the file, cut when it is long */
+	unsigned source_column; /* where source begins in that line, from 1 */
 };
 
 struct diags {

@@ -1,0 +1,50 @@
+/*
+ * Building the model out of a judged tree, one file for each noun. A builder
+ * fills its part of the config, tells what does not fit together, and goes on.
+ */
+#ifndef WEIR_CONFIG_LOAD_H
+#define WEIR_CONFIG_LOAD_H
+
+#include "config/field.h"
+#include "config/tree.h"
+#include "config/walk.h"
+
+struct load {
+	struct tree *tree;     /* borrowed */
+	struct report *report; /* borrowed */
+	struct config *config; /* borrowed: being filled */
+	const char *folder;    /* borrowed: where relative paths begin, or "" */
+	const struct node *root;
+	/* Maps as written: the i-th child is the i-th of the config's array. */
+	const struct node *listeners, *pools, *splits;
+	struct entries routes;
+};
+
+void load_admin(struct load *load);
+void load_logs(struct load *load);
+void load_listeners(struct load *load);
+void load_pools(struct load *load);
+void load_splits(struct load *load);
+void load_routes(struct load *load);
+
+/* Truths across the whole file, when all of it is built. */
+void check_whole(struct load *load);
+
+/* A path with the folder in front when it is relative; NULL when missing. */
+char *load_path(
+    const struct load *load, const struct node *map, enum row_id id);
+struct secret load_secret(
+    const struct load *load, const struct node *map, enum row_id id);
+struct key_pair load_key_pair(const struct load *load, const struct node *map,
+    enum row_id cert, enum row_id key);
+struct address *load_addresses(
+    const struct node *map, enum row_id id, size_t *n_out);
+
+/* {by, name, ttl}: cookies and headers need a name, the others take none. */
+void load_key(struct load *load, const struct node *map, enum row_id by,
+    enum row_id name, struct key_cfg *key);
+
+/* Position of a referenced name in its section; 0 when it dangles. */
+uint32_t load_index(const struct node *section, const struct node *name);
+
+#endif

@@ -1,0 +1,279 @@
+/*
+ * pools: inheritance first (like), then the model. A pool takes every key that
+ * it does not give from the pool that it is like; maps of settings (timeouts,
+ * retry, tls, hash_on) are taken key by key, lists and meta as a whole.
+ */
+#include <stdio.h>
+
+#include "config/load.h"
+#include "config/mem.h"
+
+enum { LIKE_MAX = 16, STATUSES_MAX = 16 };
+
+/* ---- like ---- */
+
+/* `map` over `base`: what both have is the map's, or mixed when a MAP. */
+static const struct node *
+merge(struct load *load, const struct node *map, const struct node *base)
+{
+	struct node *mixed = tree_alloc(load->tree, 1, sizeof(*mixed));
+
+	*mixed = *map;
+	mixed->index = NULL;
+	mixed->n_index = 0;
+	mixed->n = 0;
+	mixed->child =
+	    tree_alloc(load->tree, map->n + base->n, sizeof(*mixed->child));
+	for (size_t i = 0; i < map->n; i++) {
+		struct node *child = map->child[i];
+		const struct node *below = node_get(base, child->key);
+
+		if (below && child->kind == NODE_MAP &&
+		    below->kind == NODE_MAP && child->row &&
+		    child->row->types & V_MAP)
+			child = (struct node *)merge(load, child, below);
+		mixed->child[mixed->n++] = child;
+	}
+	for (size_t i = 0; i < base->n; i++) {
+		if (node_find(map, base->child[i]->key) < 0)
+			mixed->child[mixed->n++] = base->child[i];
+	}
+	return mixed;
+}
+
+static const struct node *
+like_of(const struct load *load, const struct node *pool)
+{
+	const struct node *like = field(pool, ROW_POOL_LIKE);
+	const struct node *base =
+	    like ? node_get(load->pools, like->text) : NULL;
+
+	return base && base->kind == NODE_MAP ? base : NULL;
+}
+
+/* The pool with all that it inherits; order in the file does not matter. */
+static const struct node *
+resolve(struct load *load, const struct node *pool)
+{
+	const struct node *chain[LIKE_MAX], *whole;
+	char where[WHERE_MAX];
+	size_t n = 0;
+
+	for (const struct node *at = pool; at; at = like_of(load, at)) {
+		bool is_back = n > 0 && at == pool;
+
+		if (is_back || n == LIKE_MAX) {
+			report_add(load->report, DIAG_LIKE,
+			    field(pool, ROW_POOL_LIKE)->at, NULL,
+			    is_back ? "%s: comes back to the pool itself"
+			            : "%s: the chain of likes has no end, or "
+			              "is longer than 16",
+			    node_where(field(pool, ROW_POOL_LIKE), where));
+			return pool;
+		}
+		chain[n++] = at;
+	}
+	for (whole = chain[n - 1]; n-- > 1;)
+		whole = merge(load, chain[n - 1], whole);
+	return whole;
+}
+
+/* ---- endpoints ---- */
+
+static void
+refuse_endpoint(struct load *load, const struct node *node, const char *what)
+{
+	char where[WHERE_MAX];
+
+	report_add(load->report, DIAG_ADDRESS, node->at,
+	    "write {address: \"10.0.0.1:80\"} or {dns: name, port: 80}",
+	    "%s: %s", node_where(node, where), what);
+}
+
+/* The text of an endpoint given as a map; NULL when it was refused. */
+static char *
+endpoint_text(struct load *load, const struct node *map)
+{
+	const struct node *dns = field(map, ROW_ENDPOINT_DNS);
+	const struct node *port = field(map, ROW_ENDPOINT_PORT);
+	bool has_address = node_get(map, SPAN("address")) != NULL;
+	bool has_dns = node_get(map, SPAN("dns")) != NULL;
+	char text[300];
+
+	if (has_address == has_dns) {
+		refuse_endpoint(load, map,
+		    has_dns ? "address and dns do not go together"
+		            : "neither address nor dns is given");
+		return NULL;
+	}
+	if (has_address) {
+		if (port)
+			refuse_endpoint(
+			    load, map, "the port is part of the address");
+		return field_text(map, ROW_ENDPOINT_ADDRESS);
+	}
+	if (node_get(map, SPAN("port")) == NULL)
+		refuse_endpoint(load, map, "dns needs a port");
+	if (dns == NULL || port == NULL)
+		return NULL;
+	snprintf(text, sizeof(text), "%.*s:%d", (int)dns->text.len,
+	    dns->text.ptr, (int)port->number);
+	return mem_text(span_of(text));
+}
+
+static void
+load_endpoint(struct load *load, const struct node *node, struct pool_cfg *pool)
+{
+	struct endpoint_cfg *cfg = &pool->endpoints[pool->n_endpoints];
+	struct err err;
+	char *text;
+
+	if (node->is_bad)
+		return;
+	cfg->weight = 1;
+	if (node->kind == NODE_MAP) {
+		text = endpoint_text(load, node);
+		cfg->weight = (uint32_t)field_number(node, ROW_ENDPOINT_WEIGHT);
+	} else {
+		text = mem_text(node->text);
+	}
+	if (text == NULL)
+		return;
+	if (address_parse(span_of(text), &cfg->address, &err))
+		pool->n_endpoints++;
+	else
+		refuse_endpoint(load, node, err.text);
+	free(text);
+}
+
+static void
+load_endpoints(struct load *load, const struct node *written,
+    const struct node *map, struct pool_cfg *cfg)
+{
+	struct entries all = field_entries(map, ROW_ENDPOINTS);
+	const struct node *given = node_get(map, SPAN("endpoints"));
+	char where[WHERE_MAX];
+
+	if (all.n == 0 && (given == NULL || !given->is_bad))
+		report_add(load->report, DIAG_MISSING_KEY, node_place(written),
+		    "add endpoints: [\"10.0.0.1:8080\"]",
+		    "\"endpoints\" is missing in %s",
+		    node_where(written, where));
+	cfg->endpoints = mem_new(all.n, sizeof(*cfg->endpoints));
+	for (size_t i = 0; i < all.n; i++)
+		load_endpoint(load, all.at[i], cfg);
+}
+
+/* ---- the rest of a pool ---- */
+
+static void
+load_pool_tls(
+    struct load *load, const struct node *map, struct pool_tls_cfg *cfg)
+{
+	int verify = field_word(map, ROW_POOL_VERIFY);
+	const struct node *ca = field(map, ROW_POOL_CA);
+	const struct node *given = field(map, ROW_POOL_VERIFY);
+	char where[WHERE_MAX];
+
+	if (map == NULL || map->kind != NODE_MAP)
+		return;
+	cfg->on = true;
+	cfg->ca_file = load_path(load, map, ROW_POOL_CA);
+	cfg->server_name = field_lower(map, ROW_POOL_SERVER_NAME);
+	cfg->verify = verify != NODE_ABSENT ? VERIFY_SYSTEM + (unsigned)verify
+	              : cfg->ca_file        ? VERIFY_FILE
+	                                    : VERIFY_SYSTEM;
+	if (cfg->verify == VERIFY_FILE && node_get(map, SPAN("ca")) == NULL)
+		report_add(load->report, DIAG_MISSING_KEY, given->at,
+		    "add ca: PATH", "\"ca\" is missing in %s",
+		    node_where(map, where));
+	if (cfg->verify != VERIFY_FILE && ca)
+		report_add(load->report, DIAG_CONFLICT, ca->key_at,
+		    "write verify: file, or take ca away",
+		    "%s: ca is used with verify: file only",
+		    node_where(map, where));
+	if (cfg->verify == VERIFY_OFF)
+		report_add(load->report, DIAG_NOT_VERIFIED, given->at, NULL,
+		    "%s: anybody may answer in the name of the pool",
+		    node_where(map, where));
+}
+
+static void
+load_hash(struct load *load, const struct node *map, struct pool_cfg *cfg)
+{
+	const struct node *hash_on = field(map, ROW_HASH_ON);
+	const struct node *balance = field(map, ROW_BALANCE);
+	char where[WHERE_MAX];
+
+	cfg->balance = (enum balance)field_word(map, ROW_BALANCE);
+	if (hash_on)
+		cfg->hash_on.by =
+		    KEY_COOKIE + (unsigned)field_word(hash_on, ROW_HASH_BY);
+	if (hash_on && field(hash_on, ROW_HASH_BY))
+		load_key(
+		    load, hash_on, ROW_HASH_BY, ROW_HASH_NAME, &cfg->hash_on);
+	if (cfg->balance == BALANCE_HASH &&
+	    node_get(map, SPAN("hash_on")) == NULL)
+		report_add(load->report, DIAG_MISSING_KEY, balance->at,
+		    "add hash_on: {by: client_ip}",
+		    "\"hash_on\" is missing in %s", node_where(map, where));
+	if (cfg->balance != BALANCE_HASH && hash_on)
+		report_add(load->report, DIAG_CONFLICT, hash_on->key_at,
+		    "write balance: hash",
+		    "%s: hash_on is used with balance: hash only",
+		    node_where(map, where));
+}
+
+static void
+load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
+{
+	struct strings on = field_strings(map, ROW_RETRY_ON);
+	int64_t status;
+
+	for (size_t i = 0; i < on.n; i++) {
+		if (!units_integer(span_of(on.at[i]), &status))
+			cfg->on_connect = true;
+		else if (cfg->n_statuses < STATUSES_MAX)
+			cfg->statuses[cfg->n_statuses++] = (uint16_t)status;
+		else if (i == STATUSES_MAX + (size_t)cfg->on_connect)
+			report_add(load->report, DIAG_TOO_MANY,
+			    field(map, ROW_RETRY_ON)->key_at, NULL,
+			    "retry.on has more than %d statuses", STATUSES_MAX);
+		free(on.at[i]);
+	}
+	free(on.at);
+	cfg->max = (unsigned)field_number(map, ROW_RETRY_MAX);
+	cfg->budget = field_percent(map, ROW_RETRY_BUDGET);
+}
+
+static void
+load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
+{
+	const struct node *map = resolve(load, written);
+	const struct node *timeouts = field(map, ROW_TIMEOUTS);
+
+	cfg->name = mem_text(written->key);
+	cfg->meta = field_pairs(map, ROW_POOL_META, &cfg->n_meta);
+	load_endpoints(load, written, map, cfg);
+	load_pool_tls(load, field(map, ROW_POOL_TLS), &cfg->tls);
+	load_hash(load, map, cfg);
+	cfg->connect_timeout = field_duration(timeouts, ROW_TIMEOUT_CONNECT);
+	cfg->first_byte_timeout =
+	    field_duration(timeouts, ROW_TIMEOUT_FIRST_BYTE);
+	cfg->idle_timeout = field_duration(timeouts, ROW_TIMEOUT_IDLE);
+	load_retry(load, field(map, ROW_RETRY), &cfg->retry);
+}
+
+void
+load_pools(struct load *load)
+{
+	struct config *config = load->config;
+	struct entries all = field_entries(load->root, ROW_POOLS);
+
+	if (load->pools == NULL)
+		return;
+	config->pools = mem_new(all.n, sizeof(*config->pools));
+	for (; config->n_pools < all.n; config->n_pools++)
+		load_pool(load, all.at[config->n_pools],
+		    &config->pools[config->n_pools]);
+}
