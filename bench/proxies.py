@@ -126,6 +126,7 @@ class Program:
 
     def __init__(self, bench, name, argv, cpu, env=None):
         self.bench, self.name = bench, name
+        self.is_traced = argv[0] == "strace"
         self.log = os.path.join(bench.dir, name + ".log")
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(
@@ -164,6 +165,11 @@ class Program:
                 total += sum(int(line.split()[1]) for line in f if line.startswith(field + ":"))
         return total
 
+    def main_pid(self):
+        """Whom to tell to end: strace keeps such signals to itself, so its child."""
+        pids = self.pids()
+        return pids[1] if self.is_traced and len(pids) > 1 else pids[0]
+
     def why(self):
         with open(self.log, errors="replace") as f:
             return f.read()[-2000:]
@@ -174,7 +180,7 @@ class Program:
         for sig in (how, signal.SIGKILL):
             if self.child.poll() is not None:
                 return
-            pids = self.pids() if sig == signal.SIGKILL else [self.child.pid]
+            pids = self.pids() if sig == signal.SIGKILL else [self.main_pid()]
             for pid in pids:
                 try:
                     os.kill(pid, sig)
