@@ -64,7 +64,7 @@ def client_tls_conf(bench):
     return path
 
 
-def load_start(bench, scenario, proxy, seconds, connections):
+def load_start(bench, scenario, proxy, seconds, connections, host=proxies.HOST):
     port = proxy.tls_port if scenario.tls else proxy.port
     if scenario.new:
         argv = [bench.tool("newconn"), "-c", str(connections), "-s", str(seconds)]
@@ -72,7 +72,7 @@ def load_start(bench, scenario, proxy, seconds, connections):
     else:
         url = f"http{'s' if scenario.tls else ''}://127.0.0.1:{port}{scenario.path}"
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--latency",
-                "-H", "Host: " + proxies.HOST]
+                "-H", "Host: " + host]
         for line in BROWSER:
             argv += ["-H", line]
         argv.append(url)
@@ -106,18 +106,19 @@ def load_end(load, scenario, seconds):
     return wrk_ms(out, 50), wrk_ms(out, 99), errors + (int(bad[1]) if bad else 0)
 
 
-def measure(bench, scenario, name, seconds, connections):
-    """One proxy, one round."""
-    origin = Origin(bench)
+def measure(bench, scenario, name, seconds, connections, conf=None, host=proxies.HOST, meanwhile=time.sleep,
+            address="127.0.0.1"):
+    """One proxy, one round. `meanwhile` is what is done (for so many seconds) between the readings."""
+    origin = Origin(bench, address=address)
     try:
-        proxy = Proxy(bench, name, origin)
+        proxy = Proxy(bench, name, origin, conf=conf, host=host)
         try:
             total = WARM_UP + seconds + 0.2
-            load = load_start(bench, scenario, proxy, total, connections)
+            load = load_start(bench, scenario, proxy, total, connections, host)
             try:
                 time.sleep(WARM_UP)
                 cpu0, n0, t0 = proxy.cpu_ns(), origin.requests(), time.monotonic()
-                time.sleep(seconds)
+                meanwhile(seconds)
                 cpu1, n1, t1 = proxy.cpu_ns(), origin.requests(), time.monotonic()
                 pss = proxy.memory_kib("Pss")
                 p50, p99, errors = load_end(load, scenario, total)
@@ -158,11 +159,16 @@ class Result:
     def ratio(self, name):
         best = self.best_peer()
         if best is None or name == best:
-            return 1.0 if best else math.nan
+            return 1.0 if best else None
         return statistics.median(a["us"] / b["us"] for a, b in zip(self.rounds[name], self.rounds[best]))
 
     def errors(self, name):
         return sum(r["errors"] for r in self.rounds[name])
+
+    def share(self, name):
+        """Of all requests, how much came to green."""
+        rounds = self.rounds[name]
+        return sum(r["green"] * r["requests"] for r in rounds) / sum(r["requests"] for r in rounds)
 
     def rows(self):
         for name, rounds in self.rounds.items():
@@ -171,7 +177,7 @@ class Result:
                    f"{self.ratio(name):.2f}" if self.best_peer() else "-", f"{median(rounds, 'rps'):,.0f}",
                    f"{median(rounds, 'p50_ms'):.2f}", f"{median(rounds, 'p99_ms'):.2f}",
                    f"{median(rounds, 'pss_mib'):.1f}",
-                   "-" if name == "floor" else f"{100 * sum(r['green'] * r['requests'] for r in rounds) / sum(r['requests'] for r in rounds):.2f}",
+                   "-" if name == "floor" else f"{100 * self.share(name):.2f}",
                    f"{100 * median(rounds, 'busy'):.0f}", str(self.errors(name))]
 
     def json(self):

@@ -259,7 +259,7 @@ def wait_answer(program, port, patience=PATIENCE, host=HOST):
 
 # ---- configurations ----
 
-def nginx_conf(bench, port, tls_port, blue, green, extra_http=""):
+def nginx_conf(bench, port, tls_port, blue, green, more=""):
     user = "user root;" if os.geteuid() == 0 else ""
     temp = "".join(f"    {kind}_temp_path {bench.dir}/nginx-{kind};\n"
                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -308,7 +308,7 @@ http {{
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }}
     }}
-{extra_http}}}
+{more}}}
 """
 
 
@@ -387,8 +387,8 @@ def version(name):
 class Proxy(Program):
     """nginx, haproxy, weir or floor in front of an Origin, answering when __init__ is done."""
 
-    def __init__(self, bench, name, origin, wrapper=(), conf=None, slot=0, patience=PATIENCE):
-        self.port, self.tls_port = bench.port(20 + 2 * slot), bench.port(21 + 2 * slot)
+    def __init__(self, bench, name, origin, wrapper=(), conf=None, host=HOST, patience=PATIENCE):
+        self.port, self.tls_port = bench.port(20), bench.port(21)
         for port in (self.port, self.tls_port):
             port_must_be_free(port)
         blue, green = origin.ports[0], origin.ports[-1]
@@ -400,11 +400,9 @@ class Proxy(Program):
             path = find(name)
             if path is None:
                 raise Failed(f"{name}: not found" + (f" at {weir_path()}" if name == "weir" else ""))
-            if conf is None:
-                conf = CONFS[name](bench, self.port, self.tls_port, blue, green)
             file = os.path.join(bench.dir, {"weir": "weir.yaml"}.get(name, name + ".conf"))
             with open(file, "w") as out:
-                out.write(conf)
+                out.write((conf or CONFS[name])(bench, self.port, self.tls_port, blue, green))
             argv.append(os.path.realpath(path))
             argv += {"nginx": ["-e", "stderr", "-p", bench.dir, "-c", file, "-g",
                                "daemon off;" + (" master_process off;" if wrapper else "")],
@@ -412,7 +410,7 @@ class Proxy(Program):
                      "weir": ["run", "-c", file]}[name]
         super().__init__(bench, name, argv, bench.proxy_cpu)
         try:
-            wait_answer(self, self.port, patience)
+            wait_answer(self, self.port, patience, host)
         except Failed:
             self.stop()
             raise
