@@ -33,7 +33,7 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\Z")
 FORBIDDEN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}\Z")
-HOP = {b"keep-alive", b"proxy-connection", b"http2-settings", b"proxy-authorization", b"expect"}
+HOP = {b"keep-alive", b"proxy-connection", b"http2-settings", b"proxy-authorization"}
 KEPT_BODY = 1 << 20     # bytes of a body that are kept for a look; the checksum covers all
 
 

@@ -407,11 +407,11 @@ class Weir:
 
     # -- signals --
 
-    def signal(self, number):
+    def tell(self, number):
         self.process.send_signal(number)
 
     def hup(self):
-        self.signal(signal.SIGHUP)
+        self.tell(signal.SIGHUP)
 
     def reload(self, config=None, ok=True):
         """Writes the file (when given), sends SIGHUP and waits until the outcome is known."""
@@ -431,7 +431,7 @@ class Weir:
         """Ends it in order; fails on another exit code and on a sanitizer's report."""
         if self.ended is None:
             if self.process.poll() is None:
-                self.signal(number)
+                self.tell(number)
             try:
                 self.ended = self.process.wait(limit * SLOW)
             except subprocess.TimeoutExpired:
@@ -578,22 +578,16 @@ class Case(unittest.TestCase):
 
     def start(self, config, **options):
         """A weir for this test alone."""
-        weir = self.enterContext(Weir(config, **options)) if hasattr(self, "enterContext") else self.enter(Weir(config, **options))
-        return weir
+        return self.enter(Weir(config, **options))
 
     def upstream(self, *args, **options):
         return self.enter(Upstream(*args, **options))
 
     def enter(self, thing):
+        """Enters a context for the test's length; it learns whether the test failed."""
         value = thing.__enter__()
-        self.addCleanup(self.leave, thing)
+        self.addCleanup(lambda: thing.__exit__(None if self._outcome.success else AssertionError, None, None))
         return value
-
-    def leave(self, thing):
-        failed = sys.exc_info()[0]
-        for _, trace in getattr(self._outcome, "errors", None) or []:
-            failed = failed or (trace and trace[0])
-        thing.__exit__(failed, None, None)
 
 
 class Shared(Case):
@@ -627,6 +621,11 @@ class Shared(Case):
         self.up.forget()
         self.up.go.clear()
         self.up.went.clear()
+        self.said = len(self.weir.err())
+
+    def tearDown(self):
+        if not self._outcome.success and self.weir.err()[self.said:]:
+            sys.stderr.write("---- weir said ----\n%s\n" % self.weir.err()[self.said:][-4000:])
 
     def ask(self, request=None, method="GET", **options):
         return self.weir.ask(request, method, **options)

@@ -79,7 +79,7 @@ class Peer:
         self.process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def story(self):
+    def err(self):
         return ""
 
 
