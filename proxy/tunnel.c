@@ -34,6 +34,10 @@ tunnel_begin(struct request *request)
 	count(request, 1);
 	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
 	conn_no_deadline(client);
+	if (!conn_watch(client)) {
+		request_abandon(request, FAIL_OVERLOAD);
+		return;
+	}
 	if (client->is_paused || client->in)
 		conn_resume(client); /* what came behind the request was stashed */
 }
