@@ -19,9 +19,10 @@ struct fetch {
 	struct tls_client *tls;    /* borrowed; NULL: clear */
 	struct tls_stream *stream; /* owned; NULL when clear or closed */
 	struct tls_window window;
+	unsigned worker;
 	nsec_t timeout, deadline;
-	int fd;                    /* -1: closed */
-	char *bytes;               /* owned: the reply */
+	int fd;      /* -1: closed */
+	char *bytes; /* owned: the reply */
 	size_t n, cap;
 	uint8_t cipher_in[CIPHER_BYTES], cipher_out[CIPHER_BYTES];
 };
@@ -36,7 +37,8 @@ now_monotonic(void)
 }
 
 struct fetch *
-fetch_new(const struct address *to, struct tls_client *tls, nsec_t timeout)
+fetch_new(const struct address *to, struct tls_client *tls, unsigned worker,
+    nsec_t timeout)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
 
@@ -44,6 +46,7 @@ fetch_new(const struct address *to, struct tls_client *tls, nsec_t timeout)
 		return NULL;
 	f->to = to;
 	f->tls = tls;
+	f->worker = worker;
 	f->timeout = timeout;
 	f->fd = -1;
 	return f;
@@ -98,7 +101,8 @@ send_raw(struct fetch *f, const void *bytes, size_t len, struct err *err)
 			if (!wait_for(f, POLLOUT, err))
 				return false;
 		} else if (errno != EINTR) {
-			return err_set(err, "%s: %s", f->to->text, strerror(errno));
+			return err_set(
+			    err, "%s: %s", f->to->text, strerror(errno));
 		}
 	}
 	return true;
@@ -153,8 +157,10 @@ fill_cipher(struct fetch *f, struct err *err)
 static bool
 shake_hands(struct fetch *f, struct err *err)
 {
-	f->window = (struct tls_window){.out = f->cipher_out, .out_cap = sizeof(f->cipher_out)};
-	f->stream = tls_stream_connect(f->tls, 0, f->to->host, &f->window);
+	f->window = (struct tls_window){
+	    .out = f->cipher_out, .out_cap = sizeof(f->cipher_out)};
+	f->stream =
+	    tls_stream_connect(f->tls, f->worker, f->to->host, &f->window);
 	if (!f->stream)
 		return err_set(err, "out of memory");
 	for (;;) {
@@ -167,8 +173,8 @@ shake_hands(struct fetch *f, struct err *err)
 		if (result == TLS_WANT_READ && fill_cipher(f, err))
 			continue;
 		if (result == TLS_CLOSED || result == TLS_FAILED)
-			err_set(err, "%s: TLS handshake failed: %s", f->to->text,
-			    tls_stream_failure(f->stream));
+			err_set(err, "%s: TLS handshake failed: %s",
+			    f->to->text, tls_stream_failure(f->stream));
 		return false;
 	}
 }
@@ -211,7 +217,8 @@ recv_some(struct fetch *f, char *buf, size_t cap, struct err *err)
 		if (result == TLS_WANT_READ && fill_cipher(f, err))
 			continue;
 		if (result == TLS_FAILED)
-			err_set(err, "%s: TLS: %s", f->to->text, tls_stream_failure(f->stream));
+			err_set(err, "%s: TLS: %s", f->to->text,
+			    tls_stream_failure(f->stream));
 		return -1;
 	}
 }
@@ -219,12 +226,14 @@ recv_some(struct fetch *f, char *buf, size_t cap, struct err *err)
 /* ---- connect ---- */
 
 static bool
-open_socket(struct fetch *f, const struct sockaddr *sa, socklen_t len, struct err *err)
+open_socket(
+    struct fetch *f, const struct sockaddr *sa, socklen_t len, struct err *err)
 {
 	int broken = 0;
 	socklen_t size = sizeof(broken);
 
-	f->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	f->fd = socket(
+	    sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (f->fd < 0)
 		return err_set(err, "socket: %s", strerror(errno));
 	if (connect(f->fd, sa, len) != 0) {
@@ -253,7 +262,8 @@ open_by_name(struct fetch *f, struct err *err)
 	snprintf(port, sizeof(port), "%u", f->to->port);
 	failure = getaddrinfo(f->to->host, port, &hints, &found);
 	if (failure != 0)
-		return err_set(err, "%s: %s", f->to->host, gai_strerror(failure));
+		return err_set(
+		    err, "%s: %s", f->to->host, gai_strerror(failure));
 	for (struct addrinfo *a = found; a && !is_open; a = a->ai_next)
 		is_open = open_socket(f, a->ai_addr, a->ai_addrlen, err);
 	freeaddrinfo(found);
@@ -264,8 +274,9 @@ static bool
 dial(struct fetch *f, struct err *err)
 {
 	bool is_open = f->to->kind == ADDRESS_NAME
-	    ? open_by_name(f, err)
-	    : open_socket(f, (const struct sockaddr *)&f->to->sa, f->to->sa_len, err);
+	                   ? open_by_name(f, err)
+	                   : open_socket(f, (const struct sockaddr *)&f->to->sa,
+	                         f->to->sa_len, err);
 
 	return is_open && (!f->tls || shake_hands(f, err));
 }
@@ -280,10 +291,12 @@ pull(struct fetch *f, struct err *err)
 
 	if (f->cap - f->n < READ_BYTES) {
 		size_t cap = f->cap ? 2 * f->cap : 2 * READ_BYTES;
-		char *grown = cap <= FETCH_REPLY_MAX ? realloc(f->bytes, cap) : NULL;
+		char *grown =
+		    cap <= FETCH_REPLY_MAX ? realloc(f->bytes, cap) : NULL;
 
 		if (!grown) {
-			err_set(err, "the reply of %s is too large", f->to->text);
+			err_set(
+			    err, "the reply of %s is too large", f->to->text);
 			return -1;
 		}
 		f->bytes = grown;
@@ -301,16 +314,19 @@ pull_or_fail(struct fetch *f, struct err *err)
 	ssize_t n = pull(f, err);
 
 	if (n == 0)
-		err_set(err, "%s closed the connection within its reply", f->to->text);
+		err_set(err, "%s closed the connection within its reply",
+		    f->to->text);
 	return n > 0;
 }
 
-/* Length of the head with its empty line, beginning at `from`; 0 while incomplete. */
+/* Length of the head with its empty line, beginning at `from`; 0 while
+ * incomplete. */
 static size_t
 head_length(const struct fetch *f, size_t from)
 {
 	const char *end = f->n - from < 4 ? NULL
-	    : memmem(f->bytes + from, f->n - from, "\r\n\r\n", 4);
+	                                  : memmem(f->bytes + from, f->n - from,
+	                                        "\r\n\r\n", 4);
 
 	return end ? (size_t)(end - f->bytes) - from + 4 : 0;
 }
@@ -322,7 +338,8 @@ fetch_header(const struct fetch_reply *reply, const char *name)
 	const char *end = reply->head.ptr + reply->head.len;
 	const char *line = memchr(reply->head.ptr, '\n', reply->head.len);
 
-	for (; line && line + 1 < end; line = memchr(line, '\n', (size_t)(end - line))) {
+	for (; line && line + 1 < end;
+	     line = memchr(line, '\n', (size_t)(end - line))) {
 		line++;
 		if ((size_t)(end - line) <= len || line[len] != ':' ||
 		    strncasecmp(line, name, len) != 0)
@@ -338,7 +355,8 @@ fetch_header(const struct fetch_reply *reply, const char *name)
 bool
 fetch_holds(struct span text, const char *words)
 {
-	return text.len > 0 && memmem(text.ptr, text.len, words, strlen(words)) != NULL;
+	return text.len > 0 &&
+	       memmem(text.ptr, text.len, words, strlen(words)) != NULL;
 }
 
 /* Takes the chunks' frames out in place; the body ends up at `from`. */
@@ -356,8 +374,12 @@ pull_chunks(struct fetch *f, size_t from, size_t *len_out, struct err *err)
 				return false;
 		size = strtoul(f->bytes + at, &end, 16);
 		if (end == f->bytes + at || size > FETCH_REPLY_MAX)
-			return err_set(err, "%s sent a chunk without a size", f->to->text);
-		at = (size_t)((char *)memmem(f->bytes + at, f->n - at, "\r\n", 2) - f->bytes) + 2;
+			return err_set(
+			    err, "%s sent a chunk without a size", f->to->text);
+		at = (size_t)((char *)memmem(
+		                  f->bytes + at, f->n - at, "\r\n", 2) -
+		              f->bytes) +
+		     2;
 		while (f->n - at < size + 2)
 			if (!pull_or_fail(f, err))
 				return false;
@@ -373,14 +395,16 @@ pull_chunks(struct fetch *f, size_t from, size_t *len_out, struct err *err)
 
 /* The body's length; false on failure. Trailers are not expected. */
 static bool
-pull_body(struct fetch *f, const struct fetch_ask *ask, const struct fetch_reply *reply,
-    size_t head, size_t *len_out, struct err *err)
+pull_body(struct fetch *f, const struct fetch_ask *ask,
+    const struct fetch_reply *reply, size_t head, size_t *len_out,
+    struct err *err)
 {
 	struct span length = fetch_header(reply, "content-length");
 	ssize_t n = 1;
 
 	*len_out = 0;
-	if (strcmp(ask->method, "HEAD") == 0 || reply->status == 204 || reply->status == 304)
+	if (strcmp(ask->method, "HEAD") == 0 || reply->status == 204 ||
+	    reply->status == 304)
 		return true;
 	if (fetch_holds(fetch_header(reply, "transfer-encoding"), "chunked"))
 		return pull_chunks(f, head, len_out, err);
@@ -409,8 +433,8 @@ read_status(struct fetch *f, size_t from, unsigned *status_out, struct err *err)
 }
 
 static bool
-read_reply(struct fetch *f, const struct fetch_ask *ask, struct fetch_reply *out,
-    struct err *err)
+read_reply(struct fetch *f, const struct fetch_ask *ask,
+    struct fetch_reply *out, struct err *err)
 {
 	size_t from = 0, head, len;
 
@@ -436,16 +460,18 @@ static bool
 send_ask(struct fetch *f, const struct fetch_ask *ask, struct err *err)
 {
 	char *text = NULL;
-	const char *host = f->to->kind == ADDRESS_UNIX ? "localhost" : f->to->text;
+	const char *host =
+	    f->to->kind == ADDRESS_UNIX ? "localhost" : f->to->text;
 	char length[48] = "";
 	int n;
 	bool is_sent;
 
 	if (ask->body.len > 0 || strcmp(ask->method, "GET") != 0)
-		snprintf(length, sizeof(length), "content-length: %zu\r\n", ask->body.len);
-	n = asprintf(&text, "%s %s HTTP/1.1\r\nhost: %s\r\n%s%s\r\n%.*s", ask->method,
-	    ask->path, host, ask->headers, length, (int)ask->body.len,
-	    ask->body.ptr ? ask->body.ptr : "");
+		snprintf(length, sizeof(length), "content-length: %zu\r\n",
+		    ask->body.len);
+	n = asprintf(&text, "%s %s HTTP/1.1\r\nhost: %s\r\n%s%s\r\n%.*s",
+	    ask->method, ask->path, host, ask->headers, length,
+	    (int)ask->body.len, ask->body.ptr ? ask->body.ptr : "");
 	if (n < 0)
 		return err_set(err, "out of memory");
 	is_sent = send_all(f, text, (size_t)n, err);
@@ -463,8 +489,8 @@ attempt(struct fetch *f, const struct fetch_ask *ask, struct fetch_reply *out,
 }
 
 bool
-fetch_call(struct fetch *f, const struct fetch_ask *ask, struct fetch_reply *out,
-    struct err *err)
+fetch_call(struct fetch *f, const struct fetch_ask *ask,
+    struct fetch_reply *out, struct err *err)
 {
 	bool was_kept = f->fd >= 0;
 	struct tls_facts facts;
