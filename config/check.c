@@ -260,38 +260,44 @@ check_reached(struct load *load)
 
 /* ---- names of routes ---- */
 
+struct route_name {
+	const char *name;
+	const struct node *node;
+};
+
 static int
 name_compare(const void *a, const void *b)
 {
-	const struct node *const *x = a, *const *y = b;
-	int order = strcmp((*x)->text.ptr, (*y)->text.ptr);
+	const struct route_name *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
 
 	if (order != 0)
 		return order;
-	return (*x)->at.line < (*y)->at.line ? -1 : 1;
+	return x->node->at.line < y->node->at.line ? -1 : 1;
 }
 
 /* Two routes with one name would be one line in every metric. */
 static void
 check_route_names(struct load *load)
 {
-	const struct node **names = mem_new(load->routes.n, sizeof(*names));
-	size_t n = 0;
+	const struct config *config = load->config;
+	struct route_name *names = mem_new(config->n_routes, sizeof(*names));
 
-	for (size_t i = 0; i < load->routes.n; i++) {
-		names[n] = field(load->routes.at[i], ROW_ROUTE_NAME);
-		n += names[n] != NULL;
+	if (config->n_routes == load->routes.n) {
+		for (size_t i = 0; i < config->n_routes; i++)
+			names[i] = (struct route_name){
+			    config->routes[i].name, load->routes.at[i]};
+		qsort(names, config->n_routes, sizeof(*names), name_compare);
 	}
-	qsort(names, n, sizeof(*names), name_compare);
-	for (size_t i = 1; i < n; i++) {
+	for (size_t i = 1; i < load->routes.n && names[i].name; i++) {
 		char hint[64];
 
-		if (!span_eq(names[i]->text, names[i - 1]->text))
+		if (strcmp(names[i].name, names[i - 1].name) != 0)
 			continue;
 		snprintf(hint, sizeof(hint), "first on line %u",
-		    names[i - 1]->at.line);
-		report_add(load->report, DIAG_DUPLICATE_KEY, names[i]->at, hint,
-		    "two routes are named \"%s\"", names[i]->text.ptr);
+		    names[i - 1].node->at.line);
+		report_add(load->report, DIAG_DUPLICATE_KEY, names[i].node->at,
+		    hint, "two routes are named \"%s\"", names[i].name);
 	}
 	free(names);
 }

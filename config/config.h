@@ -319,6 +319,7 @@ bool config_needs_restart(const struct config *before, const struct config *afte
 
 /* ---- what the tables say, for the command line ---- */
 void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
+void config_print_reference(FILE *out);                    /* Markdown, every setting */
 bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
 bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
 

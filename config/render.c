@@ -1,0 +1,551 @@
+/*
+ * Writing a config down again; see render.h. The names are those of
+ * schema.def; a test loads what is rendered and renders it to the same text.
+ */
+#include "config/render.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+struct renderer {
+	bool to_compare;
+};
+
+/* ---- words ---- */
+
+/* Bytes that are not UTF-8 (paths may hold any) become "?". */
+static json_t *
+text(const char *value)
+{
+	json_t *json = value ? json_string(value) : NULL;
+
+	return json ? json : json_string("?");
+}
+
+/* Leaves the key out when there is no value. */
+static void
+put_text(json_t *map, const char *key, const char *value)
+{
+	if (value)
+		json_object_set_new(map, key, text(value));
+}
+
+static void
+put_number(json_t *map, const char *key, uint64_t value)
+{
+	json_object_set_new(map, key, json_integer((json_int_t)value));
+}
+
+static void
+put_duration(json_t *map, const char *key, nsec_t value)
+{
+	char buf[64];
+
+	put_text(map, key, units_print_duration(value, buf, sizeof(buf)));
+}
+
+static void
+put_size(json_t *map, const char *key, uint64_t value)
+{
+	char buf[32];
+
+	put_text(map, key, units_print_size(value, buf, sizeof(buf)));
+}
+
+static json_t *
+percent(bp_t value)
+{
+	return value % 100 ? json_real(value / 100.0)
+	                   : json_integer(value / 100);
+}
+
+static json_t *
+strings(const struct strings *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->n; i++)
+		json_array_append_new(json, text(list->at[i]));
+	return json;
+}
+
+static void
+put_strings(json_t *map, const char *key, const struct strings *list)
+{
+	if (list->n > 0)
+		json_object_set_new(map, key, strings(list));
+}
+
+static void
+put_pairs(
+    json_t *map, const char *key, const struct header_pair *pairs, size_t n)
+{
+	json_t *json;
+
+	if (n == 0)
+		return;
+	json = json_object();
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(json, pairs[i].name, text(pairs[i].value));
+	json_object_set_new(map, key, json);
+}
+
+static json_t *
+range(const struct cidr *cidr)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	char host[INET6_ADDRSTRLEN];
+
+	if (cidr->bits >= 96 && memcmp(cidr->bytes, mapped, 12) == 0) {
+		inet_ntop(AF_INET, cidr->bytes + 12, host, sizeof(host));
+		return json_sprintf("%s/%u", host, cidr->bits - 96u);
+	}
+	inet_ntop(AF_INET6, cidr->bytes, host, sizeof(host));
+	return json_sprintf("%s/%u", host, cidr->bits);
+}
+
+static void
+put_ranges(json_t *map, const char *key, const struct cidrs *ranges)
+{
+	json_t *json;
+
+	if (ranges->n == 0)
+		return;
+	json = json_array();
+	for (size_t i = 0; i < ranges->n; i++)
+		json_array_append_new(json, range(&ranges->at[i]));
+	json_object_set_new(map, key, json);
+}
+
+static void
+put_addresses(json_t *map, const char *key, const struct address *at, size_t n)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(json, text(at[i].text));
+	json_object_set_new(map, key, json);
+}
+
+static void
+put_secret(const struct renderer *r, json_t *map, const char *key,
+    const struct secret *secret)
+{
+	static const char *const ways[] = {
+	    [SECRET_FILE] = "file",
+	    [SECRET_ENV] = "env",
+	    [SECRET_CREDENTIAL] = "credential",
+	};
+
+	if (secret->from == SECRET_NONE)
+		return;
+	json_object_set_new(map, key,
+	    r->to_compare
+	        ? json_sprintf("*** (%s %s)", ways[secret->from], secret->where)
+	        : json_string("***"));
+}
+
+static json_t *
+key_pair(const struct renderer *r, const struct key_pair *pair)
+{
+	json_t *map = json_object();
+
+	put_text(map, "cert", pair->cert);
+	put_secret(r, map, "key", &pair->key);
+	return map;
+}
+
+static json_t *
+key(const struct key_cfg *cfg)
+{
+	static const char *const kinds[] = {
+	    [KEY_REQUEST] = "request",
+	    [KEY_COOKIE] = "cookie",
+	    [KEY_HEADER] = "header",
+	    [KEY_CLIENT_IP] = "client_ip",
+	};
+	json_t *map = json_object();
+
+	put_text(map, "by", kinds[cfg->by]);
+	put_text(map, "name", cfg->name);
+	if (cfg->by == KEY_COOKIE && cfg->ttl > 0)
+		put_duration(map, "ttl", cfg->ttl);
+	return map;
+}
+
+/* ---- admin, logs ---- */
+
+static json_t *
+rule(const struct renderer *r, const struct access_rule *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "who", cfg->who);
+	put_secret(r, map, "secret", &cfg->secret);
+	put_text(map, "role", role_name(cfg->role));
+	put_strings(map, "splits", &cfg->splits);
+	return map;
+}
+
+static json_t *
+admin(const struct renderer *r, const struct admin_cfg *cfg)
+{
+	json_t *map = json_object(), *list;
+
+	put_addresses(map, "listen", cfg->listen, cfg->n_listen);
+	if (cfg->has_tls) {
+		json_t *tls = key_pair(r, &cfg->tls);
+
+		put_text(tls, "client_ca", cfg->tls_client_ca);
+		json_object_set_new(map, "tls", tls);
+	}
+	if (cfg->n_access > 0) {
+		list = json_array();
+		for (size_t i = 0; i < cfg->n_access; i++)
+			json_array_append_new(list, rule(r, &cfg->access[i]));
+		json_object_set_new(map, "access", list);
+	}
+	if (cfg->metrics_listen)
+		json_object_set_new(map, "metrics",
+		    json_pack(
+		        "{s:o}", "listen", text(cfg->metrics_listen->text)));
+	return map;
+}
+
+static json_t *
+logs(const struct logs_cfg *cfg)
+{
+	json_t *map = json_object(), *access = json_object();
+
+	put_text(access, "path", cfg->access_path);
+	json_object_set_new(access, "sample",
+	    json_pack("{s:o,s:o}", "ok", percent(cfg->sample_ok), "error",
+	        percent(cfg->sample_error)));
+	json_object_set_new(access, "redact", strings(&cfg->redact));
+	json_object_set_new(map, "access", access);
+	json_object_set_new(
+	    map, "audit", json_pack("{s:o}", "path", text(cfg->audit_path)));
+	return map;
+}
+
+/* ---- listeners ---- */
+
+static json_t *
+limits(const struct limits_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "connections", cfg->connections);
+	put_number(map, "per_client", cfg->per_client);
+	put_duration(map, "header_timeout", cfg->header_timeout);
+	put_duration(map, "idle_timeout", cfg->idle_timeout);
+	put_size(map, "max_header", cfg->max_header);
+	put_size(map, "max_body", cfg->max_body);
+	put_number(map, "max_streams", cfg->max_streams);
+	return map;
+}
+
+static json_t *
+tls(const struct renderer *r, const struct tls_cfg *cfg)
+{
+	json_t *map = json_object(), *list = json_array();
+
+	put_text(map, "min_version", cfg->min_version == 13 ? "1.3" : "1.2");
+	for (size_t i = 0; i < cfg->n_certificates; i++)
+		json_array_append_new(list, key_pair(r, &cfg->certificates[i]));
+	if (cfg->self_signed) {
+		json_object_set_new(map, "self_signed", json_true());
+		json_decref(list);
+	} else {
+		json_object_set_new(map, "certificates", list);
+	}
+	put_duration(map, "ticket_rotation", cfg->ticket_rotation);
+	return map;
+}
+
+static json_t *
+listener(const struct renderer *r, const struct listener_cfg *cfg)
+{
+	json_t *map = json_object(), *client_ip = json_object();
+
+	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
+	put_text(map, "redirect_to", cfg->redirect_to);
+	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
+	put_text(client_ip, "header", cfg->client_ip_header);
+	json_object_set_new(map, "client_ip", client_ip);
+	json_object_set_new(map, "limits", limits(&cfg->limits));
+	if (cfg->has_tls)
+		json_object_set_new(map, "tls", tls(r, &cfg->tls));
+	return map;
+}
+
+/* ---- pools ---- */
+
+static json_t *
+endpoint(const struct endpoint_cfg *cfg)
+{
+	if (cfg->weight == 1)
+		return text(cfg->address.text);
+	return json_pack("{s:o,s:i}", "address", text(cfg->address.text),
+	    "weight", (int)cfg->weight);
+}
+
+static json_t *
+pool_tls(const struct pool_tls_cfg *cfg)
+{
+	static const char *const verifies[] = {
+	    [VERIFY_SYSTEM] = "system",
+	    [VERIFY_FILE] = "file",
+	    [VERIFY_OFF] = "off",
+	};
+	json_t *map = json_object();
+
+	put_text(map, "verify", verifies[cfg->verify]);
+	put_text(map, "ca", cfg->ca_file);
+	put_text(map, "server_name", cfg->server_name);
+	return map;
+}
+
+static json_t *
+retry(const struct retry_cfg *cfg)
+{
+	json_t *map = json_object(), *on = json_array();
+
+	if (cfg->on_connect)
+		json_array_append_new(on, json_string("connect"));
+	for (size_t i = 0; i < cfg->n_statuses; i++)
+		json_array_append_new(on, json_integer(cfg->statuses[i]));
+	json_object_set_new(map, "on", on);
+	put_number(map, "max", cfg->max);
+	json_object_set_new(map, "budget", percent(cfg->budget));
+	return map;
+}
+
+static json_t *
+pool(const struct pool_cfg *cfg)
+{
+	static const char *const balances[] = {
+	    [BALANCE_P2C] = "p2c",
+	    [BALANCE_ROUND_ROBIN] = "round_robin",
+	    [BALANCE_RANDOM] = "random",
+	    [BALANCE_HASH] = "hash",
+	};
+	json_t *map = json_object(), *endpoints = json_array();
+	json_t *timeouts = json_object();
+
+	put_pairs(map, "meta", cfg->meta, cfg->n_meta);
+	for (size_t i = 0; i < cfg->n_endpoints; i++)
+		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
+	json_object_set_new(map, "endpoints", endpoints);
+	if (cfg->tls.on)
+		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
+	put_text(map, "balance", balances[cfg->balance]);
+	if (cfg->balance == BALANCE_HASH)
+		json_object_set_new(map, "hash_on", key(&cfg->hash_on));
+	put_duration(timeouts, "connect", cfg->connect_timeout);
+	put_duration(timeouts, "first_byte", cfg->first_byte_timeout);
+	put_duration(timeouts, "idle", cfg->idle_timeout);
+	json_object_set_new(map, "timeouts", timeouts);
+	json_object_set_new(map, "retry", retry(&cfg->retry));
+	return map;
+}
+
+/* ---- splits ---- */
+
+static void
+put_pair(json_t *map, const char *name, const char *left, const char *right)
+{
+	if (left)
+		json_object_set_new(
+		    map, name, json_pack("{s:o}", left, text(right)));
+}
+
+static json_t *
+pin(const struct config *config, const struct pin_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_pair(map, "header", cfg->header, cfg->header_value);
+	put_pair(map, "cookie", cfg->cookie, cfg->cookie_value);
+	put_ranges(map, "from", &cfg->from);
+	put_text(map, "pool", config->pools[cfg->pool].name);
+	return map;
+}
+
+static json_t *
+split(const struct config *config, const struct split_cfg *cfg)
+{
+	json_t *map = json_object(), *weights = json_object(), *pins;
+
+	put_text(map, "stable", config->pools[cfg->stable].name);
+	for (size_t i = 0; i < cfg->n_weights; i++)
+		json_object_set_new(weights,
+		    config->pools[cfg->weights[i].pool].name,
+		    percent(cfg->weights[i].weight));
+	json_object_set_new(map, "weights", weights);
+	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->n_pins > 0) {
+		pins = json_array();
+		for (size_t i = 0; i < cfg->n_pins; i++)
+			json_array_append_new(pins, pin(config, &cfg->pins[i]));
+		json_object_set_new(map, "pins", pins);
+	}
+	return map;
+}
+
+/* ---- routes ---- */
+
+static json_t *
+match(const struct match_cfg *cfg)
+{
+	json_t *map = json_object(), *methods = json_array();
+
+	put_strings(map, "host", &cfg->hosts);
+	put_text(map, "path", cfg->path);
+	put_text(map, "path_prefix", cfg->path_prefix);
+	for (int i = 0; i < METHOD_OTHER; i++) {
+		if (cfg->methods & (1u << i))
+			json_array_append_new(
+			    methods, text(method_name((enum http_method)i)));
+	}
+	if (json_array_size(methods) > 0)
+		json_object_set(map, "method", methods);
+	json_decref(methods);
+	put_pairs(map, "header", cfg->headers, cfg->n_headers);
+	put_ranges(map, "client", &cfg->client);
+	return map;
+}
+
+static json_t *
+edits(const struct header_edits *cfg)
+{
+	json_t *map = json_object();
+
+	put_pairs(map, "set", cfg->set, cfg->n_set);
+	put_strings(map, "remove", &cfg->remove);
+	return map;
+}
+
+/* Takes `value`; an empty map is left out. */
+static void
+put_map(json_t *map, const char *name, json_t *value)
+{
+	if (json_object_size(value) > 0)
+		json_object_set(map, name, value);
+	json_decref(value);
+}
+
+static void
+put_action(
+    const struct config *config, json_t *map, const struct route_cfg *cfg)
+{
+	json_t *action = json_object();
+
+	switch (cfg->action) {
+	case ROUTE_SPLIT:
+		put_text(map, "split", config->splits[cfg->target].name);
+		break;
+	case ROUTE_POOL:
+		put_text(map, "pool", config->pools[cfg->target].name);
+		break;
+	case ROUTE_RESPOND:
+		put_number(action, "status", cfg->respond.status);
+		put_text(action, "body", cfg->respond.body);
+		put_text(action, "content_type", cfg->respond.content_type);
+		break;
+	case ROUTE_REDIRECT:
+		put_text(action, "to", cfg->redirect.to);
+		put_number(action, "status", cfg->redirect.status);
+		break;
+	}
+	put_map(
+	    map, cfg->action == ROUTE_RESPOND ? "respond" : "redirect", action);
+}
+
+static json_t *
+route(const struct config *config, const struct route_cfg *cfg)
+{
+	json_t *map = json_object(), *headers, *upgrade = json_array();
+
+	put_text(map, "name", cfg->name);
+	put_map(map, "match", match(&cfg->match));
+	headers = edits(&cfg->request);
+	put_map(headers, "response", edits(&cfg->response));
+	put_map(map, "headers", headers);
+	if (cfg->upgrade & UPGRADE_WEBSOCKET)
+		json_array_append_new(upgrade, json_string("websocket"));
+	if (cfg->upgrade & UPGRADE_OTHER)
+		json_array_append_new(upgrade, json_string("other"));
+	json_object_set_new(map, "upgrade", upgrade);
+	put_action(config, map, cfg);
+	return map;
+}
+
+static void
+put_routes(const struct renderer *r, json_t *root, const struct config *config)
+{
+	json_t *list = json_array(), *by_name = json_object();
+
+	for (size_t i = 0; i < config->n_routes; i++) {
+		const struct route_cfg *cfg = &config->routes[i];
+		json_t *one = route(config, cfg);
+
+		json_array_append_new(
+		    list, r->to_compare ? text(cfg->name) : json_incref(one));
+		json_object_set_new(by_name, cfg->name, one);
+	}
+	json_object_set(root, r->to_compare ? "route_order" : "routes", list);
+	if (r->to_compare)
+		json_object_set(root, "routes", by_name);
+	json_decref(list);
+	json_decref(by_name);
+}
+
+/* ---- the whole ---- */
+
+json_t *
+config_tree(const struct config *config, bool to_compare)
+{
+	struct renderer r = {to_compare};
+	json_t *root = json_object();
+	json_t *listeners = json_object(), *pools = json_object(),
+	       *splits = json_object();
+
+	put_number(root, "version", 1);
+	json_object_set_new(root, "workers",
+	    config->workers ? json_integer(config->workers)
+	                    : json_string("auto"));
+	put_text(root, "user", config->user);
+	put_text(root, "state_dir", config->state_dir);
+	json_object_set_new(root, "admin", admin(&r, &config->admin));
+	json_object_set_new(root, "logs", logs(&config->logs));
+	for (size_t i = 0; i < config->n_listeners; i++)
+		json_object_set_new(listeners, config->listeners[i].name,
+		    listener(&r, &config->listeners[i]));
+	json_object_set_new(root, "listeners", listeners);
+	for (size_t i = 0; i < config->n_pools; i++)
+		json_object_set_new(
+		    pools, config->pools[i].name, pool(&config->pools[i]));
+	json_object_set_new(root, "pools", pools);
+	for (size_t i = 0; i < config->n_splits; i++)
+		json_object_set_new(splits, config->splits[i].name,
+		    split(config, &config->splits[i]));
+	json_object_set_new(root, "splits", splits);
+	put_routes(&r, root, config);
+	return root;
+}
+
+char *
+config_render_json(const struct config *config)
+{
+	json_t *root = json_object(), *tree = config_tree(config, false);
+	char *out;
+
+	json_object_set_new(root, "schema", json_string("weir.config/v1"));
+	json_object_update(root, tree);
+	json_decref(tree);
+	out = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	json_decref(root);
+	return out;
+}
