@@ -10,6 +10,7 @@
 #include "proxy/worker.h"
 
 struct bindings;
+struct registry;
 
 struct bindings *bindings_new(unsigned n_workers);
 /* Opens what `config` wants and is not open. False with err: nothing has changed. */

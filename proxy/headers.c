@@ -16,7 +16,7 @@ struct writer {
 	bool is_full;
 };
 
-static void
+static inline void
 put(struct writer *out, const char *bytes, size_t len)
 {
 	if ((size_t)(out->end - out->at) < len) {
@@ -54,14 +54,26 @@ put_number(struct writer *out, uint64_t value)
 	put(out, digits + sizeof(digits) - n, n);
 }
 
+/* Eight hex digits of 32 bits, all at once: spread the nibbles to bytes, then to letters. */
+static uint64_t
+hex_digits(uint32_t value)
+{
+	uint64_t x = value;
+	uint64_t letters;
+
+	x = (x & 0xffff) << 32 | x >> 16;
+	x = (x & 0x0000ff000000ff00) >> 8 | (x & 0x000000ff000000ff) << 16;
+	x = (x & 0x00f000f000f000f0) >> 4 | (x & 0x000f000f000f000f) << 8;
+	letters = (x + 0x0606060606060606) >> 4 & 0x0101010101010101; /* 1 for a..f */
+	return x + 0x3030303030303030 + letters * ('a' - '0' - 10);
+}
+
 static void
 put_hex(struct writer *out, uint64_t value)
 {
-	char digits[16];
+	uint64_t digits[2] = {hex_digits((uint32_t)(value >> 32)), hex_digits((uint32_t)value)};
 
-	for (int i = 15; i >= 0; i--, value >>= 4)
-		digits[i] = "0123456789abcdef"[value & 15];
-	put(out, digits, 16);
+	put(out, (const char *)digits, 16);
 }
 
 /* ---- who the client is ---- */

@@ -8,6 +8,7 @@
 #define WEIR_PROXY_WHEEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 

@@ -6,13 +6,15 @@
 #ifndef WEIR_TESTS_H1_WAYS_H
 #define WEIR_TESTS_H1_WAYS_H
 
+/* cmocka wants the others before it */
+/* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-
 #include <cmocka.h>
+/* clang-format on */
 
 #include "proxy/h1_scan.h"
 
@@ -49,16 +51,19 @@ exactly(const char *bytes, size_t len)
 }
 
 static inline enum h1_result
-parse_piece(const struct h1_engine *engine, const struct way *way, const char *bytes, size_t len, uint32_t *scanned,
-    struct h1_head *out)
+parse_piece(const struct h1_engine *engine, const struct way *way,
+    const char *bytes, size_t len, uint32_t *scanned, struct h1_head *out)
 {
 	if (!way->is_response)
-		return h1_parse_request_by(engine, bytes, len, way->max, scanned, out);
-	return h1_parse_response_by(engine, bytes, len, way->max, scanned, way->request, way->asked_upgrade, out);
+		return h1_parse_request_by(
+		    engine, bytes, len, way->max, scanned, out);
+	return h1_parse_response_by(engine, bytes, len, way->max, scanned,
+	    way->request, way->asked_upgrade, out);
 }
 
 static inline void
-assert_same_span(const struct h1_head *a, struct span x, const struct h1_head *b, struct span y)
+assert_same_span(const struct h1_head *a, struct span x,
+    const struct h1_head *b, struct span y)
 {
 	assert_int_equal(x.len, y.len);
 	assert_int_equal(x.ptr == NULL, y.ptr == NULL);
@@ -69,7 +74,8 @@ assert_same_span(const struct h1_head *a, struct span x, const struct h1_head *b
 }
 
 static inline void
-assert_same_head(const struct h1_head *a, const struct h1_head *b, bool is_response)
+assert_same_head(
+    const struct h1_head *a, const struct h1_head *b, bool is_response)
 {
 	assert_int_equal(a->len, b->len);
 	assert_int_equal(a->minor, b->minor);
@@ -78,7 +84,8 @@ assert_same_head(const struct h1_head *a, const struct h1_head *b, bool is_respo
 	assert_int_equal(a->has_length, b->has_length);
 	assert_int_equal(a->keep_alive, b->keep_alive);
 	assert_int_equal(a->n_fields, b->n_fields);
-	assert_memory_equal(a->fields, b->fields, a->n_fields * sizeof(a->fields[0]));
+	assert_memory_equal(
+	    a->fields, b->fields, a->n_fields * sizeof(a->fields[0]));
 	assert_memory_equal(a->first, b->first, sizeof(a->first));
 	assert_memory_equal(a->count, b->count, sizeof(a->count));
 	if (is_response) {
@@ -102,12 +109,14 @@ assert_same_head(const struct h1_head *a, const struct h1_head *b, bool is_respo
 
 /* The bytes in steps: first `cut` bytes, then `step` more each time. */
 static inline enum h1_result
-parse_in_steps(const struct h1_engine *engine, const struct way *way, const char *bytes, size_t len, size_t cut,
-    size_t step, char **kept, struct h1_head *out)
+parse_in_steps(const struct h1_engine *engine, const struct way *way,
+    const char *bytes, size_t len, size_t cut, size_t step, char **kept,
+    struct h1_head *out)
 {
 	uint32_t scanned = 0;
 
-	for (size_t there = cut;; there = there + step < len ? there + step : len) {
+	for (size_t there = cut;;
+	     there = there + step < len ? there + step : len) {
 		enum h1_result result;
 
 		*kept = exactly(bytes, there);
@@ -120,18 +129,21 @@ parse_in_steps(const struct h1_engine *engine, const struct way *way, const char
 
 /* Parses in all ways; `out` points into `bytes`. */
 static inline enum h1_result
-parse_all_ways(const struct way *way, const char *bytes, size_t len, struct h1_head *out)
+parse_all_ways(
+    const struct way *way, const char *bytes, size_t len, struct h1_head *out)
 {
 	uint32_t scanned = 0;
-	enum h1_result whole = parse_piece(&h1_scalar, way, bytes, len, &scanned, out);
+	enum h1_result whole =
+	    parse_piece(&h1_scalar, way, bytes, len, &scanned, out);
 
 	for (size_t e = 0; e < N_ENGINES; e++) {
-		for (size_t cut = 0; engine_runs(engines[e]) && cut <= len; cut++) {
+		for (size_t cut = 0; engine_runs(engines[e]) && cut <= len;
+		     cut++) {
 			/* cut 0: byte by byte */
 			struct h1_head head;
 			char *kept;
-			enum h1_result result =
-			    parse_in_steps(engines[e], way, bytes, len, cut, cut == 0 ? 1 : len, &kept, &head);
+			enum h1_result result = parse_in_steps(engines[e], way,
+			    bytes, len, cut, cut == 0 ? 1 : len, &kept, &head);
 
 			assert_int_equal(result, whole);
 			assert_int_equal(head.fault, out->fault);
