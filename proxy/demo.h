@@ -5,6 +5,8 @@
 #ifndef WEIR_PROXY_DEMO_H
 #define WEIR_PROXY_DEMO_H
 
+#include <stdatomic.h>
+
 #include "config/config.h"
 #include "routing/control.h"
 #include "tls/tls.h"
@@ -35,6 +37,13 @@ struct demo_load *demo_load_start(
     const struct demo_site *site, unsigned rate, struct err *err);
 void demo_load_read(const struct demo_load *load, struct demo_counts *out);
 void demo_load_stop(struct demo_load **load);
+
+/* ---- the screen ---- */
+
+void demo_welcome(const struct demo_site *site, const char *dir);
+/* Until *is_ending: the users' numbers, each second on a terminal, else now and
+ * then. */
+void demo_screen(const struct demo_load *load, const atomic_bool *is_ending);
 
 /* ---- the story of --once ---- */
 

@@ -100,7 +100,9 @@ page_text(struct demo_upstream *up, const struct guest *g, bool fails,
 		    "border-left: 2rem solid %s; padding-left: 2rem\">\n"
 		    "<h1>%s</h1>\n<p>%s Answer number %llu of this "
 		    "upstream.</p>\n",
-		    up->name, up->name, up->name,
+		    up->name,
+		    strcmp(up->name, "canary") == 0 ? "gold" : up->name,
+		    up->name,
 		    fails ? "This one failed, as it was asked to."
 		          : "All is well.",
 		    (unsigned long long)up->answered);

@@ -128,6 +128,18 @@ run_command(const char *name, char **argv)
 	return args.command->run(&args);
 }
 
+/* "rn", "ck": the letters of a command in order, some left out; too short for
+ * suggest(). */
+static bool
+is_abbreviation(const char *word, const char *name)
+{
+	if (*word != *name)
+		return false;
+	for (; *name && *word; name++)
+		word += *word == *name;
+	return *word == '\0';
+}
+
 static int
 refuse_command(const char *word)
 {
@@ -137,6 +149,9 @@ refuse_command(const char *word)
 	for (size_t i = 0; i < COMMANDS; i++)
 		names[i] = commands[i].name;
 	near = suggest(span_of(word), names, COMMANDS);
+	for (size_t i = 0; i < COMMANDS && !near; i++)
+		if (is_abbreviation(word, names[i]))
+			near = names[i];
 	fprintf(stderr, "weir: unknown command \"%s\"", word);
 	if (near)
 		fprintf(stderr, "; did you mean \"%s\"?", near);
