@@ -161,17 +161,19 @@ is_transient(int error)
 static bool
 send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 {
+	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
+	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
 	ssize_t sent = 0;
 
 	if (conn->is_broken)
 		return false;
 	if (!conn->out) {
 		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
 		} else {
 			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
 
-			sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
+			sent = sendmsg(conn->fd, &msg, flags);
 		}
 		if (sent < 0) {
 			if (!is_transient(errno)) {

@@ -58,6 +58,7 @@ struct conn {
 	bool wrote_eof : 1;
 	bool is_watched : 1;      /* registered with the reactor */
 	bool has_unread : 1;      /* client: some of its last request was never read */
+	bool is_final : 1;        /* what is sent now is the last: it may leave together with the FIN */
 	bool is_last : 1;         /* upstream: it said that it will close after this answer */
 	struct timer timer;
 	TAILQ_ENTRY(conn) link;   /* clients, or an endpoint's idle list */
