@@ -49,6 +49,9 @@ struct h1_engine {
 	/* All lines but the first, into fields[], first[] and count[]. */
 	enum h1_fault (*fields)(const char *bytes, uint32_t len,
 	    const struct h1_lines *lines, struct h1_head *out);
+	/* How many bytes from `from` on may be part of a host name; CR stops.
+	 */
+	size_t (*host)(const char *bytes, uint32_t len, uint32_t from);
 	/* The target in [from, to). */
 	void (*target)(const char *bytes, uint32_t len, uint32_t from,
 	    uint32_t to, struct h1_target *out);

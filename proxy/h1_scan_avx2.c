@@ -7,7 +7,6 @@
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <stdalign.h>
 
 #include "proxy/h1_scan.h"
 
@@ -31,16 +30,43 @@ mask_of(__m256i v)
 }
 
 /*
- * A byte in all places of a register. The compiler would rather make it anew
- * in every turn of a loop: the empty asm keeps it from knowing the value.
+ * Bytes in all places of a register. The compiler would rather make them anew,
+ * three instructions each: the empty asm keeps it from knowing what is here.
  */
-INLINE __m256i
-all(char byte)
-{
-	__m256i v = _mm256_set1_epi8(byte);
+struct bytes {
+	__m256i x0f, x1f, x20, x21, del, cr, lf, tab;
+	__m256i hash, ask, percent, back, slash, dot;
+	__m256i token_rows, host_rows; /* bit (high nibble) at (low nibble) */
+	__m256i bits;
+};
 
-	__asm__("" : "+x"(v));
-	return v;
+/* clang-format off */
+#define EIGHT(a, b, c, d, e, f, g, h) \
+	(long long)((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | \
+	    (uint64_t)(e) << 32 | (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
+#define ALL(b) {EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b), \
+	EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b)}
+#define TWICE(low, high) {low, high, low, high}
+
+static const struct bytes all_bytes = {
+	.x0f = ALL(0x0f), .x1f = ALL(0x1f), .x20 = ALL(0x20), .x21 = ALL(0x21), .del = ALL(0x7f),
+	.cr = ALL('\r'), .lf = ALL('\n'), .tab = ALL('\t'),
+	.hash = ALL('#'), .ask = ALL('?'), .percent = ALL('%'), .back = ALL('\\'), .slash = ALL('/'), .dot = ALL('.'),
+	.token_rows = TWICE(EIGHT(0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc),
+	    EIGHT(0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70)),
+	.host_rows = TWICE(EIGHT(0xa8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8),
+	    EIGHT(0xf8, 0xf8, 0xf0, 0x50, 0x50, 0x54, 0xd4, 0x70)),
+	.bits = TWICE(EIGHT(1, 2, 4, 8, 16, 32, 64, 128), 0),
+};
+/* clang-format on */
+
+INLINE const struct bytes *
+bytes_ready(void)
+{
+	const struct bytes *ready = &all_bytes;
+
+	__asm__("" : "+r"(ready));
+	return ready;
 }
 
 INLINE uint32_t
@@ -56,7 +82,7 @@ struct walk {
 	size_t n;
 	size_t empty;   /* where an LF would end an empty line */
 	uint32_t carry; /* the block before ended with CR */
-	__m256i x1f, del, cr, lf;
+	const struct bytes *b;
 };
 
 /*
@@ -68,21 +94,21 @@ INLINE bool
 walk_block(struct walk *walk, size_t at, __m256i v, unsigned shift, size_t *end,
     size_t *bad)
 {
-	__m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, walk->x1f), v);
-	__m256i del = _mm256_cmpeq_epi8(v, walk->del);
+	__m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, walk->b->x1f), v);
+	__m256i del = _mm256_cmpeq_epi8(v, walk->b->del);
 	uint32_t ctl = mask_of(_mm256_or_si256(low, del)) >> shift;
 	uint32_t cr, lf, want, wrong;
 
 	if ((ctl | walk->carry) == 0)
 		return false;
-	cr = where(v, walk->cr) >> shift;
-	lf = where(v, walk->lf) >> shift;
+	cr = where(v, walk->b->cr) >> shift;
+	lf = where(v, walk->b->lf) >> shift;
 	want = cr + cr + walk->carry;
 	wrong = (lf ^ want) | (ctl ^ cr ^ lf);
 	walk->carry = cr >> (BLOCK - 1);
 	if (!LIKELY(wrong == 0)) {
 		/* TAB may be there, and an LF may be yet to come */
-		uint32_t tab = where(v, _mm256_set1_epi8('\t')) >> shift;
+		uint32_t tab = where(v, walk->b->tab) >> shift;
 
 		wrong = (lf ^ want) | (ctl ^ cr ^ lf ^ tab);
 		wrong &= UINT32_MAX >> shift;
@@ -111,8 +137,7 @@ walk_block(struct walk *walk, size_t at, __m256i v, unsigned shift, size_t *end,
 AVX2 static void
 avx2_lines(const char *bytes, uint32_t len, uint32_t from, struct h1_lines *out)
 {
-	struct walk walk = {out->at, 0, SIZE_MAX, 0, all(0x1f), all(0x7f),
-	    all('\r'), all('\n')};
+	struct walk walk = {out->at, 0, SIZE_MAX, 0, bytes_ready()};
 	size_t at = from, n = len, end = 0, bad = 0;
 	bool is_over = false;
 
@@ -137,35 +162,16 @@ avx2_lines(const char *bytes, uint32_t len, uint32_t from, struct h1_lines *out)
 
 /* ---- fields ---- */
 
-/* Token characters: bit (high nibble) of the byte at (low nibble). */
-alignas(32) static const uint8_t token_rows[BLOCK] = {
-    /* clang-format off */
-	0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70,
-	0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70,
-    /* clang-format on */
-};
-alignas(32) static const uint8_t token_bits[BLOCK] = {
-    /* clang-format off */
-	1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0,
-	1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0,
-    /* clang-format on */
-};
-
-/* What a loop over names keeps in registers. */
-struct names {
-	__m256i rows, bits, x0f, x20, zero;
-};
-
-/* Bits of bytes that are no token characters. */
+/* Bits of bytes that are not in the set of `rows`. */
 INLINE uint32_t
-non_tokens(const struct names *names, __m256i v)
+outside(const struct bytes *b, __m256i rows, __m256i v)
 {
-	__m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), names->x0f);
+	__m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), b->x0f);
 	/* a byte >= 0x80 as an index gives 0 */
-	__m256i hit = _mm256_and_si256(_mm256_shuffle_epi8(names->rows, v),
-	    _mm256_shuffle_epi8(names->bits, high));
+	__m256i hit = _mm256_and_si256(
+	    _mm256_shuffle_epi8(rows, v), _mm256_shuffle_epi8(b->bits, high));
 
-	return where(hit, names->zero);
+	return where(hit, _mm256_setzero_si256());
 }
 
 /*
@@ -173,9 +179,9 @@ non_tokens(const struct names *names, __m256i v)
  * other token character equal to a byte of a name.
  */
 INLINE uint32_t
-differences(const struct names *names, __m256i v, const char *known)
+differences(const struct bytes *b, __m256i v, const char *known)
 {
-	return ~where(_mm256_or_si256(v, names->x20), block_at(known));
+	return ~where(_mm256_or_si256(v, b->x20), block_at(known));
 }
 
 /*
@@ -183,12 +189,12 @@ differences(const struct names *names, __m256i v, const char *known)
  * when it is not usual.
  */
 INLINE bool
-field_fast(const struct names *names, struct h1_head *out, const char *bytes,
+field_fast(const struct bytes *b, struct h1_head *out, const char *bytes,
     size_t idx, size_t from, size_t to)
 {
 	const char *name = bytes + from;
 	__m256i v = block_at(name);
-	unsigned n = _tzcnt_u32(non_tokens(names, v)), id;
+	unsigned n = _tzcnt_u32(outside(b, b->token_rows, v)), id;
 	const struct field_row *row;
 
 	if (!LIKELY(
@@ -198,7 +204,7 @@ field_fast(const struct names *names, struct h1_head *out, const char *bytes,
 	row = &field_rows[id];
 	if (row->len != n)
 		row = &field_rows[id = FIELD_NONE];
-	else if (!LIKELY(_bzhi_u32(differences(names, v, row->text), n) == 0))
+	else if (!LIKELY(_bzhi_u32(differences(b, v, row->text), n) == 0))
 		return false; /* perhaps an alias */
 	h1_field_put(out, bytes, idx, from, n, to, id, row);
 	return true;
@@ -210,12 +216,13 @@ field_fast(const struct names *names, struct h1_head *out, const char *bytes,
  * first is FIELD_NONE.
  */
 INLINE bool
-field_late(const struct names *names, struct h1_head *out, const char *bytes,
+field_late(const struct bytes *b, struct h1_head *out, const char *bytes,
     size_t len, size_t idx, size_t from, size_t to)
 {
 	const char *name = bytes + from, *last = bytes + len - BLOCK;
 	/* the line's CR is in this block: something stops */
-	uint32_t stop = non_tokens(names, block_at(last)) >> (name - last);
+	uint32_t stop =
+	    outside(b, b->token_rows, block_at(last)) >> (name - last);
 	unsigned n = _tzcnt_u32(stop), id;
 	const struct field_row *row;
 
@@ -225,8 +232,8 @@ field_late(const struct names *names, struct h1_head *out, const char *bytes,
 	row = &field_rows[id];
 	if (row->len != n)
 		row = &field_rows[id = FIELD_NONE];
-	else if (differences(names, block_at(name + n - BLOCK),
-	             row->text + n - BLOCK) >>
+	else if (differences(
+	             b, block_at(name + n - BLOCK), row->text + n - BLOCK) >>
 	             (BLOCK - n) !=
 	         0)
 		return false;
@@ -238,8 +245,7 @@ AVX2 static enum h1_fault
 avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
     struct h1_head *out)
 {
-	const struct names names = {block_at((const char *)token_rows),
-	    block_at((const char *)token_bits), all(0x0f), all(0x20), all(0)};
+	const struct bytes *b = bytes_ready();
 	size_t from = lines->at[0] + 2, n = lines->n, i = 1;
 	enum h1_fault fault = H1_FAULT_NONE;
 
@@ -248,7 +254,7 @@ avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
 	for (; i < n && from + BLOCK <= len; i++) {
 		size_t to = lines->at[i];
 
-		if (!LIKELY(field_fast(&names, out, bytes, i - 1, from, to)))
+		if (!LIKELY(field_fast(b, out, bytes, i - 1, from, to)))
 			fault = h1_field_read(out, bytes, i - 1, from, to);
 		if (!LIKELY(fault == H1_FAULT_NONE))
 			return fault;
@@ -257,7 +263,7 @@ avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
 	for (; i < n; i++) {
 		size_t to = lines->at[i];
 
-		if (!field_late(&names, out, bytes, len, i - 1, from, to))
+		if (!field_late(b, out, bytes, len, i - 1, from, to))
 			fault = h1_field_read(out, bytes, i - 1, from, to);
 		if (fault != H1_FAULT_NONE)
 			return fault;
@@ -266,15 +272,27 @@ avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
 	return H1_FAULT_NONE;
 }
 
-/* ---- target ---- */
+/* ---- host and target ---- */
+
+AVX2 static size_t
+avx2_host(const char *bytes, uint32_t len, uint32_t from)
+{
+	const struct bytes *b = bytes_ready();
+	uint32_t stop;
+
+	if (!LIKELY((size_t)from + BLOCK <= len))
+		return h1_scalar.host(bytes, len, from);
+	stop = outside(b, b->host_rows, block_at(bytes + from));
+	if (!LIKELY(stop != 0))
+		return h1_scalar.host(bytes, len, from);
+	return _tzcnt_u32(stop);
+}
 
 AVX2 static void
 avx2_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
     struct h1_target *out)
 {
-	const __m256i x21 = all(0x21), hash = all('#'), ask = all('?');
-	const __m256i percent = all('%'), back = all('\\');
-	const __m256i slash = all('/'), dot = all('.');
+	const struct bytes *b = bytes_ready();
 	uint32_t odd = 0, illegal = 0, carry = 0;
 
 	if (len < BLOCK) {
@@ -291,31 +309,34 @@ avx2_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
 		uint32_t asks, slashes;
 
 		/* signed: 0x80 and above are below 0x21 */
-		illegal |= (mask_of(_mm256_or_si256(_mm256_cmpgt_epi8(x21, v),
-		                _mm256_cmpeq_epi8(v, hash))) >>
-		               shift) &
-		           there;
+		illegal |=
+		    (mask_of(_mm256_or_si256(_mm256_cmpgt_epi8(b->x21, v),
+		         _mm256_cmpeq_epi8(v, b->hash))) >>
+		        shift) &
+		    there;
 		if (out->query < to)
 			continue;
-		asks = (where(v, ask) >> shift) & there;
+		asks = (where(v, b->ask) >> shift) & there;
 		if (asks != 0) {
 			out->query = (uint32_t)at + _tzcnt_u32(asks);
 			there = (asks & -asks) - 1;
 		}
-		slashes = where(v, slash) >> shift;
-		odd |= (mask_of(_mm256_or_si256(_mm256_cmpeq_epi8(v, percent),
-		            _mm256_cmpeq_epi8(v, back))) >>
-		           shift) &
-		       there;
+		slashes = where(v, b->slash) >> shift;
+		odd |=
+		    (mask_of(_mm256_or_si256(_mm256_cmpeq_epi8(v, b->percent),
+		         _mm256_cmpeq_epi8(v, b->back))) >>
+		        shift) &
+		    there;
 		odd |= (slashes << 1 | carry) &
-		       (slashes | (where(v, dot) >> shift)) & there;
+		       (slashes | (where(v, b->dot) >> shift)) & there;
 		carry = slashes >> (BLOCK - 1);
 	}
 	out->is_illegal = illegal != 0;
 	out->is_odd = odd != 0;
 }
 
-const struct h1_engine h1_avx2 = {"avx2", avx2_lines, avx2_fields, avx2_target};
+const struct h1_engine h1_avx2 = {
+    "avx2", avx2_lines, avx2_fields, avx2_host, avx2_target};
 #else
 /* An empty file is no C. */
 extern int h1_avx2_needs_x86;
