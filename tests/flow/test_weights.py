@@ -10,7 +10,6 @@ import unittest
 
 from harness import Case, Client, Upstream, Weir, blue_green, get, read_weights, until
 
-SMALL = dict(limit=30)
 
 
 class TwoPools(Case):
