@@ -138,8 +138,8 @@ tell_text(const struct check_wish *wish, const struct config *config,
 	if (diags->n > 0 && !(is_fine && wish->is_quiet))
 		diags_print(diags, stderr, colour);
 	if (is_fine && !wish->is_quiet)
-		printf("%s: fine: %zu listeners, %zu routes, %zu splits, %zu "
-		       "pools\n",
+		printf("%s: fine: listeners %zu, routes %zu, splits %zu, pools "
+		       "%zu\n",
 		    wish->path, config->n_listeners, config->n_routes,
 		    config->n_splits, config->n_pools);
 }
