@@ -9,6 +9,8 @@
 #include "config/mem.h"
 #include "config/value.h"
 
+enum { CASE_MAX = 256 }; /* pairs grow with the square */
+
 struct walk {
 	struct report *report; /* borrowed */
 	const struct node *root;
@@ -289,6 +291,28 @@ check_name(struct walk *walk, struct node *child, const char *what)
 	return false;
 }
 
+/* Headers have no case: "X-A" and "x-a" are one. */
+static void
+check_case(struct walk *walk, const struct node *map, size_t i)
+{
+	const struct node *child = map->child[i];
+	char hint[64];
+
+	if (strcmp(map->row->range, "header") != 0 &&
+	    strcmp(map->row->range, "settable") != 0)
+		return;
+	for (size_t j = 0; j < i && i < CASE_MAX; j++) {
+		if (!span_ieq(map->child[j]->key, child->key))
+			continue;
+		snprintf(hint, sizeof(hint), "first on line %u",
+		    map->child[j]->key_at.line);
+		report_add(walk->report, DIAG_DUPLICATE_KEY, child->key_at,
+		    hint, "the header \"%s\" stands here twice",
+		    child->key.ptr);
+		return;
+	}
+}
+
 static void
 walk_named(struct walk *walk, struct node *map)
 {
@@ -298,6 +322,7 @@ walk_named(struct walk *walk, struct node *map)
 		struct node *child = map->child[i];
 		bool is_named = check_name(walk, child, map->row->range);
 
+		check_case(walk, map, i);
 		walk_node(walk, child, entry);
 		child->is_bad |= !is_named;
 	}

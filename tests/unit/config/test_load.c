@@ -231,6 +231,27 @@ test_load__a_split_named_as_a_pool_is_pointed_at(void **state)
 }
 
 static void
+test_load__a_header_is_one_in_any_case(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "routes: [{pool: app, headers: {set: {X-A: b, "
+	                      "x-a: c}}}]\n",
+	    "[E008]: the header \"x-a\" stands here twice");
+}
+
+static void
+test_load__an_entry_without_shape_is_told(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "routes: [x, {pool: app}]\n",
+	    "[E015]: route 1: a map is expected, not a single value");
+	expect_part("listeners: {h: x}\n" POOL TAIL, "[E015]");
+	expect_part(HEAD TAIL "pools: {app: x}\n", "[E015]");
+	expect_part(HEAD POOL TAIL "splits: {s: [a]}\n", "[E015]");
+	expect_part(HEAD POOL TAIL "admin: {access: [x]}\n", "[E015]");
+}
+
+static void
 test_load__headers_that_weir_owns_are_refused(void **state)
 {
 	static const char *const owned[] = {"Host", "content-length",
@@ -689,7 +710,7 @@ file_code(const char *path)
 static void
 test_load__odd_files_are_one_clear_error(void **state)
 {
-	char path[] = "/tmp/weir-file-XXXXXX";
+	char path[] = "/tmp/weir-file-XXXXXX", pipe_path[64];
 	int fd = mkstemp(path);
 	const char *text = HEAD POOL TAIL;
 
@@ -697,6 +718,10 @@ test_load__odd_files_are_one_clear_error(void **state)
 	assert_string_equal(file_code("/nonexistent/weir.yaml"), "E001");
 	assert_string_equal(file_code("/tmp"), "E001");
 	assert_string_equal(file_code("/dev/zero"), "E003");
+	snprintf(pipe_path, sizeof(pipe_path), "%s.pipe", path);
+	assert_int_equal(mkfifo(pipe_path, 0600), 0);
+	assert_string_equal(file_code(pipe_path), "E009");
+	unlink(pipe_path);
 	assert_string_equal(file_code(path), "E009");
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	assert_string_equal(file_code(path), "");
@@ -748,6 +773,8 @@ main(void)
 	    cmocka_unit_test(test_load__names_are_checked),
 	    cmocka_unit_test(test_load__listening_needs_an_address),
 	    cmocka_unit_test(test_load__a_split_named_as_a_pool_is_pointed_at),
+	    cmocka_unit_test(test_load__a_header_is_one_in_any_case),
+	    cmocka_unit_test(test_load__an_entry_without_shape_is_told),
 	    cmocka_unit_test(test_load__headers_that_weir_owns_are_refused),
 	    cmocka_unit_test(test_load__templates_are_known_words),
 	    cmocka_unit_test(test_load__a_missing_variable_is_named),
