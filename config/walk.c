@@ -419,6 +419,23 @@ refuse_shape(struct walk *walk, struct node *node)
 	    node_is_null(node) ? "nothing" : shapes[node->kind]);
 }
 
+/* "client: []" would match anybody where nobody was meant. */
+static void
+walk_list(struct walk *walk, struct node *list)
+{
+	const struct schema_row *entry = schema_entry(list->row);
+	char where[WHERE_MAX];
+
+	for (size_t i = 0; i < list->n; i++)
+		walk_node(walk, list->child[i], entry);
+	if (list->n > 0 || list->row->range == NULL)
+		return;
+	list->is_bad = true;
+	report_add(walk->report, DIAG_MISSING_KEY, node_place(list),
+	    "add an entry, or take the key away", "%s: the list is empty",
+	    node_where(list, where));
+}
+
 static void
 walk_node(struct walk *walk, struct node *node, const struct schema_row *row)
 {
@@ -428,10 +445,11 @@ walk_node(struct walk *walk, struct node *node, const struct schema_row *row)
 	if (types & V_SECRET) {
 		walk_secret(walk, node);
 	} else if (node_is_null(node) && types & (V_MAP | V_NAMED | V_LIST)) {
-		return; /* "routes:" alone is as good as none */
+		/* "splits:" alone is as good as none; "tls:" is a mistake */
+		if (node->parent != walk->root)
+			refuse_shape(walk, node);
 	} else if (types & V_LIST && node->kind == NODE_LIST) {
-		for (size_t i = 0; i < node->n; i++)
-			walk_node(walk, node->child[i], schema_entry(row));
+		walk_list(walk, node);
 	} else if (types & V_LIST) {
 		walk_node(walk, node, schema_entry(row));
 	} else if (types & V_NAMED && node->kind == NODE_MAP) {

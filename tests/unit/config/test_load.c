@@ -251,6 +251,34 @@ test_load__an_entry_without_shape_is_told(void **state)
 	expect_part(HEAD POOL TAIL "admin: {access: [x]}\n", "[E015]");
 }
 
+/* What is written and left empty was meant to be something. */
+static void
+test_load__an_empty_guard_is_not_taken_for_none(void **state)
+{
+	(void)state;
+	expect_part(
+	    "listeners: {h: {bind: \"127.0.0.1:1\", tls: }}\n" POOL TAIL,
+	    "[E015]: tls of listener \"h\": a map is expected, not nothing");
+	expect_part("listeners: {h: {bind: \"127.0.0.1:1\", tls: "
+	            "{certificates: []}}}\n" POOL TAIL,
+	    "[E014]: tls.certificates of listener \"h\": the list is empty");
+	expect_part("listeners: {h: {bind: []}}\n" POOL TAIL,
+	    "[E014]: bind of listener \"h\": the list is empty");
+	expect_part(HEAD POOL "routes: [{pool: app, match: {client: []}}]\n",
+	    "[E014]: match.client of route 1: the list is empty");
+	expect_part(HEAD POOL "routes: [{pool: app, match: {host: }}]\n",
+	    "[E015]: match.host of route 1");
+	expect_part(HEAD POOL "routes: [{pool: app, match: }]\n", "[E015]");
+	expect_part(HEAD POOL "routes: [{redirect: }]\n", "[E015]: redirect");
+	expect_part(HEAD POOL "splits: {s: {stable: app, pins: [{from: [], "
+	                      "pool: app}]}}\nroutes: [{split: s}]\n",
+	    "[E014]: pins.from of split \"s\": the list is empty");
+	expect_part(HEAD POOL TAIL "admin: {access: [{who: \"uid:0\", role: "
+	                           "admin, splits: []}]}\n",
+	    "[E014]: admin.access.splits: the list is empty");
+	expect(HEAD POOL TAIL "splits:\n", "");
+}
+
 static void
 test_load__headers_that_weir_owns_are_refused(void **state)
 {
@@ -775,6 +803,7 @@ main(void)
 	    cmocka_unit_test(test_load__a_split_named_as_a_pool_is_pointed_at),
 	    cmocka_unit_test(test_load__a_header_is_one_in_any_case),
 	    cmocka_unit_test(test_load__an_entry_without_shape_is_told),
+	    cmocka_unit_test(test_load__an_empty_guard_is_not_taken_for_none),
 	    cmocka_unit_test(test_load__headers_that_weir_owns_are_refused),
 	    cmocka_unit_test(test_load__templates_are_known_words),
 	    cmocka_unit_test(test_load__a_missing_variable_is_named),
