@@ -40,7 +40,8 @@ refuse_flag(const struct args *args, struct span name)
 	const char *near;
 	size_t n = 0;
 
-	for (const struct flag *f = flags_of(args); f->name && n < FLAGS_MAX; f++)
+	for (const struct flag *f = flags_of(args); f->name && n < FLAGS_MAX;
+	     f++)
 		if (f->doc)
 			names[n++] = f->name;
 	near = suggest(name, names, n);
@@ -48,11 +49,13 @@ refuse_flag(const struct args *args, struct span name)
 		args_refuse(args, "unknown flag --%.*s; did you mean --%s?",
 		    (int)name.len, name.ptr, near);
 	else
-		args_refuse(args, "unknown flag --%.*s", (int)name.len, name.ptr);
+		args_refuse(
+		    args, "unknown flag --%.*s", (int)name.len, name.ptr);
 	return ARG_WRONG;
 }
 
-/* `given` is what was joined to the flag ("=x", "-cx"), NULL when nothing was. */
+/* `given` is what was joined to the flag ("=x", "-cx"), NULL when nothing was.
+ */
 static int
 take_value(struct args *args, const struct flag *flag, const char *given)
 {
@@ -92,7 +95,8 @@ static int
 next_name(struct args *args, const char *text)
 {
 	const char *equals = strchr(text, '=');
-	struct span name = {text, equals ? (size_t)(equals - text) : strlen(text)};
+	struct span name = {
+	    text, equals ? (size_t)(equals - text) : strlen(text)};
 
 	for (const struct flag *f = flags_of(args); f->name; f++)
 		if (span_eq(name, span_of(f->name)))

@@ -138,8 +138,8 @@ tell_text(const struct check_wish *wish, const struct config *config,
 	if (diags->n > 0 && !(is_fine && wish->is_quiet))
 		diags_print(diags, stderr, colour);
 	if (is_fine && !wish->is_quiet)
-		printf(
-		    "%s: fine: %zu listeners, %zu routes, %zu splits, %zu pools\n",
+		printf("%s: fine: listeners %zu, routes %zu, splits %zu, pools "
+		       "%zu\n",
 		    wish->path, config->n_listeners, config->n_routes,
 		    config->n_splits, config->n_pools);
 }
@@ -154,7 +154,7 @@ check_file(const struct check_wish *wish)
 	if (config)
 		check_tls(config, &diags);
 	is_fine = config && diags.errors == 0 &&
-		  !(wish->is_strict && diags.warnings > 0);
+	          !(wish->is_strict && diags.warnings > 0);
 	if (wish->json)
 		is_told = tell_json(&diags);
 	else
@@ -223,8 +223,8 @@ cmd_check(struct args *args)
 	}
 	if (wish.explain)
 		return config_explain_code(wish.explain, stdout, &err)
-			   ? EXIT_OK
-			   : args_refuse(args, "%s", err.text);
+		           ? EXIT_OK
+		           : args_refuse(args, "%s", err.text);
 	if (!wish.path)
 		return args_refuse(args, "which file? Say -c FILE");
 	return check_file(&wish);

@@ -32,29 +32,30 @@ print_bash(void)
 	       "\t\tCOMPREPLY=($(compgen -W \"--help --version");
 	for (const struct command *c = commands; c->name; c++)
 		printf(" %s", c->name);
-	printf("\" -- \"$cur\"))\n"
-	       "\t\treturn\n"
-	       "\tfi\n"
-	       "\tcase $prev in\n"
-	       "\t-c|--config) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
-	       "\t--format) COMPREPLY=($(compgen -W \"text json\" -- \"$cur\")); "
-	       "return ;;\n"
-	       "\t--tls) COMPREPLY=($(compgen -W \"self-signed\" -- \"$cur\")); "
-	       "return ;;\n"
-	       "\tesac\n"
-	       "\tcase ${COMP_WORDS[1]} in\n");
+	printf(
+	    "\" -- \"$cur\"))\n"
+	    "\t\treturn\n"
+	    "\tfi\n"
+	    "\tcase $prev in\n"
+	    "\t-c|--config) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	    "\t--format) COMPREPLY=($(compgen -W \"text json\" -- \"$cur\")); "
+	    "return ;;\n"
+	    "\t--tls) COMPREPLY=($(compgen -W \"self-signed\" -- \"$cur\")); "
+	    "return ;;\n"
+	    "\tesac\n"
+	    "\tcase ${COMP_WORDS[1]} in\n");
 	for (const struct command *c = commands; c->name; c++)
 		bash_flags(c);
-	printf(
-	    "\tesac\n"
-	    "\tif [ \"${COMP_WORDS[1]}\" = check ] && [ \"${cur#-}\" = \"$cur\" "
-	    "]; then\n"
-	    "\t\tCOMPREPLY=($(compgen -f -- \"$cur\"))\n"
-	    "\telse\n"
-	    "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-	    "\tfi\n"
-	    "}\n"
-	    "complete -F _weir weir\n");
+	printf("\tesac\n"
+	       "\tif [ \"${COMP_WORDS[1]}\" = check ] && [ \"${cur#-}\" = "
+	       "\"$cur\" "
+	       "]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -f -- \"$cur\"))\n"
+	       "\telse\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	       "\tfi\n"
+	       "}\n"
+	       "complete -F _weir weir\n");
 }
 
 /* Quotes of the shell are kept out of the tables' texts by a test. */
@@ -64,8 +65,8 @@ print_fish(void)
 	printf("# weir completion fish | source\n"
 	       "complete -c weir -f\n");
 	for (const struct command *c = commands; c->name; c++)
-		printf(
-		    "complete -c weir -n __fish_use_subcommand -a %s -d \"%s\"\n",
+		printf("complete -c weir -n __fish_use_subcommand -a %s -d "
+		       "\"%s\"\n",
 		    c->name, c->summary);
 	for (const struct command *c = commands; c->name; c++)
 		for (const struct flag *f = c->flags; f && f->name; f++) {
@@ -81,9 +82,10 @@ print_fish(void)
 				    strcmp(f->value, "FILE") == 0 ? " -F" : "");
 			putchar('\n');
 		}
-	printf("complete -c weir -n \"__fish_seen_subcommand_from completion\" "
-	       "-a \"bash zsh fish\"\n"
-	       "complete -c weir -n \"__fish_seen_subcommand_from check\" -F\n");
+	printf(
+	    "complete -c weir -n \"__fish_seen_subcommand_from completion\" "
+	    "-a \"bash zsh fish\"\n"
+	    "complete -c weir -n \"__fish_seen_subcommand_from check\" -F\n");
 }
 
 int
@@ -99,13 +101,15 @@ cmd_completion(struct args *args)
 		return args_refuse(args, "which shell? bash, zsh or fish");
 	if (strcmp(args->value, "zsh") == 0)
 		printf("autoload -U +X bashcompinit && bashcompinit\n");
-	if (strcmp(args->value, "bash") == 0 || strcmp(args->value, "zsh") == 0) {
+	if (strcmp(args->value, "bash") == 0 ||
+	    strcmp(args->value, "zsh") == 0) {
 		print_bash();
 	} else if (strcmp(args->value, "fish") == 0) {
 		print_fish();
 	} else {
 		near = suggest(span_of(args->value), shells, 3);
-		return args_refuse(args, "no completion for \"%s\"%s%s%s", args->value,
+		return args_refuse(args, "no completion for \"%s\"%s%s%s",
+		    args->value,
 		    near ? "; did you mean " : ": bash, zsh and fish have one",
 		    near ? near : "", near ? "?" : "");
 	}

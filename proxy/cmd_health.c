@@ -9,25 +9,29 @@
 #include "proxy/fetch.h"
 
 const struct flag health_flags[] = {
-	{FLAG_LONG, "admin", "ADDR", "admin address; $WEIR_ADMIN or unix:/run/weir/admin.sock without"},
-	{FLAG_LONG + 1, "timeout", "D", "how long to wait, \"2s\" without"},
-	{0},
+    {FLAG_LONG, "admin", "ADDR",
+        "admin address; $WEIR_ADMIN or unix:/run/weir/admin.sock without"},
+    {FLAG_LONG + 1, "timeout", "D", "how long to wait, \"2s\" without"},
+    {0},
 };
 
 static int
 ask_health(const struct address *admin, nsec_t timeout)
 {
-	struct fetch *fetch = fetch_new(admin, NULL, timeout);
+	struct fetch *fetch = fetch_new(admin, NULL, 0, timeout);
 	struct fetch_reply reply;
 	struct err err;
 	int code = EXIT_INTERNAL;
 
 	if (!fetch)
 		return EXIT_INTERNAL;
-	if (!fetch_call(fetch, &(struct fetch_ask){"GET", "/healthz", "", SPAN("")}, &reply, &err))
+	if (!fetch_call(fetch,
+	        &(struct fetch_ask){"GET", "/healthz", "", SPAN("")}, &reply,
+	        &err))
 		fprintf(stderr, "weir health: %s\n", err.text);
 	else if (reply.status != 200)
-		fprintf(stderr, "weir health: %s answered %u\n", admin->text, reply.status);
+		fprintf(stderr, "weir health: %s answered %u\n", admin->text,
+		    reply.status);
 	else
 		code = EXIT_OK;
 	fetch_free(&fetch);
@@ -51,9 +55,13 @@ cmd_health(struct args *args)
 		if (key == FLAG_LONG)
 			where = args->value;
 		else if (key == ARG_WORD)
-			return args_refuse(args, "takes no \"%s\"", args->value);
-		else if (!units_duration(span_of(args->value), &timeout) || timeout <= 0)
-			return args_refuse(args, "--timeout %s is no duration; say \"500ms\" or \"2s\"",
+			return args_refuse(
+			    args, "takes no \"%s\"", args->value);
+		else if (!units_duration(span_of(args->value), &timeout) ||
+		         timeout <= 0)
+			return args_refuse(args,
+			    "--timeout %s is no duration; say \"500ms\" or "
+			    "\"2s\"",
 			    args->value);
 	}
 	if (!address_parse(span_of(where), &admin, &err))

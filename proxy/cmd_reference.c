@@ -35,7 +35,8 @@ cmd_explain(struct args *args)
 	if (key == ARG_WRONG)
 		return EXIT_USAGE;
 	if (key == ARG_END)
-		return args_refuse(args, "which setting? For example \"pools.balance\"");
+		return args_refuse(
+		    args, "which setting? For example \"pools.balance\"");
 	word = args->value;
 	if (args_next(args) != ARG_END)
 		return args_refuse(args, "one setting at a time");

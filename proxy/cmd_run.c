@@ -10,8 +10,8 @@
 #include "proxy/proxy.h"
 
 const struct flag run_flags[] = {
-	{'c', "config", "FILE", "the config"},
-	{0},
+    {'c', "config", "FILE", "the config"},
+    {0},
 };
 
 int
@@ -25,14 +25,17 @@ cmd_run(struct args *args)
 		if (key == ARG_WRONG)
 			return EXIT_USAGE;
 		if (key == ARG_WORD && path)
-			return args_refuse(args, "one file at a time: \"%s\" is too many", args->value);
+			return args_refuse(args,
+			    "one file at a time: \"%s\" is too many",
+			    args->value);
 		path = args->value;
 	}
 	if (!path)
 		return args_refuse(args, "which file? Say -c FILE");
 	config = config_load(path, &diags);
 	if (diags.n > 0)
-		diags_print(&diags, stderr, isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
+		diags_print(&diags, stderr,
+		    isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
 	diags_release(&diags);
 	if (!config)
 		return EXIT_USAGE;

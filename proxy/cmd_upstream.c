@@ -9,12 +9,15 @@
 #include "proxy/demo_upstream.h"
 
 const struct flag upstream_flags[] = {
-	{FLAG_LONG, "listen", "ADDR", "where: HOST:PORT or unix:/path; port 0 picks a free one"},
-	{FLAG_LONG + 1, "name", "N", "the name it answers with, \"demo\" without"},
-	{FLAG_LONG + 2, "fail", "P", "share of requests answered with 500, as in 2%"},
-	{FLAG_LONG + 3, "latency", "D[,S]", "median delay, as in 20ms; S spreads it (sigma of its logarithm)"},
-	{FLAG_LONG + 4, "padding", "SIZE", "bytes added to each body, as in 4KiB"},
-	{0},
+    {FLAG_LONG, "listen", "ADDR",
+        "where: HOST:PORT or unix:/path; port 0 picks a free one"},
+    {FLAG_LONG + 1, "name", "N", "the name it answers with, \"demo\" without"},
+    {FLAG_LONG + 2, "fail", "P",
+        "share of requests answered with 500, as in 2%"},
+    {FLAG_LONG + 3, "latency", "D[,S]",
+        "median delay, as in 20ms; S spreads it (sigma of its logarithm)"},
+    {FLAG_LONG + 4, "padding", "SIZE", "bytes added to each body, as in 4KiB"},
+    {0},
 };
 
 enum { PADDING_MAX = 64 << 20 };
@@ -34,10 +37,13 @@ parse_latency(struct args *args, struct demo_upstream_cfg *cfg)
 
 	if (args->value[len] == ',')
 		cfg->spread = strtod(args->value + len + 1, &end);
-	if (units_duration((struct span){args->value, len}, &cfg->latency) && cfg->spread >= 0 &&
-	    cfg->spread <= 3 && (!end || (*end == '\0' && end > args->value + len + 1)))
+	if (units_duration((struct span){args->value, len}, &cfg->latency) &&
+	    cfg->spread >= 0 && cfg->spread <= 3 &&
+	    (!end || (*end == '\0' && end > args->value + len + 1)))
 		return true;
-	args_refuse(args, "--latency %s: say 20ms, or 20ms,0.5 for a spread of 0 to 3", args->value);
+	args_refuse(args,
+	    "--latency %s: say 20ms, or 20ms,0.5 for a spread of 0 to 3",
+	    args->value);
 	return false;
 }
 
@@ -50,7 +56,8 @@ parse_padding(struct args *args, struct demo_upstream_cfg *cfg)
 		cfg->padding = size;
 		return true;
 	}
-	args_refuse(args, "--padding %s: say a size up to 64MiB, as in 4KiB", args->value);
+	args_refuse(args, "--padding %s: say a size up to 64MiB, as in 4KiB",
+	    args->value);
 	return false;
 }
 
@@ -61,11 +68,14 @@ parse_listen(struct args *args, struct upstream_wish *wish)
 
 	if (wish->has_listen)
 		address_release(&wish->listen);
-	wish->has_listen = address_parse(span_of(args->value), &wish->listen, &err);
+	wish->has_listen =
+	    address_parse(span_of(args->value), &wish->listen, &err);
 	if (!wish->has_listen)
 		args_refuse(args, "--listen: %s", err.text);
 	else if (wish->listen.kind == ADDRESS_NAME)
-		args_refuse(args, "--listen %s: one listens on literal addresses, as in 127.0.0.1:9001",
+		args_refuse(args,
+		    "--listen %s: one listens on literal addresses, as in "
+		    "127.0.0.1:9001",
 		    args->value);
 	return wish->has_listen && wish->listen.kind != ADDRESS_NAME;
 }
@@ -76,7 +86,7 @@ is_plain_name(const char *name)
 	size_t len = strlen(name);
 
 	return len > 0 && len <= CONFIG_NAME_MAX && name[0] != '-' &&
-	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
 static bool
@@ -93,12 +103,18 @@ parse_wish(struct args *args, struct upstream_wish *wish)
 			wish->cfg.name = args->value;
 			ok = is_plain_name(args->value);
 			if (!ok)
-				args_refuse(args, "--name %s: a name is a-z, 0-9 and '-', at most 63", args->value);
+				args_refuse(args,
+				    "--name %s: a name is a-z, 0-9 and '-', at "
+				    "most 63",
+				    args->value);
 			break;
 		case FLAG_LONG + 2:
-			ok = units_percent(span_of(args->value), &wish->cfg.fail);
+			ok = units_percent(
+			    span_of(args->value), &wish->cfg.fail);
 			if (!ok)
-				args_refuse(args, "--fail %s: say a percentage, as in 2%%", args->value);
+				args_refuse(args,
+				    "--fail %s: say a percentage, as in 2%%",
+				    args->value);
 			break;
 		case FLAG_LONG + 3:
 			ok = parse_latency(args, &wish->cfg);

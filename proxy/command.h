@@ -27,11 +27,11 @@ enum { FLAG_LONG = 256 };
 struct args;
 struct command {
 	const char *name;
-	const char *usage;   /* what follows "weir NAME" */
-	const char *summary; /* one line */
-	const char *more;    /* paragraphs for --help, NULL without */
-	const char *example; /* whole lines, as one would type them */
-	const struct flag *flags; /* NULL without */
+	const char *usage;             /* what follows "weir NAME" */
+	const char *summary;           /* one line */
+	const char *more;              /* paragraphs for --help, NULL without */
+	const char *example;           /* whole lines, as one would type them */
+	const struct flag *flags;      /* NULL without */
 	int (*run)(struct args *args); /* returns the exit code */
 };
 
@@ -44,10 +44,10 @@ void command_print_help(const struct command *command, FILE *out);
 
 struct args {
 	const struct command *command;
-	char **argv;       /* what follows the command's name, NULL-ended */
-	const char *value; /* of the flag or word that args_next returned */
+	char **argv;         /* what follows the command's name, NULL-ended */
+	const char *value;   /* of the flag or word that args_next returned */
 	const char *letters; /* rest of "-tq" */
-	bool only_words;   /* "--" was seen */
+	bool only_words;     /* "--" was seen */
 };
 
 enum { ARG_END = -1, ARG_WORD = -2, ARG_WRONG = -3 };
@@ -56,14 +56,15 @@ enum { ARG_END = -1, ARG_WORD = -2, ARG_WRONG = -3 };
  * flag or missing value, told on standard error; the caller returns EXIT_USAGE.
  */
 int args_next(struct args *args);
-/* Tells what is wrong with the arguments and where help is; returns EXIT_USAGE. */
+/* Tells what is wrong with the arguments and where help is; returns EXIT_USAGE.
+ */
 int args_refuse(const struct args *args, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* ---- the commands, by file ---- */
 
-extern const struct flag run_flags[], check_flags[], proxy_flags[], demo_flags[],
-    upstream_flags[], health_flags[];
+extern const struct flag run_flags[], check_flags[], proxy_flags[],
+    demo_flags[], upstream_flags[], health_flags[];
 int cmd_run(struct args *args);
 int cmd_check(struct args *args);
 int cmd_proxy(struct args *args);

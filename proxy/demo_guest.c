@@ -19,20 +19,27 @@
 #include <unistd.h>
 
 enum {
-	GUEST_IN_MAX = 40 << 10, /* bytes of a request's head; weir sends at most 32 KiB */
+	GUEST_IN_MAX =
+	    40 << 10, /* bytes of a request's head; weir sends at most 32 KiB */
 	GUEST_IDLE_SEC = 300,
 };
 
 struct guest {
 	LIST_ENTRY(guest) link;
 	struct demo_upstream *upstream; /* borrowed: outlives its guests */
-	enum { GUEST_HEAD, GUEST_BODY, GUEST_CHUNKS, GUEST_WAIT, GUEST_WRITE } state;
+	enum {
+		GUEST_HEAD,
+		GUEST_BODY,
+		GUEST_CHUNKS,
+		GUEST_WAIT,
+		GUEST_WRITE
+	} state;
 	int fd;
 	struct event io, timer;
 	bool wants_json, is_head, is_health, keeps;
-	uint64_t body_left;  /* GUEST_BODY; in GUEST_CHUNKS: of this chunk */
+	uint64_t body_left; /* GUEST_BODY; in GUEST_CHUNKS: of this chunk */
 	enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_TRAILER } chunk;
-	char *out;           /* owned: the answer; NULL unless GUEST_WRITE */
+	char *out; /* owned: the answer; NULL unless GUEST_WRITE */
 	size_t out_len, out_at;
 	size_t n_in;
 	char in[GUEST_IN_MAX];
@@ -71,7 +78,8 @@ guest_consume(struct guest *g, size_t n)
 /* ---- the answer ---- */
 
 static char *
-page_text(struct demo_upstream *up, const struct guest *g, bool fails, size_t *len_out)
+page_text(struct demo_upstream *up, const struct guest *g, bool fails,
+    size_t *len_out)
 {
 	char *text = NULL;
 	FILE *out = open_memstream(&text, len_out);
@@ -80,15 +88,23 @@ page_text(struct demo_upstream *up, const struct guest *g, bool fails, size_t *l
 		return NULL;
 	up->answered++;
 	if (g->wants_json)
-		fprintf(out, "{\"pool\": \"%s\", \"answer\": %llu, \"ok\": %s}\n", up->name,
-		    (unsigned long long)up->answered, fails ? "false" : "true");
+		fprintf(out,
+		    "{\"pool\": \"%s\", \"answer\": %llu, \"ok\": %s}\n",
+		    up->name, (unsigned long long)up->answered,
+		    fails ? "false" : "true");
 	else
 		fprintf(out,
-		    "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>shop %s</title>\n"
-		    "<body style=\"font: 1.2rem sans-serif; margin: 3rem; border-left: 2rem solid %s; padding-left: 2rem\">\n"
-		    "<h1>%s</h1>\n<p>%s Answer number %llu of this upstream.</p>\n",
-		    up->name, up->name, up->name,
-		    fails ? "This one failed, as it was asked to." : "All is well.",
+		    "<!doctype html>\n<html lang=\"en\"><meta "
+		    "charset=\"utf-8\"><title>shop %s</title>\n"
+		    "<body style=\"font: 1.2rem sans-serif; margin: 3rem; "
+		    "border-left: 2rem solid %s; padding-left: 2rem\">\n"
+		    "<h1>%s</h1>\n<p>%s Answer number %llu of this "
+		    "upstream.</p>\n",
+		    up->name,
+		    strcmp(up->name, "canary") == 0 ? "gold" : up->name,
+		    up->name,
+		    fails ? "This one failed, as it was asked to."
+		          : "All is well.",
 		    (unsigned long long)up->answered);
 	fprintf(out, "%*s", (int)up->cfg.padding, "");
 	if (fclose(out) == 0)
@@ -101,7 +117,8 @@ static bool
 guest_compose(struct guest *g)
 {
 	struct demo_upstream *up = g->upstream;
-	bool fails = !g->is_health && up->cfg.fail > 0 && rng_below(&up->rng, BP_ALL) < up->cfg.fail;
+	bool fails = !g->is_health && up->cfg.fail > 0 &&
+	             rng_below(&up->rng, BP_ALL) < up->cfg.fail;
 	size_t len = 0;
 	char *page = page_text(up, g, fails, &len);
 	FILE *out = open_memstream(&g->out, &g->out_len);
@@ -113,7 +130,8 @@ guest_compose(struct guest *g)
 		return false;
 	}
 	fprintf(out,
-	    "HTTP/1.1 %s\r\ncontent-type: %s; charset=utf-8\r\ncontent-length: %zu\r\n"
+	    "HTTP/1.1 %s\r\ncontent-type: %s; charset=utf-8\r\ncontent-length: "
+	    "%zu\r\n"
 	    "cache-control: no-store\r\n%s\r\n",
 	    fails ? "500 Internal Server Error" : "200 OK",
 	    g->wants_json ? "application/json" : "text/html", len,
@@ -130,7 +148,8 @@ static bool
 guest_write(struct guest *g)
 {
 	while (g->out_at < g->out_len) {
-		ssize_t n = send(g->fd, g->out + g->out_at, g->out_len - g->out_at, MSG_NOSIGNAL);
+		ssize_t n = send(g->fd, g->out + g->out_at,
+		    g->out_len - g->out_at, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN) {
 			guest_wants(g, EV_WRITE);
@@ -190,14 +209,17 @@ next_latency(struct demo_upstream *up)
 	u = ((double)(rng_next(&up->rng) >> 11) + 1) / 9007199254740993.0;
 	v = (double)(rng_next(&up->rng) >> 11) / 9007199254740992.0;
 	normal = sqrt(-2 * log(u)) * cos(2 * M_PI * v);
-	return (nsec_t)((double)up->cfg.latency * exp(up->cfg.spread * fmin(normal, 4)));
+	return (nsec_t)((double)up->cfg.latency *
+	                exp(up->cfg.spread * fmin(normal, 4)));
 }
 
 /* The request is complete. */
 static bool
 guest_served(struct guest *g)
 {
-	nsec_t wait = g->is_health || g->upstream->cfg.latency == 0 ? 0 : next_latency(g->upstream);
+	nsec_t wait = g->is_health || g->upstream->cfg.latency == 0
+	                  ? 0
+	                  : next_latency(g->upstream);
 	struct timeval tv = {.tv_sec = wait / NSEC_PER_SEC,
 	    .tv_usec = wait % NSEC_PER_SEC / NSEC_PER_USEC};
 
@@ -218,7 +240,8 @@ find_field(struct span head, const char *name)
 	const char *end = head.ptr + head.len;
 	const char *line = memchr(head.ptr, '\n', head.len);
 
-	for (; line && line + 1 < end; line = memchr(line, '\n', (size_t)(end - line))) {
+	for (; line && line + 1 < end;
+	     line = memchr(line, '\n', (size_t)(end - line))) {
 		line++;
 		if ((size_t)(end - line) <= len || line[len] != ':' ||
 		    strncasecmp(line, name, len) != 0)
@@ -253,7 +276,9 @@ has_target(struct span head, const char *path)
 {
 	const char *at = memchr(head.ptr, ' ', head.len);
 
-	return at && span_starts((struct span){at + 1, head.len - (size_t)(at + 1 - head.ptr)}, span_of(path));
+	return at && span_starts((struct span){at + 1,
+	                             head.len - (size_t)(at + 1 - head.ptr)},
+	                 span_of(path));
 }
 
 /* False when the guest is gone. */
@@ -274,7 +299,8 @@ guest_head(struct guest *g)
 	g->keeps = eol[-1] == '1' && !field_holds(head, "connection", "close");
 	g->is_head = span_starts(head, SPAN("HEAD "));
 	g->is_health = has_target(head, "/healthz");
-	g->wants_json = has_target(head, "/api") || field_holds(head, "accept", "application/json");
+	g->wants_json = has_target(head, "/api") ||
+	                field_holds(head, "accept", "application/json");
 	g->body_left = number_of(find_field(head, "content-length"), 10);
 	g->state = GUEST_BODY;
 	if (field_holds(head, "transfer-encoding", "chunked")) {
@@ -343,7 +369,8 @@ guest_advance(struct guest *g)
 			while (!is_over && guest_skip_chunk(g, &is_over))
 				;
 			if (!is_over)
-				return g->n_in < sizeof(g->in) || (guest_free(g), false);
+				return g->n_in < sizeof(g->in) ||
+				       (guest_free(g), false);
 			is_over = false;
 			if (!guest_served(g))
 				return false;
@@ -384,7 +411,8 @@ on_guest(evutil_socket_t fd, short events, void *ctx)
 void
 guest_new(struct demo_upstream *up, int fd)
 {
-	struct guest *g = up->n_guests < GUESTS_MAX ? calloc(1, sizeof(*g)) : NULL;
+	struct guest *g =
+	    up->n_guests < GUESTS_MAX ? calloc(1, sizeof(*g)) : NULL;
 	int on = 1;
 
 	if (!g) {

@@ -25,13 +25,15 @@ on_accept(evutil_socket_t fd, short events, void *ctx)
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		int guest = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int guest =
+		    accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (guest >= 0) {
 			guest_new(up, guest);
 			continue;
 		}
-		/* Out of descriptors: the listener would stay readable and spin. */
+		/* Out of descriptors: the listener would stay readable and
+		 * spin. */
 		if (errno == EMFILE || errno == ENFILE) {
 			event_del(&up->listening);
 			event_add(&up->resting, &rest);
@@ -59,32 +61,41 @@ on_stop(evutil_socket_t fd, short events, void *ctx)
 }
 
 static bool
-bind_listener(struct demo_upstream *up, const struct address *listen_at, struct err *err)
+bind_listener(
+    struct demo_upstream *up, const struct address *listen_at, struct err *err)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	char host[INET6_ADDRSTRLEN] = "";
 	int on = 1;
 
-	up->fd = socket(listen_at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	up->fd = socket(listen_at->sa.ss_family,
+	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (up->fd < 0)
 		return err_set(err, "socket: %s", strerror(errno));
 	setsockopt(up->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(up->fd, (const struct sockaddr *)&listen_at->sa, listen_at->sa_len) != 0 ||
-	    listen(up->fd, SOMAXCONN) != 0 || getsockname(up->fd, (struct sockaddr *)&sa, &len) != 0)
-		return err_set(err, "cannot listen on %s: %s", listen_at->text, strerror(errno));
+	if (bind(up->fd, (const struct sockaddr *)&listen_at->sa,
+	        listen_at->sa_len) != 0 ||
+	    listen(up->fd, SOMAXCONN) != 0 ||
+	    getsockname(up->fd, (struct sockaddr *)&sa, &len) != 0)
+		return err_set(err, "cannot listen on %s: %s", listen_at->text,
+		    strerror(errno));
 	if (sa.ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)&sa;
 
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(up->address, sizeof(up->address), "%s:%u", host, ntohs(in->sin_port));
+		snprintf(up->address, sizeof(up->address), "%s:%u", host,
+		    ntohs(in->sin_port));
 	} else if (sa.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&sa;
+		const struct sockaddr_in6 *in6 =
+		    (const struct sockaddr_in6 *)&sa;
 
 		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(up->address, sizeof(up->address), "[%s]:%u", host, ntohs(in6->sin6_port));
+		snprintf(up->address, sizeof(up->address), "[%s]:%u", host,
+		    ntohs(in6->sin6_port));
 	} else {
-		snprintf(up->address, sizeof(up->address), "%s", listen_at->text);
+		snprintf(
+		    up->address, sizeof(up->address), "%s", listen_at->text);
 		up->unlink_path = strdup(listen_at->host);
 	}
 	return true;
@@ -96,18 +107,21 @@ make_events(struct demo_upstream *up, struct err *err)
 	up->base = event_base_new();
 	up->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!up->base || up->stop_fd < 0)
-		return err_set(err, "cannot make an event loop: %s", strerror(errno));
-	event_assign(&up->listening, up->base, up->fd, EV_READ | EV_PERSIST, on_accept, up);
+		return err_set(
+		    err, "cannot make an event loop: %s", strerror(errno));
+	event_assign(&up->listening, up->base, up->fd, EV_READ | EV_PERSIST,
+	    on_accept, up);
 	event_assign(&up->resting, up->base, -1, 0, on_rested, up);
-	event_assign(&up->stopping, up->base, up->stop_fd, EV_READ, on_stop, up->base);
+	event_assign(
+	    &up->stopping, up->base, up->stop_fd, EV_READ, on_stop, up->base);
 	event_add(&up->listening, NULL);
 	event_add(&up->stopping, NULL);
 	return true;
 }
 
 struct demo_upstream *
-demo_upstream_new(const struct demo_upstream_cfg *cfg, const struct address *listen_at,
-    struct err *err)
+demo_upstream_new(const struct demo_upstream_cfg *cfg,
+    const struct address *listen_at, struct err *err)
 {
 	struct demo_upstream *up = calloc(1, sizeof(*up));
 	uint8_t seed[32];
@@ -137,8 +151,10 @@ demo_upstream_address(const struct demo_upstream *up)
 void
 demo_upstream_serve(struct demo_upstream *up)
 {
-	struct event *interrupt = evsignal_new(up->base, SIGINT, on_stop, up->base);
-	struct event *terminate = evsignal_new(up->base, SIGTERM, on_stop, up->base);
+	struct event *interrupt =
+	    evsignal_new(up->base, SIGINT, on_stop, up->base);
+	struct event *terminate =
+	    evsignal_new(up->base, SIGTERM, on_stop, up->base);
 
 	if (interrupt && terminate && evsignal_add(interrupt, NULL) == 0 &&
 	    evsignal_add(terminate, NULL) == 0)
@@ -170,7 +186,8 @@ demo_upstream_start(struct demo_upstream *up, struct err *err)
 	failure = pthread_create(&up->thread, NULL, serve_thread, up);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	up->has_thread = failure == 0;
-	return up->has_thread || err_set(err, "cannot start a thread: %s", strerror(failure));
+	return up->has_thread ||
+	       err_set(err, "cannot start a thread: %s", strerror(failure));
 }
 
 static void
@@ -178,7 +195,8 @@ end_thread(struct demo_upstream *up)
 {
 	uint64_t one = 1;
 
-	if (up->has_thread && write(up->stop_fd, &one, sizeof(one)) == sizeof(one))
+	if (up->has_thread &&
+	    write(up->stop_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(up->thread, NULL);
 	up->has_thread = false;
 }

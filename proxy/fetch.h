@@ -14,8 +14,12 @@
 enum { FETCH_REPLY_MAX = 8 << 20 }; /* bytes of one reply, head included */
 
 struct fetch;
-/* `to` and `tls` (NULL: clear) are borrowed. `timeout` bounds each call as a whole. */
-struct fetch *fetch_new(const struct address *to, struct tls_client *tls, nsec_t timeout);
+/*
+ * `to` and `tls` (NULL: clear) are borrowed; `worker` is this thread's number
+ * for tls. `timeout` bounds each call as a whole.
+ */
+struct fetch *fetch_new(const struct address *to, struct tls_client *tls,
+    unsigned worker, nsec_t timeout);
 void fetch_free(struct fetch **fetch);
 
 struct fetch_ask {
@@ -28,10 +32,11 @@ struct fetch_reply {
 	struct span head, body; /* borrowed: valid until the next call */
 	unsigned tls_version;   /* 12, 13; 0 when clear */
 };
-bool fetch_call(struct fetch *fetch, const struct fetch_ask *ask, struct fetch_reply *out,
-    struct err *err);
+bool fetch_call(struct fetch *fetch, const struct fetch_ask *ask,
+    struct fetch_reply *out, struct err *err);
 /* Value of the first field of that name; empty when there is none. */
 struct span fetch_header(const struct fetch_reply *reply, const char *name);
-bool fetch_holds(struct span text, const char *words); /* does it contain them? */
+bool fetch_holds(
+    struct span text, const char *words); /* does it contain them? */
 
 #endif

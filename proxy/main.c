@@ -64,12 +64,16 @@ command_find(const char *name)
 static void
 print_overview(FILE *out)
 {
-	fputs("weir " WEIR_VERSION ": an edge load balancer that shifts traffic between versions\n\n"
-	      "usage: weir COMMAND ...        weir COMMAND --help says more\n\n", out);
+	fputs(
+	    "weir " WEIR_VERSION
+	    ": an edge load balancer that shifts traffic between versions\n\n"
+	    "usage: weir COMMAND ...        weir COMMAND --help says more\n\n",
+	    out);
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(out, "  %-14s %s\n", c->name, c->summary);
 	fputs("\nexample: weir demo\n"
-	      "The client of a running weir is weirctl; see weirctl --help.\n", out);
+	      "The client of a running weir is weirctl; see weirctl --help.\n",
+	    out);
 }
 
 static void
@@ -88,8 +92,8 @@ print_flag(const struct flag *flag, FILE *out)
 void
 command_print_help(const struct command *command, FILE *out)
 {
-	fprintf(out, "usage: weir %s%s%s\n\n%s.\n", command->name, *command->usage ? " " : "",
-	    command->usage, command->summary);
+	fprintf(out, "usage: weir %s%s%s\n\n%s.\n", command->name,
+	    *command->usage ? " " : "", command->usage, command->summary);
 	if (command->more)
 		fprintf(out, "\n%s", command->more);
 	if (command->flags)
@@ -98,7 +102,8 @@ command_print_help(const struct command *command, FILE *out)
 		if (f->doc)
 			print_flag(f, out);
 	fputs("\nexample:\n", out);
-	for (const char *line = command->example; *line; line = strchr(line, '\n') + 1)
+	for (const char *line = command->example; *line;
+	     line = strchr(line, '\n') + 1)
 		fprintf(out, "  %.*s\n", (int)strcspn(line, "\n"), line);
 }
 
@@ -123,6 +128,18 @@ run_command(const char *name, char **argv)
 	return args.command->run(&args);
 }
 
+/* "rn", "ck": the letters of a command in order, some left out; too short for
+ * suggest(). */
+static bool
+is_abbreviation(const char *word, const char *name)
+{
+	if (*word != *name)
+		return false;
+	for (; *name && *word; name++)
+		word += *word == *name;
+	return *word == '\0';
+}
+
 static int
 refuse_command(const char *word)
 {
@@ -132,6 +149,9 @@ refuse_command(const char *word)
 	for (size_t i = 0; i < COMMANDS; i++)
 		names[i] = commands[i].name;
 	near = suggest(span_of(word), names, COMMANDS);
+	for (size_t i = 0; i < COMMANDS && !near; i++)
+		if (is_abbreviation(word, names[i]))
+			near = names[i];
 	fprintf(stderr, "weir: unknown command \"%s\"", word);
 	if (near)
 		fprintf(stderr, "; did you mean \"%s\"?", near);

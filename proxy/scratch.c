@@ -24,7 +24,8 @@ base_dir(void)
 		const char *dir = getenv(variables[i]);
 
 		if (dir && dir[0] == '/' && strlen(dir) <= SCRATCH_BASE_MAX &&
-		    strpbrk(dir, "\"\\$\n") == NULL && access(dir, W_OK | X_OK) == 0)
+		    strpbrk(dir, "\"\\$\n") == NULL &&
+		    access(dir, W_OK | X_OK) == 0)
 			return dir;
 	}
 	return "/tmp";
@@ -33,13 +34,15 @@ base_dir(void)
 bool
 scratch_init(struct scratch *scratch, const char *purpose, struct err *err)
 {
-	int n = snprintf(scratch->dir, sizeof(scratch->dir), "%s/weir-%s.XXXXXX",
-	    base_dir(), purpose);
+	int n = snprintf(scratch->dir, sizeof(scratch->dir),
+	    "%s/weir-%s.XXXXXX", base_dir(), purpose);
 
 	assert(n > 0 && (size_t)n < sizeof(scratch->dir));
 	if (mkdtemp(scratch->dir))
 		return true;
-	err_set(err, "cannot make a private directory in %s: %s (set TMPDIR to one that can be written)",
+	err_set(err,
+	    "cannot make a private directory in %s: %s (set TMPDIR to one that "
+	    "can be written)",
 	    base_dir(), strerror(errno));
 	scratch->dir[0] = '\0';
 	return false;
@@ -64,7 +67,8 @@ scratch_release(struct scratch *scratch)
 }
 
 char *
-scratch_path(const struct scratch *scratch, const char *name, char out[SCRATCH_FILE_MAX])
+scratch_path(
+    const struct scratch *scratch, const char *name, char out[SCRATCH_FILE_MAX])
 {
 	int n = snprintf(out, SCRATCH_FILE_MAX, "%s/%s", scratch->dir, name);
 
@@ -85,6 +89,7 @@ scratch_write(const struct scratch *scratch, const char *name, struct span text,
 		return err_set(err, "%s: %s", path, strerror(errno));
 	is_whole = write(fd, text.ptr, text.len) == (ssize_t)text.len;
 	if (close(fd) != 0 || !is_whole)
-		return err_set(err, "%s: cannot be written: %s", path, strerror(errno));
+		return err_set(
+		    err, "%s: cannot be written: %s", path, strerror(errno));
 	return true;
 }

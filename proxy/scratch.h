@@ -19,12 +19,14 @@ struct scratch {
 };
 
 /* In $XDG_RUNTIME_DIR when there is one, else $TMPDIR, else /tmp. */
-bool scratch_init(struct scratch *scratch, const char *purpose, struct err *err);
+bool scratch_init(
+    struct scratch *scratch, const char *purpose, struct err *err);
 void scratch_release(struct scratch *scratch);
 /* Path of a file in it, into `out`; returns `out`. */
-char *scratch_path(const struct scratch *scratch, const char *name, char out[SCRATCH_FILE_MAX]);
+char *scratch_path(const struct scratch *scratch, const char *name,
+    char out[SCRATCH_FILE_MAX]);
 /* Makes a file (0600) with that text. */
-bool scratch_write(const struct scratch *scratch, const char *name, struct span text,
-    struct err *err);
+bool scratch_write(const struct scratch *scratch, const char *name,
+    struct span text, struct err *err);
 
 #endif
