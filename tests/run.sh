@@ -12,6 +12,7 @@
 # One line per suite, what failed in full above it, and at the very end
 # "N passed, N failed". Exit 1 when anything failed.
 set -u
+python=/usr/bin/python3
 umask 022
 cd "$(dirname "$0")/.." || exit 1
 
@@ -56,9 +57,9 @@ install_missing()
 
 # ---- suites ----
 
-passed=0 failed=0
+passed=0 failed=0 nice= builder=
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"; [ -z "${builder:-}" ] || kill "$builder" 2>/dev/null' EXIT
+trap 'rm -rf "$logs"; [ -z "$builder" ] || kill "$builder" 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
 
 # Says one line about a suite and adds it up: name, passed, failed, since when.
@@ -73,7 +74,7 @@ configure()
 {
 	dir=$1
 	shift
-	[ -f "$dir/build.ninja" ] || meson setup "$dir" "$@"
+	[ -f "$dir/build.ninja" ] || $nice meson setup "$dir" "$@"
 }
 
 # built NAME DIR: whether the build that logged to $logs/DIR.build succeeded.
@@ -91,7 +92,7 @@ built()
 build()
 {
 	{
-		configure "$@" && ninja -C "$1"
+		configure "$@" && $nice ninja -C "$1"
 	} >"$logs/$1.build" 2>&1
 	echo $? >"$logs/$1.rc"
 }
@@ -120,7 +121,7 @@ flow_suite()
 	name=$1 dir=$2 began=$(date +%s)
 	slow=$3
 	shift 3
-	WEIR=$PWD/$dir/proxy/weir WEIR_SLOW=$slow python3 tests/flow/run.py -j "$jobs" "$@" >"$logs/flow" 2>&1
+	WEIR=$PWD/$dir/proxy/weir WEIR_SLOW=$slow "$python" tests/flow/run.py -j "$jobs" "$@" >"$logs/flow" 2>&1
 	rc=$?
 	line=$(sed -n 's/^flow: //p' "$logs/flow")
 	good=$(echo "$line" | sed -n 's/^\([0-9]*\) passed.*/\1/p')
@@ -147,7 +148,7 @@ if built "build" build; then
 	if [ -z "$quick" ]; then
 		# The other builds are made while the first is tested, out of its way.
 		(
-			renice -n 19 -p "$(sh -c 'echo $PPID')" >/dev/null 2>&1
+			nice="nice -n 19"
 			build build-asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Db_lundef=false -Db_lto=false
 			build build-tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Db_lundef=false -Db_lto=false
 		) &

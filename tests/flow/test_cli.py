@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Load, Shared, SLOW, WEIR, blue_green, free_port, get, one_pool, post, run, until
+from harness import Case, Client, Load, Shared, SLOW, WEIR, blue_green, free_port, get, post, run, until
 
 # Five mistakes, each with the place and the words that the answer must hold.
 MISTAKES = """\
