@@ -92,7 +92,7 @@ built()
 build()
 {
 	{
-		configure "$@" && $nice ninja -C "$1"
+		configure "$@" && $nice ninja -C "$1" all proxy/weir
 	} >"$logs/$1.build" 2>&1
 	echo $? >"$logs/$1.rc"
 }
