@@ -78,12 +78,19 @@ client_accept(struct worker *worker, int fd, uint32_t listener, const struct pee
 		conn->tls = tls_stream_accept(tls, worker->id, &worker->window);
 		conn->phase = CONN_HANDSHAKE;
 	}
-	if ((tls && !conn->tls) || !conn_watch(conn)) {
+	if (tls && !conn->tls) {
 		conn_end(conn);
 		return;
 	}
 	/* Absolute, from the accept to the end of the first head. */
 	conn_deadline(conn, cfg->limits.header_timeout);
+	conn_start(conn);
+}
+
+bool
+client_is_complete(const struct conn *conn)
+{
+	return conn->request && conn->request->state != REQUEST_TUNNEL && request_body_done(conn->request);
 }
 
 void
@@ -138,6 +145,10 @@ client_next(struct conn *conn, bool keep_alive)
 		conn_finish(conn);
 		return;
 	}
+	if (!conn_watch(conn)) {
+		conn_end(conn);
+		return;
+	}
 	conn_deadline(conn, cfg->limits.idle_timeout);
 	if (conn->out) {
 		conn_pause(conn); /* client_drained resumes: a slow reader gets no further request */
@@ -163,6 +174,7 @@ refuse(struct conn *conn, const struct h1_head *head)
 	const char *word = h1_fault_word(head->fault);
 
 	set_busy(conn);
+	conn->has_unread = true;
 	reply_refuse(conn, status, word, "the request is malformed");
 }
 
@@ -382,6 +394,7 @@ client_timeout(struct conn *conn)
 	if (!request) {
 		if (conn->phase == CONN_HEAD && conn->in && !conn->out && !conn->is_paused) {
 			set_busy(conn);
+			conn->has_unread = true;
 			reply_refuse(conn, 408, "header_timeout", "the request's head did not arrive in time");
 		} else {
 			count_handshake_error(conn);

@@ -18,6 +18,7 @@
 enum {
 	READS_PER_CALL = 4,     /* R5: then others have their turn */
 	OUT_MAX = 4 << 20,      /* unsent bytes of one connection: over it, it ends */
+	WATCH_AFTER_MS = 50,    /* an unregistered client's abort goes unseen for so long */
 	LINGER_BYTES = 1 << 20, /* thrown away at most after the answer */
 };
 
@@ -42,7 +43,9 @@ conn_new(struct worker *worker, int fd, bool is_client)
 bool
 conn_watch(struct conn *conn)
 {
-	return reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	if (!conn->is_watched)
+		conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	return conn->is_watched;
 }
 
 static void
@@ -88,7 +91,7 @@ conn_end(struct conn *conn)
 		client_ended(conn);
 	conn->phase = CONN_ENDED;
 	conn->request = NULL;
-	if (event_initialized(&conn->watch.event))
+	if (conn->is_watched)
 		reactor_remove(&conn->watch);
 	close(conn->fd);
 	wheel_forget(&conn->timer);
@@ -118,7 +121,7 @@ keep(struct conn *conn, const char *bytes, size_t len)
 {
 	struct worker *worker = conn->worker;
 
-	if (conn->out_len + len > OUT_MAX)
+	if (conn->out_len + len > OUT_MAX || !conn_watch(conn))
 		return false;
 	while (len > 0) {
 		struct buf *last = conn->out_last;
@@ -158,17 +161,19 @@ is_transient(int error)
 static bool
 send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 {
+	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
+	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
 	ssize_t sent = 0;
 
 	if (conn->is_broken)
 		return false;
 	if (!conn->out) {
 		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
 		} else {
 			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
 
-			sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
+			sent = sendmsg(conn->fd, &msg, flags);
 		}
 		if (sent < 0) {
 			if (!is_transient(errno)) {
@@ -290,7 +295,7 @@ conn_finish(struct conn *conn)
 	}
 	if (conn->out)
 		return; /* flush() comes back to us; the stall deadline bounds it */
-	if (conn->is_eof) {
+	if (conn->is_eof || (!conn->has_unread && !conn->in)) {
 		conn_end(conn);
 		return;
 	}
@@ -300,6 +305,10 @@ conn_finish(struct conn *conn)
 	 * away what still comes (RFC 9112 section 9.6).
 	 */
 	write_eof(conn);
+	if (!conn_watch(conn)) {
+		conn_end(conn);
+		return;
+	}
 	conn->phase = CONN_LINGER;
 	buf_give(&conn->worker->bufs, &conn->in);
 	conn->client.progress = 0;
@@ -473,6 +482,16 @@ decrypt(struct conn *conn)
 	return true;
 }
 
+/* recv failed: nothing there, or the peer reset it. */
+static bool
+nothing_read(struct conn *conn)
+{
+	conn->has_more = false;
+	if (!is_transient(errno) || !conn_watch(conn))
+		on_reset(conn);
+	return false;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
@@ -483,12 +502,8 @@ read_tls(struct conn *conn)
 		on_eof(conn); /* without close_notify: framing tells whether it matters */
 		return false;
 	}
-	if (n < 0) {
-		conn->has_more = false;
-		if (!is_transient(errno))
-			on_reset(conn);
-		return false;
-	}
+	if (n < 0)
+		return nothing_read(conn);
 	if (n < RX_USUAL && !conn->saw_close)
 		conn->has_more = false;
 	worker->window.in = (const uint8_t *)worker->cipher;
@@ -512,12 +527,8 @@ read_clear(struct conn *conn)
 		on_eof(conn);
 		return false;
 	}
-	if (n < 0) {
-		conn->has_more = false;
-		if (!is_transient(errno))
-			on_reset(conn);
-		return false;
-	}
+	if (n < 0)
+		return nothing_read(conn);
 	if (n < RX_SIZE && !conn->saw_close) /* R2 */
 		conn->has_more = false;
 	on_input(conn, bytes, (size_t)n);
@@ -543,6 +554,22 @@ read_on(struct conn *conn)
 		}
 		if (!(conn->tls ? read_tls(conn) : read_clear(conn)))
 			return;
+	}
+}
+
+void
+conn_start(struct conn *conn)
+{
+	conn->has_more = true;
+	read_on(conn);
+	if (conn->phase == CONN_ENDED || conn->is_watched)
+		return;
+	/* Between requests, within one or in a handshake it waits for bytes; else only for its upstream. */
+	if (conn->phase != CONN_BUSY || !client_is_complete(conn)) {
+		if (!conn_watch(conn))
+			on_reset(conn);
+	} else {
+		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
 	}
 }
 
@@ -673,7 +700,10 @@ conn_timer_fired(void *ctx, struct timer *timer)
 	struct conn *conn = (struct conn *)(void *)((char *)timer - offsetof(struct conn, timer));
 
 	(void)ctx;
-	if (conn->phase == CONN_LINGER)
+	if (!conn->is_watched) {
+		if (!conn_watch(conn))
+			on_reset(conn);
+	} else if (conn->phase == CONN_LINGER)
 		conn_end(conn);
 	else if (conn->is_client)
 		client_timeout(conn);

@@ -56,6 +56,9 @@ struct conn {
 	bool is_counted : 1;      /* client: in the table of clients */
 	bool eof_when_sent : 1;   /* tunnel: shut down writing once flushed */
 	bool wrote_eof : 1;
+	bool is_watched : 1;      /* registered with the reactor */
+	bool has_unread : 1;      /* client: some of its last request was never read */
+	bool is_final : 1;        /* what is sent now is the last: it may leave together with the FIN */
 	bool is_last : 1;         /* upstream: it said that it will close after this answer */
 	struct timer timer;
 	TAILQ_ENTRY(conn) link;   /* clients, or an endpoint's idle list */
@@ -78,8 +81,14 @@ struct conn {
 
 /* Takes the descriptor over. NULL: out of memory; the descriptor is closed. */
 struct conn *conn_new(struct worker *worker, int fd, bool is_client);
-/* Registers it with the reactor. */
+/*
+ * Registers it with the reactor, once. A client's connection is registered
+ * only when it has to wait: one that brings its request along and is closed
+ * after the answer costs no epoll_ctl at all.
+ */
 bool conn_watch(struct conn *conn);
+/* A client's first look: reads what is there, registers when that is not enough. */
+void conn_start(struct conn *conn);
 /*
  * The goodbye: removes, closes, frees at the end of the turn. Ending twice is
  * harmless. Does not touch conn->request: the caller has let go of it.
@@ -132,6 +141,7 @@ void client_secured(struct conn *conn); /* the handshake is done */
 void client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer);
 void client_ended(struct conn *conn);   /* counts */
 void client_next(struct conn *conn, bool keep_alive); /* the request is done */
+bool client_is_complete(const struct conn *conn); /* its request has come whole */
 bool client_may_keep_alive(const struct conn *conn);
 
 void upstream_input(struct conn *conn, char *bytes, size_t len);

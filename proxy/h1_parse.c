@@ -73,27 +73,54 @@ read_version(const char *text, uint32_t len, unsigned *minor_out)
 	                                         : H1_FAULT_VERSION;
 }
 
+/* The method's length; 0 when the line does not begin with one and a space. */
+static uint32_t
+read_method(const char *line, uint32_t len, enum http_method *out)
+{
+	uint32_t n = 0;
+
+	if (len > 4 && memcmp(line, "GET ", 4) == 0) {
+		*out = METHOD_GET;
+		return 3;
+	}
+	while (h1_is(line[n], H1_TOKEN))
+		n++;
+	*out = method_at(line, n);
+	return line[n] == ' ' ? n : 0;
+}
+
+/* Behind the line's last space; there is one. */
+static uint32_t
+last_word(const char *bytes, uint32_t from, uint32_t to)
+{
+	uint32_t at = to;
+
+	if (to - from > VERSION_LEN &&
+	    memcmp(bytes + to - VERSION_LEN - 1, " HTTP/1.", 8) == 0)
+		return to - VERSION_LEN;
+	while (bytes[at - 1] != ' ')
+		at--;
+	return at;
+}
+
 static enum h1_fault
 request_line(const struct h1_engine *engine, const char *bytes, uint32_t len,
     uint32_t from, uint32_t to, struct h1_head *out)
 {
-	uint32_t n = 0, version = to;
+	uint32_t n = read_method(bytes + from, to - from, &out->method);
+	uint32_t version;
 	enum h1_fault fault;
 
-	while (h1_is(bytes[from + n], H1_TOKEN))
-		n++;
-	if (n == 0 || bytes[from + n] != ' ')
+	if (n == 0)
 		return H1_FAULT_REQUEST_LINE;
 	if (n > METHOD_LEN_MAX)
 		return H1_FAULT_METHOD_LONG;
-	while (bytes[version - 1] != ' ')
-		version--;
+	version = last_word(bytes, from, to);
 	if (version == from + n + 1)
 		return H1_FAULT_REQUEST_LINE; /* HTTP/0.9 */
 	fault = read_version(bytes + version, to - version, &out->minor);
 	if (fault != H1_FAULT_NONE)
 		return fault;
-	out->method = method_at(bytes + from, n);
 	out->method_text = (struct span){bytes + from, n};
 	if (out->method == METHOD_CONNECT)
 		return H1_FAULT_CONNECT;
@@ -231,10 +258,12 @@ head_read(const struct h1_engine *engine, const struct kind *kind,
 
 /* One Host, valid, and no other than an absolute-form target says. */
 static enum h1_fault
-judge_host(struct h1_head *head)
+judge_host(const struct h1_engine *engine, uint32_t there, struct h1_head *head)
 {
 	bool is_absolute = head->host.ptr != NULL;
 	struct span host, hostname;
+	uint32_t idx = head->first[FIELD_HOST] - 1u;
+	size_t run;
 	uint16_t port;
 
 	if (head->count[FIELD_HOST] > 1)
@@ -246,8 +275,9 @@ judge_host(struct h1_head *head)
 			head->host = head->hostname = SPAN("");
 		return H1_FAULT_NONE;
 	}
-	host = h1_value(head, head->first[FIELD_HOST] - 1u);
-	if (!h1_authority(host, &hostname, &port))
+	host = h1_value(head, idx);
+	run = engine->host(head->bytes, there, head->fields[idx].value);
+	if (!h1_authority_run(host, run, &hostname, &port))
 		return H1_FAULT_HOST;
 	if (is_absolute)
 		return span_ieq(host, head->host) ? H1_FAULT_NONE
@@ -257,23 +287,40 @@ judge_host(struct h1_head *head)
 	return H1_FAULT_NONE;
 }
 
+/* Framing and persistence, for requests and responses alike. */
 static enum h1_fault
-judge_request(struct h1_head *head)
+judge_connection(struct h1_head *head, unsigned *options_out)
+{
+	enum h1_fault fault = H1_FAULT_NONE;
+
+	*options_out = 0;
+	head->keep_alive = head->minor == 1;
+	if (head->count[FIELD_CONTENT_LENGTH] |
+	    head->count[FIELD_TRANSFER_ENCODING])
+		fault = h1_rule_framing(head);
+	if (fault == H1_FAULT_NONE && head->count[FIELD_CONNECTION] > 0)
+		fault = h1_rule_connection(head, options_out);
+	return fault;
+}
+
+static enum h1_fault
+judge_request(
+    const struct h1_engine *engine, uint32_t there, struct h1_head *head)
 {
 	unsigned options;
-	enum h1_fault fault = judge_host(head);
+	enum h1_fault fault = judge_host(engine, there, head);
 
 	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_framing(head);
-	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_connection(head, &options);
-	if (fault == H1_FAULT_NONE)
+		fault = judge_connection(head, &options);
+	if (fault == H1_FAULT_NONE && head->count[FIELD_EXPECT] > 0)
 		fault = h1_rule_expect(head);
 	if (fault != H1_FAULT_NONE)
 		return fault;
-	h1_rule_upgrade(head, options);
-	head->te_trailers = head->first[FIELD_TE] != 0 &&
-	                    h1_rule_lists(head, FIELD_TE, SPAN("trailers"));
+	if (head->count[FIELD_UPGRADE] > 0)
+		h1_rule_upgrade(head, options);
+	if (head->count[FIELD_TE] > 0)
+		head->te_trailers =
+		    h1_rule_lists(head, FIELD_TE, SPAN("trailers"));
 	return H1_FAULT_NONE;
 }
 
@@ -286,10 +333,8 @@ judge_response(
 	bool has_framing = head->count[FIELD_CONTENT_LENGTH] +
 	                       head->count[FIELD_TRANSFER_ENCODING] >
 	                   0;
-	enum h1_fault fault = h1_rule_framing(head);
+	enum h1_fault fault = judge_connection(head, &options);
 
-	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_connection(head, &options);
 	if (fault != H1_FAULT_NONE)
 		return fault;
 	if (status == 101 && !asked_upgrade)
@@ -330,7 +375,7 @@ h1_parse_request_by(const struct h1_engine *engine, const char *bytes,
 	result = head_read(engine, &requests, begin, there, max, scanned, out);
 	if (result != H1_DONE)
 		return result;
-	fault = judge_request(out);
+	fault = judge_request(engine, there, out);
 	return fault == H1_FAULT_NONE ? H1_DONE : refuse(out, fault);
 }
 

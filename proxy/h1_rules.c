@@ -91,8 +91,6 @@ h1_rule_framing(struct h1_head *head)
 	unsigned codings = head->count[FIELD_TRANSFER_ENCODING];
 	enum h1_fault fault;
 
-	if (lengths == 0 && codings == 0)
-		return H1_FAULT_NONE;
 	if (lengths != 0 && codings != 0)
 		return H1_FAULT_LENGTH_AND_CODING;
 	if (lengths > 1)
@@ -185,12 +183,39 @@ read_options(
 	return H1_FAULT_NONE;
 }
 
+static uint64_t
+eight_bytes(const char *text)
+{
+	uint64_t bytes;
+
+	memcpy(&bytes, text, sizeof(bytes));
+	return bytes;
+}
+
+/* What nearly every Connection says; controls, which 0x20 hides, are not here.
+ */
+static bool
+is_keep_alive(struct span value)
+{
+	const uint64_t fold = UINT64_C(0x2020202020202020);
+
+	return value.len == 10 &&
+	       (eight_bytes(value.ptr) | fold) == eight_bytes("keep-ali") &&
+	       (eight_bytes(value.ptr + 2) | fold) == eight_bytes("ep-alive");
+}
+
 enum h1_fault
 h1_rule_connection(struct h1_head *head, unsigned *options_out)
 {
 	unsigned n = 0, options = 0, left = head->count[FIELD_CONNECTION];
+	uint32_t first = head->first[FIELD_CONNECTION];
 
-	for (uint32_t i = head->first[FIELD_CONNECTION]; left > 0; i++) {
+	if (left == 1 && is_keep_alive(h1_value(head, first - 1))) {
+		head->keep_alive = true;
+		*options_out = OPTION_KEEP_ALIVE;
+		return H1_FAULT_NONE;
+	}
+	for (uint32_t i = first; left > 0; i++) {
 		if (head->fields[i - 1].id != FIELD_CONNECTION)
 			continue;
 		left--;
@@ -247,10 +272,8 @@ names_protocol(const struct h1_head *head)
 void
 h1_rule_upgrade(struct h1_head *head, unsigned options)
 {
-	if (head->first[FIELD_UPGRADE] == 0 || !(options & OPTION_UPGRADE))
-		return;
-	if (head->method != METHOD_GET || head->minor != 1 ||
-	    head->framing != H1_NO_BODY)
+	if (!(options & OPTION_UPGRADE) || head->method != METHOD_GET ||
+	    head->minor != 1 || head->framing != H1_NO_BODY)
 		return;
 	head->wants_upgrade = names_protocol(head);
 	head->is_websocket =
@@ -263,8 +286,6 @@ h1_rule_expect(struct h1_head *head)
 {
 	unsigned left = head->count[FIELD_EXPECT];
 
-	if (left == 0)
-		return H1_FAULT_NONE;
 	for (uint32_t i = head->first[FIELD_EXPECT]; left > 0; i++) {
 		if (head->fields[i - 1].id != FIELD_EXPECT)
 			continue;

@@ -38,11 +38,15 @@ h1_byte_fault(const char *bytes, uint32_t at)
 	return after_cr ? H1_FAULT_BARE_CR : H1_FAULT_CONTROL;
 }
 
-enum h1_fault
-h1_name_fault(const char *bytes, uint32_t from, uint32_t to, uint32_t name_len,
-    bool is_first)
+/*
+ * Why the line [from, to) of which `name_len` bytes are token characters is no
+ * field line.
+ */
+static enum h1_fault
+name_fault(
+    const char *bytes, size_t from, size_t to, size_t name_len, bool is_first)
 {
-	uint32_t at = from + name_len;
+	size_t at = from + name_len;
 
 	if (h1_is_blank(bytes[from]))
 		return is_first ? H1_FAULT_LEADING_SPACE : H1_FAULT_OBS_FOLD;
@@ -82,35 +86,80 @@ scalar_lines(
 			out->end = at + 2;
 			return;
 		}
-		out->at[out->n < H1_LINES_CAP ? out->n : H1_LINES_CAP] = at;
-		out->n++;
+		out->at[out->n] = at;
+		out->n += out->n < H1_LINES_CAP;
 		start = ++at + 1;
 	}
+}
+
+void
+h1_field_trim(struct h1_field *field, const char *bytes)
+{
+	uint32_t from = field->value, to = from + field->value_len;
+
+	while (from < to && h1_is_blank(bytes[from]))
+		from++;
+	while (to > from && h1_is_blank(bytes[to - 1]))
+		to--;
+	field->value = from;
+	field->value_len = to - from;
+}
+
+enum h1_fault
+h1_field_read(
+    struct h1_head *out, const char *bytes, size_t idx, size_t from, size_t to)
+{
+	struct span name = {bytes + from, 0};
+	bool is_alias;
+	enum field_id id, counted;
+
+	while (h1_is(name.ptr[name.len], H1_TOKEN))
+		name.len++;
+	if (name.len == 0 || name.len > H1_NAME_MAX ||
+	    name.ptr[name.len] != ':')
+		return name_fault(bytes, from, to, name.len, idx == 0);
+	id = field_find(name, &is_alias);
+	if (is_alias && field_rows[id].class == FIELD_CLASS_FRAMING)
+		return H1_FAULT_FRAMING_ALIAS;
+	/* an alias is dropped, and counts as the opaque field that it is */
+	counted = is_alias ? FIELD_NONE : id;
+	h1_field_put(
+	    out, bytes, idx, from, name.len, to, counted, &field_rows[counted]);
+	if (is_alias) {
+		out->fields[idx].id = (uint8_t)id;
+		out->fields[idx].is_hop = true;
+	}
+	return H1_FAULT_NONE;
 }
 
 static enum h1_fault
 scalar_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
     struct h1_head *out)
 {
-	uint32_t from = lines->at[0] + 2;
+	size_t from = lines->at[0] + 2;
 
 	(void)len;
-	for (uint32_t i = 1; i < lines->n; i++) {
-		uint32_t to = lines->at[i], n = 0;
-		bool is_alias;
-		enum field_id id;
+	for (size_t i = 1; i < lines->n; i++) {
+		size_t to = lines->at[i];
+		enum h1_fault fault =
+		    h1_field_read(out, bytes, i - 1, from, to);
 
-		while (h1_is(bytes[from + n], H1_TOKEN))
-			n++;
-		if (n == 0 || n > H1_NAME_MAX || bytes[from + n] != ':')
-			return h1_name_fault(bytes, from, to, n, i == 1);
-		id = field_find((struct span){bytes + from, n}, &is_alias);
-		if (is_alias && field_rows[id].class == FIELD_CLASS_FRAMING)
-			return H1_FAULT_FRAMING_ALIAS;
-		h1_field_put(out, i - 1, from, n, to, id, is_alias);
+		if (fault != H1_FAULT_NONE)
+			return fault;
 		from = to + 2;
 	}
 	return H1_FAULT_NONE;
+}
+
+static size_t
+scalar_host(const char *bytes, uint32_t len, uint32_t from)
+{
+	size_t n = 0;
+
+	(void)len;
+	while (h1_is(bytes[from + n], H1_HOST))
+		n++;
+	return n;
 }
 
 static void
@@ -137,13 +186,14 @@ scalar_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
 }
 
 const struct h1_engine h1_scalar = {
-    "scalar", scalar_lines, scalar_fields, scalar_target};
+    "scalar", scalar_lines, scalar_fields, scalar_host, scalar_target};
 
 const struct h1_engine *
 h1_engine(void)
 {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+	    __builtin_cpu_supports("bmi2"))
 		return &h1_avx2;
 #endif
 	return &h1_scalar;

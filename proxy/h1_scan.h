@@ -13,15 +13,22 @@
 #include "proxy/field_table.h"
 #include "proxy/h1_parse.h"
 
-/* The first line, all fields, and one too many. */
-enum { H1_LINES_CAP = 1 + H1_FIELDS_MAX + 1 };
+enum {
+	/* the first line, all fields, and one too many */
+	H1_LINES_CAP = 1 + H1_FIELDS_MAX + 1,
+	/* line ends that one block of 32 bytes can hold */
+	H1_LINES_SLACK = 16,
+};
 
 struct h1_lines {
-	uint32_t n;          /* ended lines, the empty one not counted */
+	/*
+	 * Ended lines, the empty one not counted. From H1_LINES_CAP on it says
+	 * only that there are too many.
+	 */
+	uint32_t n;
 	uint32_t end;        /* behind the empty line; 0: not there yet */
 	enum h1_fault fault; /* of the first byte that may not be there */
-	uint32_t
-	    at[H1_LINES_CAP + 1]; /* each line's CR; the last entry is a bin */
+	uint32_t at[H1_LINES_CAP + H1_LINES_SLACK]; /* each line's CR */
 };
 
 /* What a request target holds. */
@@ -42,6 +49,9 @@ struct h1_engine {
 	/* All lines but the first, into fields[], first[] and count[]. */
 	enum h1_fault (*fields)(const char *bytes, uint32_t len,
 	    const struct h1_lines *lines, struct h1_head *out);
+	/* How many bytes from `from` on may be part of a host name; CR stops.
+	 */
+	size_t (*host)(const char *bytes, uint32_t len, uint32_t from);
 	/* The target in [from, to). */
 	void (*target)(const char *bytes, uint32_t len, uint32_t from,
 	    uint32_t to, struct h1_target *out);
@@ -71,7 +81,9 @@ enum {
 	H1_HEX = 8,
 	H1_UNRESERVED = 16
 };
+#pragma GCC visibility push(hidden)
 extern const uint8_t h1_bytes[256];
+#pragma GCC visibility pop
 
 static inline bool
 h1_is(char byte, unsigned kinds)
@@ -88,38 +100,39 @@ h1_is_blank(char byte)
 /* Why the byte at `at` may not stand there. */
 enum h1_fault h1_byte_fault(const char *bytes, uint32_t at);
 
+/* Takes the blanks around the value off. */
+void h1_field_trim(struct h1_field *field, const char *bytes);
+
 /*
- * Why the line [from, to) of which `name_len` bytes are token characters is
- * no field line.
+ * A field's place in the head, when its name is known to be sound. Written for
+ * what is usual: one space before the value and none behind it.
  */
-enum h1_fault h1_name_fault(const char *bytes, uint32_t from, uint32_t to,
-    uint32_t name_len, bool is_first);
-
-/* A field's place in the head, when its name is known to be sound. */
 static inline void
-h1_field_put(struct h1_head *out, uint32_t idx, uint32_t from,
-    uint32_t name_len, uint32_t to, unsigned id, bool is_alias)
+h1_field_put(struct h1_head *out, const char *bytes, size_t idx, size_t from,
+    size_t name_len, size_t to, unsigned id, const struct field_row *row)
 {
-	const char *bytes = out->bytes;
-	uint32_t value = from + name_len + 1, end = to;
+	size_t value = from + name_len + 1;
+	struct h1_field *field = &out->fields[idx];
 
-	while (value < end && h1_is_blank(bytes[value]))
-		value++;
-	while (end > value && h1_is_blank(bytes[end - 1]))
-		end--;
-	out->fields[idx] = (struct h1_field){
-	    .name = from,
-	    .value = value,
-	    .name_len = (uint16_t)name_len,
-	    .id = (uint8_t)id,
-	    .is_hop = is_alias || field_rows[id].class == FIELD_CLASS_HOP,
-	    .value_len = end - value,
-	    .line_end = to + 2,
-	};
-	if (id == FIELD_NONE || is_alias)
-		return;
+	value += bytes[value] == ' ';
+	field->name = (uint32_t)from;
+	field->value = (uint32_t)value;
+	field->name_len = (uint16_t)name_len;
+	field->id = (uint8_t)id;
+	field->is_hop = row->is_hop;
+	field->value_len = (uint32_t)(to - value);
+	field->line_end = (uint32_t)to + 2;
 	if (out->count[id]++ == 0)
 		out->first[id] = (uint16_t)(idx + 1);
+	/* a value holds no control but TAB, and CR ends it */
+	if (__builtin_expect((unsigned char)bytes[value] <= ' ' ||
+	                         (unsigned char)bytes[to - 1] <= ' ',
+	        0))
+		h1_field_trim(field, bytes);
 }
+
+/* Any field line [from, to), whose CR is at `to`. */
+enum h1_fault h1_field_read(
+    struct h1_head *out, const char *bytes, size_t idx, size_t from, size_t to);
 
 #endif

@@ -10,8 +10,10 @@
 
 #include "proxy/h1_scan.h"
 
-#define AVX2   __attribute__((target("avx2,bmi")))
+#define AVX2   __attribute__((target("avx2,bmi,bmi2")))
 #define INLINE static inline __attribute__((always_inline)) AVX2
+
+#define LIKELY(x) __builtin_expect(x, 1)
 
 enum { BLOCK = 32 };
 
@@ -27,204 +29,270 @@ mask_of(__m256i v)
 	return (uint32_t)_mm256_movemask_epi8(v);
 }
 
-INLINE __m256i
-where(__m256i v, char byte)
+/*
+ * Bytes in all places of a register. The compiler would rather make them anew,
+ * three instructions each: the empty asm keeps it from knowing what is here.
+ */
+struct bytes {
+	__m256i x0f, x1f, x20, x21, del, cr, lf, tab;
+	__m256i hash, ask, percent, back, slash, dot;
+	__m256i token_rows, host_rows; /* bit (high nibble) at (low nibble) */
+	__m256i bits;
+};
+
+/* clang-format off */
+#define EIGHT(a, b, c, d, e, f, g, h) \
+	(long long)((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | \
+	    (uint64_t)(e) << 32 | (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
+#define ALL(b) {EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b), \
+	EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b)}
+#define TWICE(low, high) {low, high, low, high}
+
+static const struct bytes all_bytes = {
+	.x0f = ALL(0x0f), .x1f = ALL(0x1f), .x20 = ALL(0x20), .x21 = ALL(0x21), .del = ALL(0x7f),
+	.cr = ALL('\r'), .lf = ALL('\n'), .tab = ALL('\t'),
+	.hash = ALL('#'), .ask = ALL('?'), .percent = ALL('%'), .back = ALL('\\'), .slash = ALL('/'), .dot = ALL('.'),
+	.token_rows = TWICE(EIGHT(0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc),
+	    EIGHT(0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70)),
+	.host_rows = TWICE(EIGHT(0xa8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8),
+	    EIGHT(0xf8, 0xf8, 0xf0, 0x50, 0x50, 0x54, 0xd4, 0x70)),
+	.bits = TWICE(EIGHT(1, 2, 4, 8, 16, 32, 64, 128), 0),
+};
+/* clang-format on */
+
+INLINE const struct bytes *
+bytes_ready(void)
 {
-	return _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte));
+	const struct bytes *ready = &all_bytes;
+
+	__asm__("" : "+r"(ready));
+	return ready;
+}
+
+INLINE uint32_t
+where(__m256i v, __m256i byte)
+{
+	return mask_of(_mm256_cmpeq_epi8(v, byte));
 }
 
 /* ---- lines ---- */
 
-/* Bits of bytes below 0x20 (TAB too) and of DEL. */
-INLINE uint32_t
-controls(__m256i v)
-{
-	__m256i low =
-	    _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1f)), v);
-
-	return mask_of(_mm256_or_si256(low, where(v, 0x7f)));
-}
-
 struct walk {
-	struct h1_lines *out;
-	const char *bytes;
-	uint32_t len;
-	uint32_t start; /* of the current line */
+	uint32_t *ends;
+	size_t n;
+	size_t empty;   /* where an LF would end an empty line */
 	uint32_t carry; /* the block before ended with CR */
+	const struct bytes *b;
 };
 
-/* One block whose bits from `limit` on are not there. True: the walk is over.
+/*
+ * One block, of which the first `shift` bytes were seen before. True when the
+ * walk is over: `end` is behind the empty line, or 0 and `bad` the place of a
+ * byte that may not be there.
  */
 INLINE bool
-walk_block(struct walk *walk, uint32_t at, __m256i v, unsigned shift)
+walk_block(struct walk *walk, size_t at, __m256i v, unsigned shift, size_t *end,
+    size_t *bad)
 {
-	uint32_t ctl = controls(v) >> shift, cr, lf, bad;
+	__m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, walk->b->x1f), v);
+	__m256i del = _mm256_cmpeq_epi8(v, walk->b->del);
+	uint32_t ctl = mask_of(_mm256_or_si256(low, del)) >> shift;
+	uint32_t cr, lf, want, wrong;
 
-	if (__builtin_expect((ctl | walk->carry) == 0, 1))
+	if ((ctl | walk->carry) == 0)
 		return false;
-	cr = mask_of(where(v, '\r')) >> shift;
-	lf = mask_of(where(v, '\n')) >> shift;
-	bad = (lf ^ (cr << 1 | walk->carry)) |
-	      (ctl ^ cr ^ lf ^ (mask_of(where(v, '\t')) >> shift));
-	if (shift != 0) /* the LF of a CR at the very end is yet to come */
-		bad &= UINT32_MAX >> shift;
-	walk->carry = cr >> (BLOCK - 1 - shift);
-	if (bad != 0)
-		cr &= (bad & -bad) - 1;
-	while (cr != 0) {
-		uint32_t end = at + (uint32_t)__builtin_ctz(cr);
+	cr = where(v, walk->b->cr) >> shift;
+	lf = where(v, walk->b->lf) >> shift;
+	want = cr + cr + walk->carry;
+	wrong = (lf ^ want) | (ctl ^ cr ^ lf);
+	walk->carry = cr >> (BLOCK - 1);
+	if (!LIKELY(wrong == 0)) {
+		/* TAB may be there, and an LF may be yet to come */
+		uint32_t tab = where(v, walk->b->tab) >> shift;
 
-		cr &= cr - 1;
-		if (end + 1 == walk->len)
-			return true;
-		if (end == walk->start) {
-			if (walk->bytes[end + 1] == '\n')
-				walk->out->end = end + 2;
-			else
-				walk->out->fault = H1_FAULT_BARE_CR;
+		wrong = (lf ^ want) | (ctl ^ cr ^ lf ^ tab);
+		wrong &= UINT32_MAX >> shift;
+		if (wrong != 0)
+			lf &= (wrong & -wrong) - 1;
+	}
+	if (!LIKELY(walk->n < H1_LINES_CAP))
+		walk->n = H1_LINES_CAP;
+	while (lf != 0) {
+		size_t here = at + (size_t)__builtin_ctz(lf);
+
+		if (here == walk->empty) {
+			*end = here + 1;
 			return true;
 		}
-		walk->out->at[walk->out->n < H1_LINES_CAP ? walk->out->n
-		                                          : H1_LINES_CAP] = end;
-		walk->out->n++;
-		walk->start = end + 2;
+		walk->ends[walk->n++] = (uint32_t)here - 1;
+		walk->empty = here + 2;
+		lf &= lf - 1;
 	}
-	if (bad == 0)
+	if (LIKELY(wrong == 0))
 		return false;
-	walk->out->fault =
-	    h1_byte_fault(walk->bytes, at + (uint32_t)__builtin_ctz(bad));
-	if (walk->out->fault == H1_FAULT_BARE_CR)
-		walk->out->n--; /* that CR was no line's end */
+	*bad = at + (size_t)__builtin_ctz(wrong);
 	return true;
 }
 
 AVX2 static void
 avx2_lines(const char *bytes, uint32_t len, uint32_t from, struct h1_lines *out)
 {
-	struct walk walk = {out, bytes, len, UINT32_MAX, 0};
-	uint32_t at = from;
+	struct walk walk = {out->at, 0, SIZE_MAX, 0, bytes_ready()};
+	size_t at = from, n = len, end = 0, bad = 0;
+	bool is_over = false;
 
-	if (len < BLOCK) {
+	if (n < BLOCK) {
 		h1_scalar.lines(bytes, len, from, out);
 		return;
 	}
-	out->n = 0;
-	out->end = 0;
-	out->fault = H1_FAULT_NONE;
 	if (from == 0 || bytes[from - 1] == '\n')
-		walk.start = from;
-	for (; at + BLOCK <= len; at += BLOCK)
-		if (walk_block(&walk, at, block_at(bytes + at), 0))
-			return;
-	if (at < len)
-		walk_block(&walk, at, block_at(bytes + len - BLOCK),
-		    BLOCK - (len - at));
+		walk.empty = at + 1;
+	for (; !is_over && at + BLOCK <= n; at += BLOCK)
+		is_over =
+		    walk_block(&walk, at, block_at(bytes + at), 0, &end, &bad);
+	if (!is_over && at < n)
+		is_over = walk_block(&walk, at, block_at(bytes + n - BLOCK),
+		    (unsigned)(at + BLOCK - n), &end, &bad);
+	out->n = (uint32_t)walk.n;
+	out->end = (uint32_t)end;
+	out->fault = H1_FAULT_NONE;
+	if (is_over && end == 0)
+		out->fault = h1_byte_fault(bytes, (uint32_t)bad);
 }
 
 /* ---- fields ---- */
 
-/* Bits of bytes that are no token characters: bit (high nibble) of set[low
- * nibble]. */
+/* Bits of bytes that are not in the set of `rows`. */
 INLINE uint32_t
-non_tokens(__m256i v)
+outside(const struct bytes *b, __m256i rows, __m256i v)
 {
-	const __m256i set = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-	    (char)0xe8, (char)0xfc, (char)0xf8, (char)0xfc, (char)0xfc,
-	    (char)0xfc, (char)0xfc, (char)0xfc, (char)0xf8, (char)0xf8,
-	    (char)0xf4, 0x54, (char)0xd0, 0x54, (char)0xf4, 0x70));
-	const __m256i bit = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-	    1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
-	__m256i high =
-	    _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(0x0f));
+	__m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), b->x0f);
 	/* a byte >= 0x80 as an index gives 0 */
 	__m256i hit = _mm256_and_si256(
-	    _mm256_shuffle_epi8(set, v), _mm256_shuffle_epi8(bit, high));
+	    _mm256_shuffle_epi8(rows, v), _mm256_shuffle_epi8(b->bits, high));
 
-	return mask_of(_mm256_cmpeq_epi8(hit, _mm256_setzero_si256()));
+	return where(hit, _mm256_setzero_si256());
 }
 
-/* Names of 32 bytes and more, and heads that are shorter than a block. */
-static uint32_t
-token_run(const char *bytes, uint32_t from)
+/*
+ * Equal but for the case of letters: setting 0x20 folds those and makes no
+ * other token character equal to a byte of a name.
+ */
+INLINE uint32_t
+differences(const struct bytes *b, __m256i v, const char *known)
 {
-	uint32_t n = 0;
-
-	while (h1_is(bytes[from + n], H1_TOKEN))
-		n++;
-	return n;
+	return ~where(_mm256_or_si256(v, b->x20), block_at(known));
 }
 
-INLINE unsigned
-known_name(const char *name, uint32_t len, __m256i v)
+/*
+ * The usual field line at `from`, of which 32 bytes are in the buffer. False
+ * when it is not usual.
+ */
+INLINE bool
+field_fast(const struct bytes *b, struct h1_head *out, const char *bytes,
+    size_t idx, size_t from, size_t to)
 {
-	unsigned id;
-	__m256i same;
+	const char *name = bytes + from;
+	__m256i v = block_at(name);
+	unsigned n = _tzcnt_u32(outside(b, b->token_rows, v)), id;
 	const struct field_row *row;
 
-	if (len < FIELD_TEXT_MIN)
-		return FIELD_NONE;
-	id = field_candidate(name, len);
+	if (!LIKELY(
+	        n - FIELD_TEXT_MIN < BLOCK - FIELD_TEXT_MIN && name[n] == ':'))
+		return false;
+	id = field_candidate(name, n);
 	row = &field_rows[id];
-	if (row->len != len)
-		return FIELD_NONE;
-	/*
-	 * Setting 0x20 folds letters and makes no other token character equal
-	 * to a byte of a name.
-	 */
-	same = _mm256_cmpeq_epi8(_mm256_or_si256(v, _mm256_set1_epi8(0x20)),
-	    _mm256_load_si256((const __m256i *)(const void *)row->text));
-	return (~mask_of(same) << (BLOCK - len)) == 0 ? id : FIELD_COUNT;
+	if (row->len != n)
+		row = &field_rows[id = FIELD_NONE];
+	else if (!LIKELY(_bzhi_u32(differences(b, v, row->text), n) == 0))
+		return false; /* perhaps an alias */
+	h1_field_put(out, bytes, idx, from, n, to, id, row);
+	return true;
+}
+
+/*
+ * The same within the last block of the buffer: the block that ends with the
+ * name is compared. What stands before a name in the table is another row; the
+ * first is FIELD_NONE.
+ */
+INLINE bool
+field_late(const struct bytes *b, struct h1_head *out, const char *bytes,
+    size_t len, size_t idx, size_t from, size_t to)
+{
+	const char *name = bytes + from, *last = bytes + len - BLOCK;
+	/* the line's CR is in this block: something stops */
+	uint32_t stop =
+	    outside(b, b->token_rows, block_at(last)) >> (name - last);
+	unsigned n = _tzcnt_u32(stop), id;
+	const struct field_row *row;
+
+	if (n < FIELD_TEXT_MIN || name[n] != ':')
+		return false;
+	id = field_candidate(name, n);
+	row = &field_rows[id];
+	if (row->len != n)
+		row = &field_rows[id = FIELD_NONE];
+	else if (differences(
+	             b, block_at(name + n - BLOCK), row->text + n - BLOCK) >>
+	             (BLOCK - n) !=
+	         0)
+		return false;
+	h1_field_put(out, bytes, idx, from, n, to, id, row);
+	return true;
 }
 
 AVX2 static enum h1_fault
 avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
     struct h1_head *out)
 {
-	uint32_t from = lines->at[0] + 2;
+	const struct bytes *b = bytes_ready();
+	size_t from = lines->at[0] + 2, n = lines->n, i = 1;
+	enum h1_fault fault = H1_FAULT_NONE;
 
-	for (uint32_t i = 1; i < lines->n; i++) {
-		uint32_t to = lines->at[i], n = BLOCK;
-		unsigned id = FIELD_COUNT;
-		bool is_alias = false;
+	if (len < 2 * BLOCK)
+		return h1_scalar.fields(bytes, len, lines, out);
+	for (; i < n && from + BLOCK <= len; i++) {
+		size_t to = lines->at[i];
 
-		if (__builtin_expect(from + BLOCK <= len, 1)) {
-			__m256i v = block_at(bytes + from);
-			uint32_t stop = non_tokens(v);
+		if (!LIKELY(field_fast(b, out, bytes, i - 1, from, to)))
+			fault = h1_field_read(out, bytes, i - 1, from, to);
+		if (!LIKELY(fault == H1_FAULT_NONE))
+			return fault;
+		from = to + 2;
+	}
+	for (; i < n; i++) {
+		size_t to = lines->at[i];
 
-			if (__builtin_expect(stop != 0, 1)) {
-				n = (uint32_t)__builtin_ctz(stop);
-				id = known_name(bytes + from, n, v);
-			}
-		} else if (len >= BLOCK) {
-			/* the line's CR is in this block: something stops */
-			n = (uint32_t)__builtin_ctz(
-			    non_tokens(block_at(bytes + len - BLOCK)) >>
-			    (BLOCK - (len - from)));
-		}
-		if (__builtin_expect(n >= BLOCK || len < BLOCK, 0))
-			n = token_run(bytes, from);
-		if (__builtin_expect(
-		        n == 0 || n > H1_NAME_MAX || bytes[from + n] != ':', 0))
-			return h1_name_fault(bytes, from, to, n, i == 1);
-		if (id == FIELD_COUNT) {
-			id = field_find(
-			    (struct span){bytes + from, n}, &is_alias);
-			if (is_alias &&
-			    field_rows[id].class == FIELD_CLASS_FRAMING)
-				return H1_FAULT_FRAMING_ALIAS;
-		}
-		h1_field_put(out, i - 1, from, n, to, id, is_alias);
+		if (!field_late(b, out, bytes, len, i - 1, from, to))
+			fault = h1_field_read(out, bytes, i - 1, from, to);
+		if (fault != H1_FAULT_NONE)
+			return fault;
 		from = to + 2;
 	}
 	return H1_FAULT_NONE;
 }
 
-/* ---- target ---- */
+/* ---- host and target ---- */
+
+AVX2 static size_t
+avx2_host(const char *bytes, uint32_t len, uint32_t from)
+{
+	const struct bytes *b = bytes_ready();
+	uint32_t stop;
+
+	if (!LIKELY((size_t)from + BLOCK <= len))
+		return h1_scalar.host(bytes, len, from);
+	stop = outside(b, b->host_rows, block_at(bytes + from));
+	if (!LIKELY(stop != 0))
+		return h1_scalar.host(bytes, len, from);
+	return _tzcnt_u32(stop);
+}
 
 AVX2 static void
 avx2_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
     struct h1_target *out)
 {
+	const struct bytes *b = bytes_ready();
 	uint32_t odd = 0, illegal = 0, carry = 0;
 
 	if (len < BLOCK) {
@@ -232,41 +300,43 @@ avx2_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
 		return;
 	}
 	out->query = to;
-	for (uint32_t at = from; at < to; at += BLOCK) {
-		unsigned shift = at + BLOCK <= len ? 0 : BLOCK - (len - at);
-		__m256i v =
-		    block_at(shift == 0 ? bytes + at : bytes + len - BLOCK);
-		uint32_t there = to - at >= BLOCK ? UINT32_MAX
-		                                  : (1u << (to - at)) - 1,
-		         ask, slash;
+	for (size_t at = from; at < to; at += BLOCK) {
+		unsigned shift =
+		    at + BLOCK <= len ? 0 : (unsigned)(at + BLOCK - len);
+		__m256i v = block_at(bytes + at - shift);
+		uint32_t there = _bzhi_u32(
+		    UINT32_MAX, to - at < BLOCK ? (unsigned)(to - at) : BLOCK);
+		uint32_t asks, slashes;
 
 		/* signed: 0x80 and above are below 0x21 */
-		illegal |= (mask_of(_mm256_or_si256(
-		                _mm256_cmpgt_epi8(_mm256_set1_epi8(0x21), v),
-		                where(v, '#'))) >>
-		               shift) &
-		           there;
-		if (out->query < to)
-			continue;
-		ask = (mask_of(where(v, '?')) >> shift) & there;
-		if (ask != 0) {
-			out->query = at + (uint32_t)__builtin_ctz(ask);
-			there = (ask & -ask) - 1;
-		}
-		slash = mask_of(where(v, '/')) >> shift;
-		odd |=
-		    (mask_of(_mm256_or_si256(where(v, '%'), where(v, '\\'))) >>
+		illegal |=
+		    (mask_of(_mm256_or_si256(_mm256_cmpgt_epi8(b->x21, v),
+		         _mm256_cmpeq_epi8(v, b->hash))) >>
 		        shift) &
 		    there;
-		odd |= (slash << 1 | carry) &
-		       (slash | (mask_of(where(v, '.')) >> shift)) & there;
-		carry = slash >> (BLOCK - 1);
+		if (out->query < to)
+			continue;
+		asks = (where(v, b->ask) >> shift) & there;
+		if (asks != 0) {
+			out->query = (uint32_t)at + _tzcnt_u32(asks);
+			there = (asks & -asks) - 1;
+		}
+		slashes = where(v, b->slash) >> shift;
+		odd |=
+		    (mask_of(_mm256_or_si256(_mm256_cmpeq_epi8(v, b->percent),
+		         _mm256_cmpeq_epi8(v, b->back))) >>
+		        shift) &
+		    there;
+		odd |= (slashes << 1 | carry) &
+		       (slashes | (where(v, b->dot) >> shift)) & there;
+		carry = slashes >> (BLOCK - 1);
 	}
 	out->is_illegal = illegal != 0;
 	out->is_odd = odd != 0;
 }
 
-const struct h1_engine h1_avx2 = {"avx2", avx2_lines, avx2_fields, avx2_target};
+const struct h1_engine h1_avx2 = {
+    "avx2", avx2_lines, avx2_fields, avx2_host, avx2_target};
 #else
 /* An empty file is no C. */
 extern int h1_avx2_needs_x86;

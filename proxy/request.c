@@ -505,6 +505,7 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 		return;
 	}
 	request->has_response = true;
+	request->response_body.is_last = !request->keep_alive;
 	forward_response_body(request, rest, len, head_len);
 }
 

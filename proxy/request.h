@@ -28,6 +28,7 @@ enum request_state {
 struct body {
 	uint8_t in, out;        /* enum h1_framing */
 	bool is_done;           /* all of it has come */
+	bool is_last;           /* the connection is closed behind it */
 	uint64_t left;          /* H1_LENGTH: bytes to come */
 	struct h1_chunks chunks;
 	struct buf *trailers;   /* owned: filtered "name: value\r\n" lines; NULL: dropped */

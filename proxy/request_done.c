@@ -49,6 +49,7 @@ request_done(struct request *request)
 	buf_give(&worker->bufs, &request->request_body.trailers);
 	buf_give(&worker->bufs, &request->response_body.trailers);
 	client->request = NULL;
+	client->has_unread = !request->request_body.is_done;
 	snapshot_drop(request->snapshot, worker->id);
 	slab_give(&worker->requests, request);
 	client_next(client, keep_alive);

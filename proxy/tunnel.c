@@ -28,12 +28,20 @@ void
 tunnel_begin(struct request *request)
 {
 	struct conn *client = request->client;
+	int on = 1;
 
 	request->state = REQUEST_TUNNEL;
 	request->keep_alive = false;
 	count(request, 1);
 	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
 	conn_no_deadline(client);
+	if (!conn_watch(client)) {
+		request_abandon(request, FAIL_OVERLOAD);
+		return;
+	}
+	/* Nothing else would notice a peer that vanished from a silent tunnel. */
+	setsockopt(client->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(request->upstream->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (client->is_paused || client->in)
 		conn_resume(client); /* what came behind the request was stashed */
 }

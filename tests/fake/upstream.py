@@ -616,6 +616,14 @@ def wait(peer, seen, args):
 
 
 @mood
+def deaf(peer, seen, args):
+    """Does not read the body before the test says go()."""
+    peer.upstream.go.wait(60)
+    peer.body(seen)
+    peer.reply(200, json.dumps({"length": seen.body_length, "sha256": seen.body_sum.hexdigest()}).encode())
+
+
+@mood
 def delay(peer, seen, args):
     """Answers 200 after so many milliseconds."""
     peer.body(seen)

@@ -271,6 +271,12 @@ def get(path="/", host="t", method="GET", **fields):
     return (text + "\r\n").encode("latin-1")
 
 
+def websocket(path="/m/tunnel", **fields):
+    """The request of a WebSocket's opening."""
+    return get(path, connection="Upgrade", upgrade="websocket", sec_websocket_version="13",
+               sec_websocket_key="dGhlIHNhbXBsZSBub25jZQ==", **fields)
+
+
 def post(path="/", body=b"", host="t", method="POST", **fields):
     return get(path, host, method, content_length=str(len(body)), **fields) + body
 
@@ -425,7 +431,7 @@ class Weir:
 
     def reloads(self):
         """How many reloads have been spoken of, good and bad."""
-        return len(re.findall(r"reload", self.err()))
+        return len(re.findall(r"reloaded|reload refused", self.err()))
 
     def stop(self, code=0, number=signal.SIGTERM, limit=20):
         """Ends it in order; fails on another exit code and on a sanitizer's report."""
@@ -650,6 +656,9 @@ class Load:
         return self
 
     def __exit__(self, *why):
+        self.finish()
+
+    def finish(self):
         self.stopping.set()
         for thread in self.threads:
             thread.join(20 * SLOW)
