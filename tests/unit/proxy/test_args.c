@@ -27,13 +27,10 @@ static const struct flag flags[] = {
 static const struct command command = {.name = "try", .flags = flags};
 static const struct command bare = {.name = "bare"};
 
-#define ARGS(...)                                                              \
-	{                                                                      \
-		.command = &command, .argv = (char *[])                        \
-		{                                                              \
-			__VA_ARGS__ __VA_OPT__(, ) NULL                        \
-		}                                                              \
-	}
+/* clang-format off */
+#define ARGV(...) ((char **)(uintptr_t)(const char *[]){__VA_ARGS__, NULL})
+#define ARGS(...) {.command = &command, .argv = ARGV(__VA_ARGS__)}
+/* clang-format on */
 
 static void
 expect(struct args *args, int key, const char *value)
@@ -123,8 +120,8 @@ test_args__what_is_unknown_or_incomplete_is_wrong(void **state)
 	    ARGS("--quiet=yes"),
 	    ARGS("-x"),
 	    ARGS("--deep"),
-	    {.command = &bare, .argv = (char *[]){"-q", NULL}},
-	    {.command = &bare, .argv = (char *[]){"--quiet", NULL}},
+	    {.command = &bare, .argv = ARGV("-q")},
+	    {.command = &bare, .argv = ARGV("--quiet")},
 	};
 
 	(void)state;
