@@ -243,6 +243,16 @@ class Check(unittest.TestCase):
         self.assertEqual(weir("check", "--strict", path).returncode, 2)
         self.assertIn("a.crt", weir("check", path).stderr)
 
+    def test_a_key_that_others_can_read_is_told_once(self):
+        base = self.folder.name
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a",
+                        "-keyout", base + "/a.key", "-out", base + "/a.crt", "-days", "90"], check=True, capture_output=True)
+        path = self.file(FINE.replace("[\"127.0.0.1:1\"]", "[\"127.0.0.1:1\"], tls: {certificates: [{cert: %s/a.crt, key: {file: %s/a.key}}]}" % (base, base)))
+        os.chmod(base + "/a.key", 0o600)
+        self.assertEqual(weir("check", "--strict", path).returncode, 0)
+        os.chmod(base + "/a.key", 0o644)
+        self.assertIn("0 errors, 1 warning.", weir("check", path).stderr)
+
     def test_run_refuses_what_check_refuses(self):
         done = weir("run", "-c", self.file(FIVE))
         self.assertEqual((done.returncode, done.stdout), (2, ""))
