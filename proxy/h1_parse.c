@@ -315,7 +315,7 @@ says_keep_alive(const struct h1_head *head)
 }
 
 /* Framing and persistence, for requests and responses alike. */
-static enum h1_fault
+static inline enum h1_fault
 judge_connection(struct h1_head *head, unsigned *options_out)
 {
 	enum h1_fault fault = H1_FAULT_NONE;
