@@ -59,8 +59,8 @@ list_schema(const struct schema_row *row)
 {
 	json_t *entry = schema_of(schema_entry(row));
 
-	return json_pack("{s:[{s:s,s:O},o]}", "anyOf", "type", "array", "items",
-	    entry, entry);
+	return json_pack("{s:[{s:s,s:i,s:O},o]}", "anyOf", "type", "array",
+	    "minItems", row->range ? 1 : 0, "items", entry, entry);
 }
 
 static json_t *

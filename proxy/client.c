@@ -402,6 +402,8 @@ client_timeout(struct conn *conn)
 		}
 	} else if (request->state == REQUEST_TUNNEL) {
 		tunnel_timeout(request);
+	} else if (request->state == REQUEST_WAIT_BODY) {
+		request_body_late(request);
 	} else if (conn->out) {
 		request_abandon(request, FAIL_CLIENT_STALLED);
 	} else if (conn->saw_close) {

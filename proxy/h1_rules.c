@@ -183,39 +183,12 @@ read_options(
 	return H1_FAULT_NONE;
 }
 
-static uint64_t
-eight_bytes(const char *text)
-{
-	uint64_t bytes;
-
-	memcpy(&bytes, text, sizeof(bytes));
-	return bytes;
-}
-
-/* What nearly every Connection says; controls, which 0x20 hides, are not here.
- */
-static bool
-is_keep_alive(struct span value)
-{
-	const uint64_t fold = UINT64_C(0x2020202020202020);
-
-	return value.len == 10 &&
-	       (eight_bytes(value.ptr) | fold) == eight_bytes("keep-ali") &&
-	       (eight_bytes(value.ptr + 2) | fold) == eight_bytes("ep-alive");
-}
-
 enum h1_fault
 h1_rule_connection(struct h1_head *head, unsigned *options_out)
 {
 	unsigned n = 0, options = 0, left = head->count[FIELD_CONNECTION];
-	uint32_t first = head->first[FIELD_CONNECTION];
 
-	if (left == 1 && is_keep_alive(h1_value(head, first - 1))) {
-		head->keep_alive = true;
-		*options_out = OPTION_KEEP_ALIVE;
-		return H1_FAULT_NONE;
-	}
-	for (uint32_t i = first; left > 0; i++) {
+	for (uint32_t i = head->first[FIELD_CONNECTION]; left > 0; i++) {
 		if (head->fields[i - 1].id != FIELD_CONNECTION)
 			continue;
 		left--;

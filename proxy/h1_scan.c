@@ -123,8 +123,8 @@ h1_field_read(
 		return H1_FAULT_FRAMING_ALIAS;
 	/* an alias is dropped, and counts as the opaque field that it is */
 	counted = is_alias ? FIELD_NONE : id;
-	h1_field_put(
-	    out, bytes, idx, from, name.len, to, counted, &field_rows[counted]);
+	h1_field_put(out, bytes, idx, from, name.len, from + name.len + 1, to,
+	    counted, &field_rows[counted]);
 	if (is_alias) {
 		out->fields[idx].id = (uint8_t)id;
 		out->fields[idx].is_hop = true;

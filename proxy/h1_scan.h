@@ -104,17 +104,16 @@ enum h1_fault h1_byte_fault(const char *bytes, uint32_t at);
 void h1_field_trim(struct h1_field *field, const char *bytes);
 
 /*
- * A field's place in the head, when its name is known to be sound. Written for
- * what is usual: one space before the value and none behind it.
+ * A field's place in the head, when its name is known to be sound; its value
+ * is at `value`, perhaps with blanks around it.
  */
 static inline void
 h1_field_put(struct h1_head *out, const char *bytes, size_t idx, size_t from,
-    size_t name_len, size_t to, unsigned id, const struct field_row *row)
+    size_t name_len, size_t value, size_t to, unsigned id,
+    const struct field_row *row)
 {
-	size_t value = from + name_len + 1;
 	struct h1_field *field = &out->fields[idx];
 
-	value += bytes[value] == ' ';
 	field->name = (uint32_t)from;
 	field->value = (uint32_t)value;
 	field->name_len = (uint16_t)name_len;

@@ -185,8 +185,8 @@ differences(const struct bytes *b, __m256i v, const char *known)
 }
 
 /*
- * The usual field line at `from`, of which 32 bytes are in the buffer. False
- * when it is not usual.
+ * The usual field line at `from`, "name: value", of which 32 bytes are in the
+ * buffer. False when it is not usual.
  */
 INLINE bool
 field_fast(const struct bytes *b, struct h1_head *out, const char *bytes,
@@ -197,8 +197,8 @@ field_fast(const struct bytes *b, struct h1_head *out, const char *bytes,
 	unsigned n = _tzcnt_u32(outside(b, b->token_rows, v)), id;
 	const struct field_row *row;
 
-	if (!LIKELY(
-	        n - FIELD_TEXT_MIN < BLOCK - FIELD_TEXT_MIN && name[n] == ':'))
+	if (!LIKELY(n - FIELD_TEXT_MIN < BLOCK - FIELD_TEXT_MIN &&
+	            name[n] == ':' && name[n + 1] == ' '))
 		return false;
 	id = field_candidate(name, n);
 	row = &field_rows[id];
@@ -206,7 +206,7 @@ field_fast(const struct bytes *b, struct h1_head *out, const char *bytes,
 		row = &field_rows[id = FIELD_NONE];
 	else if (!LIKELY(_bzhi_u32(differences(b, v, row->text), n) == 0))
 		return false; /* perhaps an alias */
-	h1_field_put(out, bytes, idx, from, n, to, id, row);
+	h1_field_put(out, bytes, idx, from, n, from + n + 2, to, id, row);
 	return true;
 }
 
@@ -226,7 +226,7 @@ field_late(const struct bytes *b, struct h1_head *out, const char *bytes,
 	unsigned n = _tzcnt_u32(stop), id;
 	const struct field_row *row;
 
-	if (n < FIELD_TEXT_MIN || name[n] != ':')
+	if (n < FIELD_TEXT_MIN || memcmp(name + n, ": ", 2) != 0)
 		return false;
 	id = field_candidate(name, n);
 	row = &field_rows[id];
@@ -237,7 +237,7 @@ field_late(const struct bytes *b, struct h1_head *out, const char *bytes,
 	             (BLOCK - n) !=
 	         0)
 		return false;
-	h1_field_put(out, bytes, idx, from, n, to, id, row);
+	h1_field_put(out, bytes, idx, from, n, from + n + 2, to, id, row);
 	return true;
 }
 

@@ -7,7 +7,7 @@
 
 #include <arpa/inet.h>
 
-enum { HOST_NAME_MAX_LEN = 255, PORT_DIGITS_MAX = 5 };
+enum { PORT_DIGITS_MAX = 5 };
 
 /* ---- authority ---- */
 
@@ -57,7 +57,7 @@ h1_authority_run(
 		return false;
 	if (text.ptr[0] == '[')
 		hostname_out->len = run = literal_len(text);
-	if (run == 0 || run > HOST_NAME_MAX_LEN || text.ptr[0] == '.')
+	if (run == 0 || run > H1_HOST_MAX || text.ptr[0] == '.')
 		return false;
 	if (run == text.len)
 		return true;

@@ -7,6 +7,8 @@
 
 #include "proxy/h1_scan.h"
 
+enum { H1_HOST_MAX = 255 }; /* bytes of a host name */
+
 /*
  * Reads the target in [from, to): sets target, path, query, path_is_plain, and
  * host and hostname of an absolute-form; wants the method.

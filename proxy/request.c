@@ -19,6 +19,7 @@ enum {
 	RESPONSE_HEAD_MAX = 32768,
 	INTERIM_MAX = 20,        /* 1xx answers before a final one */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a retry up to this */
+	BODY_WAIT_MS = 1000,     /* no upstream is occupied before the body's first bytes, for so long */
 	BODY_PATIENCE_S = 20,    /* see client.c: two windows for a body's first bytes */
 };
 
@@ -200,6 +201,7 @@ go_upstream(struct request *request, const struct h1_head *head, char *rest, siz
 	begin_body_watch(request);
 	if (!body->is_done && len == 0 && !request->expects_continue) {
 		request->state = REQUEST_WAIT_BODY;
+		conn_deadline(request->client, BODY_WAIT_MS * NSEC_PER_MSEC);
 		return 0;
 	}
 	request->state = REQUEST_CONNECT;
@@ -274,6 +276,16 @@ request_body_done(const struct request *request)
 	return request->request_body.is_done;
 }
 
+/* The body is late: an upstream that would answer without it gets its chance. */
+void
+request_body_late(struct request *request)
+{
+	assert(request->state == REQUEST_WAIT_BODY);
+	begin_body_watch(request);
+	request->state = REQUEST_CONNECT;
+	upstream_get(request, NULL, false);
+}
+
 static void
 maybe_sent(struct request *request)
 {
@@ -295,6 +307,7 @@ request_body(struct request *request, char *bytes, size_t len)
 {
 	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
 	uint64_t limit = listener ? listener->limits.max_body : 0;
+	struct conn *client = request->client;
 	struct forwarded done;
 
 	switch (request->state) {
@@ -302,9 +315,12 @@ request_body(struct request *request, char *bytes, size_t len)
 		tunnel_input(request, request->client, bytes, len);
 		return len;
 	case REQUEST_WAIT_BODY:
+		begin_body_watch(request);
 		request->state = REQUEST_CONNECT;
 		upstream_get(request, NULL, false);
-		return 0;
+		if (client->request != request || request->state != REQUEST_RELAY)
+			return 0;
+		break; /* over a kept connection: at once */
 	case REQUEST_REPLY:
 		return skip_body(request, bytes, len);
 	case REQUEST_RELAY:
@@ -471,6 +487,8 @@ forward_response_body(struct request *request, char *bytes, size_t len, size_t h
 
 	done = forward_body(body, request->client, bytes, len, request->worker->head, head_len, 0);
 	if (done.is_bad) {
+		if (head_len > 0)
+			request->has_response = false; /* the head was not sent either */
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
 	}

@@ -92,6 +92,8 @@ struct request {
 size_t request_begin(struct conn *client, char *rest, size_t len);
 /* More of the client's bytes for the body; returns how many were taken. */
 size_t request_body(struct request *request, char *bytes, size_t len);
+/* The body's first bytes did not come in time. */
+void request_body_late(struct request *request);
 /* The request's body has come whole. */
 bool request_body_done(const struct request *request);
 

@@ -409,7 +409,7 @@ class Weir:
         if not os.path.exists(self.access_path):
             return []
         with open(self.access_path, "rb") as log:
-            return [json.loads(line) for line in log.read().decode().splitlines()]
+            return [json.loads(line.decode()) for line in log.read().split(b"\n")[:-1]]
 
     # -- signals --
 

@@ -1,8 +1,6 @@
 """Endpoints that go and come back, and weir's own goodbye."""
 
-import os
 import signal
-import threading
 import time
 import unittest
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, until, upstream as fake
+from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, upstream as fake
 
 SIZES = (0, 1, 100, 4095, 4096, 16383, 16384, 16385, 65535, 65536, 65537, 1 << 20, (8 << 20) + 1)
 

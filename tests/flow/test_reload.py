@@ -26,8 +26,11 @@ class Reloads(Case):
 
     def setUp(self):
         self.up = self.upstream("echo")
-        self.config = one_pool(self.up.address)
+        self.config = self.app()
         self.weir = self.start(self.config)
+
+    def app(self, up=None, **more):
+        return one_pool((up or self.up).address, workers=2, **more)
 
     def test_a_broken_file_under_load_changes_nothing_and_says_why(self):
         with Load(self.weir.address) as load:
@@ -106,12 +109,12 @@ class Reloads(Case):
 
     def variant(self, i):
         """The same service, a little different each time."""
-        config = one_pool(self.up.address, pool={"timeouts": {"first_byte": "%ds" % (10 + i % 7)}})
+        config = self.app(pool={"timeouts": {"first_byte": "%ds" % (10 + i % 7)}})
         config["routes"].insert(0, {"name": "r%d" % (i % 5), "match": {"path": "/r%d" % i}, "respond": {"status": 200, "body": "x" * i}})
         return config
 
     def test_new_routes_answer_and_removed_ones_go(self):
-        config = one_pool(self.up.address)
+        config = self.app()
         config["routes"].insert(0, {"name": "fixed", "match": {"path": "/fixed"}, "respond": {"status": 299, "body": "x"}})
         with self.weir.client() as client:      # the same connection sees the new routes
             self.assertEqual(client.ask(get("/fixed")).status, 200)
@@ -148,7 +151,7 @@ class Reloads(Case):
     def test_a_new_endpoint_is_used_and_the_old_one_let_go(self):
         other = self.upstream("echo", name="other")
         self.weir.ask()
-        self.weir.reload(one_pool(other.address))
+        self.weir.reload(self.app(other))
         for _ in range(5):
             self.assertEqual(self.weir.ask().one("x-upstream"), "other")
         self.assertTrue(self.up.wait(lambda: not self.up.peers, 5), "connections to the old endpoint were kept")
@@ -158,7 +161,7 @@ class Reloads(Case):
             client.send(get("/m/wait"))
             self.assertTrue(self.up.wait(lambda: self.up.seen))
             other = self.upstream("echo", name="other")
-            self.weir.reload(one_pool(other.address))
+            self.weir.reload(self.app(other))
             self.up.go.set()
             self.assertEqual(client.answer().body, b"went\n")
             self.assertEqual(client.ask(get()).one("x-upstream"), "other")
@@ -170,11 +173,10 @@ class Reloads(Case):
         self.assertGreaterEqual(self.weir.metric("weir_http_requests_total"), before)
 
     def test_kept_connections_survive_for_unchanged_pools(self):
-        self.weir.ask()
-        for _ in range(5):
+        for _ in range(20):
             self.weir.reload()
             self.weir.ask()
-        self.assertEqual(self.up.connections, 1)
+        self.assertLessEqual(self.up.connections, 2, "more than one a worker")
 
     def test_what_needs_a_restart_is_said(self):
         self.weir.reload(dict(self.config, workers=3))
@@ -182,7 +184,7 @@ class Reloads(Case):
         self.assertEqual(self.weir.ask().status, 200)
 
     def test_many_hups_at_once_end_in_the_last_file(self):
-        config = one_pool(self.up.address)
+        config = self.app()
         config["routes"].insert(0, {"name": "last", "match": {"path": "/last"}, "respond": {"status": 299, "body": "x"}})
         self.weir.write(config)
         for _ in range(200):

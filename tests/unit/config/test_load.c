@@ -231,6 +231,55 @@ test_load__a_split_named_as_a_pool_is_pointed_at(void **state)
 }
 
 static void
+test_load__a_header_is_one_in_any_case(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "routes: [{pool: app, headers: {set: {X-A: b, "
+	                      "x-a: c}}}]\n",
+	    "[E008]: the header \"x-a\" stands here twice");
+}
+
+static void
+test_load__an_entry_without_shape_is_told(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "routes: [x, {pool: app}]\n",
+	    "[E015]: route 1: a map is expected, not a single value");
+	expect_part("listeners: {h: x}\n" POOL TAIL, "[E015]");
+	expect_part(HEAD TAIL "pools: {app: x}\n", "[E015]");
+	expect_part(HEAD POOL TAIL "splits: {s: [a]}\n", "[E015]");
+	expect_part(HEAD POOL TAIL "admin: {access: [x]}\n", "[E015]");
+}
+
+/* What is written and left empty was meant to be something. */
+static void
+test_load__an_empty_guard_is_not_taken_for_none(void **state)
+{
+	(void)state;
+	expect_part(
+	    "listeners: {h: {bind: \"127.0.0.1:1\", tls: }}\n" POOL TAIL,
+	    "[E015]: tls of listener \"h\": a map is expected, not nothing");
+	expect_part("listeners: {h: {bind: \"127.0.0.1:1\", tls: "
+	            "{certificates: []}}}\n" POOL TAIL,
+	    "[E014]: tls.certificates of listener \"h\": the list is empty");
+	expect_part("listeners: {h: {bind: []}}\n" POOL TAIL,
+	    "[E014]: bind of listener \"h\": the list is empty");
+	expect_part(HEAD POOL "routes: [{pool: app, match: {client: []}}]\n",
+	    "[E014]: match.client of route 1: the list is empty");
+	expect_part(HEAD POOL "routes: [{pool: app, match: {host: }}]\n",
+	    "[E015]: match.host of route 1");
+	expect_part(HEAD POOL "routes: [{pool: app, match: }]\n", "[E015]");
+	expect_part(HEAD POOL "routes: [{redirect: }]\n", "[E015]: redirect");
+	expect_part(HEAD POOL "splits: {s: {stable: app, pins: [{from: [], "
+	                      "pool: app}]}}\nroutes: [{split: s}]\n",
+	    "[E014]: pins.from of split \"s\": the list is empty");
+	expect_part(HEAD POOL TAIL "admin: {access: [{who: \"uid:0\", role: "
+	                           "admin, splits: []}]}\n",
+	    "[E014]: admin.access.splits: the list is empty");
+	expect(HEAD POOL TAIL "splits:\n", "");
+}
+
+static void
 test_load__headers_that_weir_owns_are_refused(void **state)
 {
 	static const char *const owned[] = {"Host", "content-length",
@@ -689,7 +738,7 @@ file_code(const char *path)
 static void
 test_load__odd_files_are_one_clear_error(void **state)
 {
-	char path[] = "/tmp/weir-file-XXXXXX";
+	char path[] = "/tmp/weir-file-XXXXXX", pipe_path[64];
 	int fd = mkstemp(path);
 	const char *text = HEAD POOL TAIL;
 
@@ -697,6 +746,10 @@ test_load__odd_files_are_one_clear_error(void **state)
 	assert_string_equal(file_code("/nonexistent/weir.yaml"), "E001");
 	assert_string_equal(file_code("/tmp"), "E001");
 	assert_string_equal(file_code("/dev/zero"), "E003");
+	snprintf(pipe_path, sizeof(pipe_path), "%s.pipe", path);
+	assert_int_equal(mkfifo(pipe_path, 0600), 0);
+	assert_string_equal(file_code(pipe_path), "E009");
+	unlink(pipe_path);
 	assert_string_equal(file_code(path), "E009");
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	assert_string_equal(file_code(path), "");
@@ -748,6 +801,9 @@ main(void)
 	    cmocka_unit_test(test_load__names_are_checked),
 	    cmocka_unit_test(test_load__listening_needs_an_address),
 	    cmocka_unit_test(test_load__a_split_named_as_a_pool_is_pointed_at),
+	    cmocka_unit_test(test_load__a_header_is_one_in_any_case),
+	    cmocka_unit_test(test_load__an_entry_without_shape_is_told),
+	    cmocka_unit_test(test_load__an_empty_guard_is_not_taken_for_none),
 	    cmocka_unit_test(test_load__headers_that_weir_owns_are_refused),
 	    cmocka_unit_test(test_load__templates_are_known_words),
 	    cmocka_unit_test(test_load__a_missing_variable_is_named),
