@@ -269,6 +269,7 @@ worker_release(struct worker *worker)
 		}
 		snapshot_drop(worker->snapshot, worker->id);
 		worker->snapshot = NULL;
+		publication_leave(worker->shared->publication, worker->id);
 	}
 	conn_reap(worker);
 	while (worker->inbox) {
