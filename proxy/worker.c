@@ -253,13 +253,13 @@ worker_release(struct worker *worker)
 {
 	struct conn *conn;
 
+	listener_close_all(worker); /* takes in what is queued: before the clients go */
 	while ((conn = TAILQ_FIRST(&worker->clients))) {
 		if (conn->request)
 			request_abandon(conn->request, FAIL_DRAINED);
 		if (conn->phase != CONN_ENDED)
 			conn_end(conn);
 	}
-	listener_close_all(worker);
 	if (worker->snapshot) {
 		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot); i++) {
 			const struct pool_view *pool = snapshot_pool(worker->snapshot, i);

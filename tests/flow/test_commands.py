@@ -368,6 +368,19 @@ class Demo(unittest.TestCase):
                     self.assertIn("Made by `weir demo`", config.readline())
             self.assertEqual(os.listdir(folder), [])
 
+    def test_an_interrupt_in_mid_traffic_ends_it_in_order(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(6):
+                process = subprocess.Popen([WEIR, "demo", *self.addresses()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, text=True, env=dict(os.environ, XDG_RUNTIME_DIR=folder))
+                for line in process.stdout:
+                    if "Ctrl-C" in line:
+                        break
+                process.send_signal(signal.SIGINT)
+                said = process.communicate(timeout=60 * SLOW)[1]
+                self.assertEqual(process.returncode, 0, said)
+                self.assertEqual(os.listdir(folder), [])
+
     def test_an_address_that_was_asked_for_must_be_free(self):
         with Upstream() as other:
             done = weir("demo", "--once", "--listen", "127.0.0.1:%d" % other.port)
