@@ -35,7 +35,12 @@ enum field_id {
 enum field_class { FIELD_CLASS_PLAIN, FIELD_CLASS_FRAMING, FIELD_CLASS_HOP, FIELD_CLASS_IDENTITY };
 enum field_class field_class(enum field_id id);
 struct span field_name(enum field_id id);
-/* Any case; also the underscore aliases (X_Forwarded_For) of IDENTITY and FRAMING fields. */
+/*
+ * Any case; also the underscore aliases (X_Forwarded_For) of IDENTITY and
+ * FRAMING fields. In a head an alias of FRAMING is refused; one of IDENTITY has
+ * the id and is_hop, but is not counted in first[] and count[]: no value is
+ * ever read from it.
+ */
 enum field_id field_of(struct span name);
 
 /*
@@ -58,7 +63,7 @@ struct h1_field {
 	uint32_t name, value;   /* offsets; the line runs from `name` to `line_end` */
 	uint16_t name_len;
 	uint8_t id;             /* enum field_id */
-	bool is_hop;            /* class HOP, or named by Connection: never forwarded */
+	bool is_hop;            /* class HOP, named by Connection, or an alias (X_Real_IP): never forwarded */
 	uint32_t value_len;     /* without surrounding white space */
 	uint32_t line_end;      /* just behind CRLF */
 };
@@ -162,7 +167,9 @@ struct h1_chunks {
  * was seen; H1_MORE: all input consumed, more is needed; H1_BAD: see fault.
  * Trailer fields are copied as "name: value\r\n" lines to `trailers` (cap
  * H1_TRAILERS_MAX, *trailers_len in and out), the framing, hop, identity and other forbidden
- * ones (RFC 9110 6.5.1) left out; NULL: dropped but still checked.
+ * ones (RFC 9110 6.5.1) left out; NULL: dropped but still checked. The same
+ * buffer must come again with every call of a message, and holds an unfinished
+ * line until H1_DONE.
  */
 enum h1_result h1_dechunk(struct h1_chunks *chunks, char *bytes, size_t len,
     size_t *used_out, size_t *payload_out, char *trailers, size_t *trailers_len);

@@ -24,6 +24,14 @@ unsigned registry_workers(const struct registry *registry);
 
 /* ---- splits: runtime state that the file does not own ---- */
 
+/*
+ * The three-way merge of one split at a reload: what the weights shall be.
+ * Unchanged file weights (or a changed file that says what runs): runtime
+ * stays. Changed file weights: the file wins. Pools that left: their share
+ * goes to `stable`, and MERGE_POOLS_CHANGED is told.
+ */
+enum merge { MERGE_KEEP_RUNTIME, MERGE_FILE_WINS, MERGE_POOLS_CHANGED };
+
 struct split {
 	char *name;                       /* owned */
 	uint32_t n_pools;
@@ -37,10 +45,13 @@ struct split {
 	time_t changed_at;                /* wall clock, 0: never by hand */
 	char *changed_by, *reason;        /* owned, may be NULL */
 	uint32_t refs;
+	struct registry *registry;        /* borrowed: the registry outlives its splits */
+	enum merge fate;                  /* what the last publish or restore made of it */
 	void *locals;                     /* split.c: per-worker blocks */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
 
+/* The splits of the current snapshot; before the first publish, of the one that was built. A split whose pools change at a reload is a new object: look it up by name, keep no pointer over a reload. */
 struct split *registry_split(struct registry *registry, const char *name); /* NULL: none */
 size_t registry_n_splits(const struct registry *registry);
 struct split *registry_split_at(struct registry *registry, size_t i);
@@ -52,7 +63,6 @@ const struct weights *split_weights(const struct split *split);
  * worker's next decision. Remembers the ones before for undo.
  */
 void split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by, const char *reason);
-/* Restores journalled state at start: weights with their version, file weights, previous. Pools are matched by name; false when the pools differ (the caller keeps the file's weights). */
 struct split_state {
 	uint64_t version, salt;
 	uint32_t n;
@@ -64,15 +74,19 @@ struct split_state {
 };
 void split_save(const struct split *split, struct split_state *out); /* copies; release after */
 void split_state_release(struct split_state *state);
-bool split_restore(struct split *split, const struct split_state *state);
-
 /*
- * The three-way merge of one split at a reload: what the weights shall be.
- * Unchanged file weights (or a changed file that says what runs): runtime
- * stays. Changed file weights: the file wins. Pools that left: their share
- * goes to `stable`, and MERGE_POOLS_CHANGED is told.
+ * Restores journalled state at start: weights with their version, previous,
+ * salt. Pools are matched by name; false when the pools differ (the file's
+ * weights stay). When the file's weights are others than when the state was
+ * saved, the file wins as at a reload, with a version above the saved one.
  */
-enum merge { MERGE_KEEP_RUNTIME, MERGE_FILE_WINS, MERGE_POOLS_CHANGED };
+bool split_restore(struct split *split, const struct split_state *state);
+/*
+ * The same by name, before or after the first publish: kept (a copy) until
+ * the split first appears, and then merged as if the process had never ended,
+ * changed pools included. False: the split is there and its pools differ.
+ */
+bool registry_restore_split(struct registry *registry, const char *name, const struct split_state *state);
 
 /* ---- snapshots ---- */
 
@@ -125,7 +139,7 @@ void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reaso
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 
-/* ---- reading statistics (any thread) ---- */
+/* ---- reading statistics (any thread that keeps the object alive; the registry's lists: control only) ---- */
 
 struct pool_stats {
 	uint64_t requests, failures, retries, by_class[6];

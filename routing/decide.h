@@ -54,7 +54,8 @@ struct endpoint {
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
 	char down_reason[64];      /* written by control only, under is_down == false -> true */
-	uint32_t refs;             /* control thread: snapshots and registry */
+	uint32_t refs;             /* control thread: snapshots that have it */
+	uint64_t generation, built; /* control thread: newest snapshot that has it, published and built */
 	struct endpoint_local *local; /* owned: [workers] */
 };
 
@@ -80,6 +81,7 @@ void endpoint_succeeded(struct endpoint *endpoint, unsigned worker); /* a connec
 struct pool {
 	const char *name;            /* owned */
 	uint32_t refs;               /* control thread */
+	_Atomic uint64_t changes;    /* grows when an endpoint's state flips: the balancers look again */
 	struct pool_cell *cells;     /* owned: [workers] */
 };
 
@@ -111,6 +113,12 @@ struct weights {
 	uint64_t salt;     /* of the affinity hash */
 	uint32_t n;
 	bp_t bp[CONFIG_SPLIT_POOLS_MAX]; /* by the split's pool slots */
+	/* made from the above by split.c, so that a worker need not */
+	uint64_t serial;   /* never twice in a process, as a restored version may be */
+	uint8_t key[16];   /* of the affinity hash, from the salt */
+	uint32_t stable;   /* slot of the baseline: the top of the affinity range */
+	uint16_t block;    /* requests in a block; the sum of share */
+	uint16_t share[CONFIG_SPLIT_POOLS_MAX]; /* of a block, by slots */
 };
 
 struct split; /* registry object, see control.h */
@@ -207,5 +215,11 @@ struct publication; /* where control puts the newest snapshot */
  * retired endpoints).
  */
 struct snapshot *publication_adopt(struct publication *publication, unsigned worker, struct snapshot *current);
+/*
+ * The worker's thread ends: nothing that is replaced later waits for it any
+ * more. It has dropped all its snapshots. A worker that is asleep holds back
+ * the freeing of replaced weights (some 100 bytes each) until it turns again.
+ */
+void publication_leave(struct publication *publication, unsigned worker);
 
 #endif

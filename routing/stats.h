@@ -62,6 +62,7 @@ struct pool_cell {
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
 	_Atomic int64_t in_flight;
+	int64_t retry_balance;       /* the worker's alone: see proxy/upstream.c */
 	struct histogram total, first_byte, connect;
 };
 

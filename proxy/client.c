@@ -1,0 +1,412 @@
+/*
+ * The client's side of HTTP/1: heads out of bytes, requests one after another,
+ * deadlines against the slow, counts against the many.
+ *
+ * Pipelining: the next request is parsed when the one before is done; bytes
+ * that come early are stashed and reading pauses.
+ */
+#include <assert.h>
+
+#include "proxy/client_table.h"
+#include "proxy/request.h"
+
+enum {
+	BODY_WINDOW_S = 10,      /* a body moves at least BODY_RATE bytes a second over this */
+	BODY_RATE = 240,
+	GONE_GRACE_MS = 1500,    /* after the client's FIN an answer may still come for so long */
+	REQUESTS_MAX = 100000,   /* on one connection */
+};
+
+static const struct listener_cfg *
+listener_of(const struct conn *conn)
+{
+	return snapshot_listener(conn->worker->snapshot, conn->client.listener);
+}
+
+static struct listener_cell *
+cell_of(const struct conn *conn)
+{
+	return snapshot_listener_cell(conn->worker->snapshot, conn->client.listener, conn->worker->id);
+}
+
+static void
+count_handshake_error(struct conn *conn)
+{
+	if (conn->phase == CONN_HANDSHAKE && cell_of(conn))
+		counter_add(&cell_of(conn)->handshake_errors, 1);
+}
+
+static void
+count_state(struct conn *conn, int active, int idle)
+{
+	struct listener_cell *cell = cell_of(conn);
+
+	if (!cell)
+		return;
+	atomic_store_explicit(&cell->active,
+	    atomic_load_explicit(&cell->active, memory_order_relaxed) + active, memory_order_relaxed);
+	atomic_store_explicit(&cell->idle,
+	    atomic_load_explicit(&cell->idle, memory_order_relaxed) + idle, memory_order_relaxed);
+}
+
+void
+client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer)
+{
+	const struct listener_cfg *cfg = snapshot_listener(worker->snapshot, listener);
+	struct conn *conn = conn_new(worker, fd, true);
+	void *tls;
+
+	if (!conn)
+		return;
+	conn->client.listener = listener;
+	conn->client.peer = *peer;
+	conn->phase = CONN_HEAD;
+	TAILQ_INSERT_TAIL(&worker->clients, conn, link);
+	worker->n_clients++;
+	count_state(conn, 0, 1);
+	counter_add(&cell_of(conn)->accepted, 1);
+	if (cfg->limits.per_client > 0) {
+		if (!client_table_take(worker->shared->clients, listener, peer, cfg->limits.per_client)) {
+			counter_add(&cell_of(conn)->refused, 1);
+			conn_end(conn);
+			return;
+		}
+		conn->is_counted = true;
+	}
+	tls = snapshot_listener_tls(worker->snapshot, listener);
+	if (tls) {
+		conn->tls = tls_stream_accept(tls, worker->id, &worker->window);
+		conn->phase = CONN_HANDSHAKE;
+	}
+	if (tls && !conn->tls) {
+		conn_end(conn);
+		return;
+	}
+	/* Absolute, from the accept to the end of the first head. */
+	conn_deadline(conn, cfg->limits.header_timeout);
+	conn_start(conn);
+}
+
+bool
+client_is_complete(const struct conn *conn)
+{
+	return conn->request && conn->request->state != REQUEST_TUNNEL && request_body_done(conn->request);
+}
+
+void
+client_ended(struct conn *conn)
+{
+	struct worker *worker = conn->worker;
+
+	if (conn->is_counted)
+		client_table_give(worker->shared->clients, conn->client.listener, &conn->client.peer);
+	TAILQ_REMOVE(&worker->clients, conn, link);
+	worker->n_clients--;
+	if (conn->phase == CONN_BUSY)
+		count_state(conn, -1, 0);
+	else
+		count_state(conn, 0, -1);
+}
+
+void
+client_secured(struct conn *conn)
+{
+	struct tls_facts facts;
+
+	tls_stream_facts(conn->tls, &facts);
+	if (cell_of(conn))
+		counter_add(&cell_of(conn)->handshakes[facts.version == 13][facts.resumed], 1);
+	conn->phase = CONN_HEAD;
+}
+
+/* ---- the way between requests ---- */
+
+static void
+set_busy(struct conn *conn)
+{
+	conn->phase = CONN_BUSY;
+	conn->client.requests++;
+	count_state(conn, 1, -1);
+	conn_no_deadline(conn);
+}
+
+/* request_done has let go: what now? */
+void
+client_next(struct conn *conn, bool keep_alive)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+
+	assert(conn->phase == CONN_BUSY);
+	conn->request = NULL;
+	conn->phase = CONN_HEAD;
+	conn->client.scanned = 0;
+	count_state(conn, -1, 1);
+	if (!keep_alive || !cfg || conn->is_broken) {
+		conn_finish(conn);
+		return;
+	}
+	if (!conn_watch(conn)) {
+		conn_end(conn);
+		return;
+	}
+	conn_deadline(conn, cfg->limits.idle_timeout);
+	if (conn->out) {
+		conn_pause(conn); /* client_drained resumes: a slow reader gets no further request */
+		return;
+	}
+	if (conn->in || conn->is_paused)
+		conn_resume(conn);
+	else if (conn->is_eof)
+		conn_end(conn);
+}
+
+bool
+client_may_keep_alive(const struct conn *conn)
+{
+	return !atomic_load_explicit(&conn->worker->shared->is_draining, memory_order_relaxed) &&
+	    conn->client.requests < REQUESTS_MAX;
+}
+
+static void
+refuse(struct conn *conn, const struct h1_head *head)
+{
+	unsigned status = h1_fault_status(head->fault);
+	const char *word = h1_fault_word(head->fault);
+
+	set_busy(conn);
+	conn->has_unread = true;
+	reply_refuse(conn, status, word, "the request is malformed");
+}
+
+/*
+ * One head from bytes[0..len). H1_DONE: a request has begun and *used_out
+ * bytes are consumed.
+ */
+static enum h1_result
+begin_request(struct conn *conn, char *bytes, size_t len, size_t *used_out)
+{
+	struct worker *worker = conn->worker;
+	const struct listener_cfg *cfg = listener_of(conn);
+	struct h1_head *head = &worker->parsed;
+	enum h1_result result;
+
+	if (!cfg) { /* the listener left with a reload */
+		conn_finish(conn);
+		return H1_BAD;
+	}
+	result = h1_parse_request(bytes, len, cfg->limits.max_header, &conn->client.scanned, head);
+	if (result == H1_BAD) {
+		refuse(conn, head);
+		return H1_BAD;
+	}
+	if (result == H1_MORE)
+		return H1_MORE;
+	set_busy(conn);
+	*used_out = head->len;
+	return H1_DONE;
+}
+
+static void
+await_head(struct conn *conn, bool is_first_piece)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+
+	/* Absolute, from the head's first byte; the first head's runs since the accept. */
+	if (is_first_piece && conn->client.requests > 0 && cfg)
+		conn_deadline(conn, cfg->limits.header_timeout);
+}
+
+/* Consumes requests from bytes[0..len) until one waits for its upstream. */
+static void
+consume(struct conn *conn, char *bytes, size_t len)
+{
+	while (len > 0 && conn->phase != CONN_ENDED) {
+		size_t used = 0;
+
+		if (conn->phase == CONN_LINGER || conn->close_when_sent)
+			return;
+		if (conn->request) {
+			used = request_body(conn->request, bytes, len);
+		} else if (conn->phase == CONN_HEAD && !conn->is_paused) {
+			enum h1_result result = begin_request(conn, bytes, len, &used);
+
+			if (result == H1_BAD)
+				return;
+			if (result == H1_DONE) {
+				used += request_begin(conn, bytes + used, len - used);
+			} else {
+				if (!conn_stash(conn, bytes, len))
+					conn_end(conn);
+				else
+					await_head(conn, true);
+				return;
+			}
+		}
+		bytes += used;
+		len -= used;
+		if (len > 0 && conn->phase != CONN_ENDED && (conn->request || conn->is_paused) && used == 0) {
+			/* Not its turn yet. */
+			if (!conn_stash(conn, bytes, len)) {
+				if (conn->request)
+					request_abandon(conn->request, FAIL_OVERLOAD);
+				else
+					conn_end(conn);
+			} else {
+				conn_pause(conn);
+			}
+			return;
+		}
+	}
+}
+
+void
+client_input(struct conn *conn, char *bytes, size_t len)
+{
+	struct worker *worker = conn->worker;
+	struct buf *stash;
+
+	if (conn->close_when_sent)
+		return;
+	if (!conn->in) {
+		consume(conn, bytes, len);
+		return;
+	}
+	if (len > 0 && !conn_stash(conn, bytes, len)) {
+		conn_end(conn);
+		return;
+	}
+	if (!conn->request) {
+		size_t used = 0;
+		enum h1_result result;
+
+		stash = conn->in;
+		result = begin_request(conn, stash->data + stash->start, buf_len(stash), &used);
+		if (result == H1_MORE && len == 0)
+			await_head(conn, true);
+		if (result != H1_DONE)
+			return;
+		/* The parsed head points into the stash: keep it until the request has its own. */
+		conn->in = NULL;
+		stash->start += (uint32_t)used;
+		len = buf_len(stash);
+		bytes = worker->rx + RX_HEADROOM;
+		memcpy(bytes, stash->data + stash->start, len);
+		used = request_begin(conn, bytes, len);
+	} else {
+		size_t used;
+
+		stash = conn->in;
+		conn->in = NULL;
+		len = buf_len(stash);
+		bytes = worker->rx + RX_HEADROOM;
+		memcpy(bytes, stash->data + stash->start, len);
+		used = 0;
+		buf_give(&worker->bufs, &stash);
+		consume(conn, bytes + used, len - used);
+		return;
+	}
+	buf_give(&worker->bufs, &stash);
+}
+
+void
+client_eof(struct conn *conn)
+{
+	struct request *request = conn->request;
+
+	if (!request) {
+		if (!conn->out && conn->phase != CONN_BUSY && !(conn->is_paused && conn->in))
+			conn_end(conn);
+		else if (conn->is_eof)
+			conn->close_when_sent = true;
+		return;
+	}
+	if (request->state == REQUEST_TUNNEL) {
+		if (conn->is_eof)
+			tunnel_eof(request, conn);
+		return;
+	}
+	if (!request_body_done(request)) {
+		if (conn->is_eof)
+			request_abandon(request, FAIL_CLIENT_GONE);
+		return; /* else: what was sent before the FIN is still to be read */
+	}
+	/*
+	 * A FIN after a complete request: either the client has gone or it only
+	 * half-closed. An answer that comes soon is still delivered.
+	 */
+	conn_deadline(conn, GONE_GRACE_MS * NSEC_PER_MSEC);
+}
+
+void
+client_broken(struct conn *conn)
+{
+	count_handshake_error(conn);
+	if (conn->request)
+		request_abandon(conn->request, FAIL_CLIENT_GONE);
+	else
+		conn_end(conn);
+}
+
+void
+client_drained(struct conn *conn)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+
+	if (conn->request) {
+		conn_no_deadline(conn);
+		request_client_drained(conn->request);
+		return;
+	}
+	if (conn->phase == CONN_HEAD && cfg)
+		conn_deadline(conn, cfg->limits.idle_timeout);
+	conn_resume(conn);
+}
+
+void
+client_flushed(struct conn *conn)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+
+	/* Progress: a reader that is slow but alive may take its time. */
+	if (conn->timer.is_armed && cfg)
+		conn_deadline(conn, cfg->limits.idle_timeout);
+}
+
+/* ---- deadlines ---- */
+
+/* A body that moves too slowly, or one that was paused by us. */
+static void
+body_timeout(struct conn *conn, struct request *request)
+{
+	if (!conn->is_paused && conn->client.progress < BODY_WINDOW_S * BODY_RATE) {
+		request_fail(request, FAIL_BODY_TIMEOUT);
+		return;
+	}
+	conn->client.progress = 0;
+	conn_deadline(conn, BODY_WINDOW_S * NSEC_PER_SEC);
+}
+
+void
+client_timeout(struct conn *conn)
+{
+	struct request *request = conn->request;
+
+	if (!request) {
+		if (conn->phase == CONN_HEAD && conn->in && !conn->out && !conn->is_paused) {
+			set_busy(conn);
+			conn->has_unread = true;
+			reply_refuse(conn, 408, "header_timeout", "the request's head did not arrive in time");
+		} else {
+			count_handshake_error(conn);
+			conn_end(conn);
+		}
+	} else if (request->state == REQUEST_TUNNEL) {
+		tunnel_timeout(request);
+	} else if (conn->out) {
+		request_abandon(request, FAIL_CLIENT_STALLED);
+	} else if (conn->saw_close) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+	} else if (!request_body_done(request)) {
+		body_timeout(conn, request);
+	}
+}

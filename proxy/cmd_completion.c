@@ -1,0 +1,117 @@
+/*
+ * weir completion: scripts for bash, zsh and fish, written from the table of
+ * commands. zsh takes the one of bash. weirctl's words come from weirctl
+ * itself, so that names of splits and pools are those that run now.
+ */
+#include <string.h>
+
+#include "config/config.h"
+#include "proxy/command.h"
+
+static void
+bash_flags(const struct command *command)
+{
+	printf("\t%s) words=\"--help", command->name);
+	for (const struct flag *f = command->flags; f && f->name; f++)
+		if (f->doc)
+			printf(" --%s", f->name);
+	if (strcmp(command->name, "completion") == 0)
+		printf(" bash zsh fish");
+	printf("\" ;;\n");
+}
+
+static void
+print_bash(void)
+{
+	printf("# source <(weir completion bash)\n"
+	       "_weir() {\n"
+	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} "
+	       "prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
+	       "\tCOMPREPLY=()\n"
+	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"--help --version");
+	for (const struct command *c = commands; c->name; c++)
+		printf(" %s", c->name);
+	printf(
+	    "\" -- \"$cur\"))\n"
+	    "\t\treturn\n"
+	    "\tfi\n"
+	    "\tcase $prev in\n"
+	    "\t-c|--config) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	    "\t--format) COMPREPLY=($(compgen -W \"text json\" -- \"$cur\")); "
+	    "return ;;\n"
+	    "\t--tls) COMPREPLY=($(compgen -W \"self-signed\" -- \"$cur\")); "
+	    "return ;;\n"
+	    "\tesac\n"
+	    "\tcase ${COMP_WORDS[1]} in\n");
+	for (const struct command *c = commands; c->name; c++)
+		bash_flags(c);
+	printf("\tesac\n"
+	       "\tif [ \"${COMP_WORDS[1]}\" = check ] && [ \"${cur#-}\" = "
+	       "\"$cur\" "
+	       "]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -f -- \"$cur\"))\n"
+	       "\telse\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	       "\tfi\n"
+	       "}\n"
+	       "complete -F _weir weir\n");
+}
+
+/* Quotes of the shell are kept out of the tables' texts by a test. */
+static void
+print_fish(void)
+{
+	printf("# weir completion fish | source\n"
+	       "complete -c weir -f\n");
+	for (const struct command *c = commands; c->name; c++)
+		printf("complete -c weir -n __fish_use_subcommand -a %s -d "
+		       "\"%s\"\n",
+		    c->name, c->summary);
+	for (const struct command *c = commands; c->name; c++)
+		for (const struct flag *f = c->flags; f && f->name; f++) {
+			if (!f->doc)
+				continue;
+			printf("complete -c weir -n "
+			       "\"__fish_seen_subcommand_from %s\" -l %s",
+			    c->name, f->name);
+			if (f->key < FLAG_LONG)
+				printf(" -s %c", f->key);
+			if (f->value)
+				printf(" -r%s",
+				    strcmp(f->value, "FILE") == 0 ? " -F" : "");
+			putchar('\n');
+		}
+	printf(
+	    "complete -c weir -n \"__fish_seen_subcommand_from completion\" "
+	    "-a \"bash zsh fish\"\n"
+	    "complete -c weir -n \"__fish_seen_subcommand_from check\" -F\n");
+}
+
+int
+cmd_completion(struct args *args)
+{
+	static const char *const shells[] = {"bash", "zsh", "fish"};
+	int key = args_next(args);
+	const char *near;
+
+	if (key == ARG_WRONG)
+		return EXIT_USAGE;
+	if (key == ARG_END)
+		return args_refuse(args, "which shell? bash, zsh or fish");
+	if (strcmp(args->value, "zsh") == 0)
+		printf("autoload -U +X bashcompinit && bashcompinit\n");
+	if (strcmp(args->value, "bash") == 0 ||
+	    strcmp(args->value, "zsh") == 0) {
+		print_bash();
+	} else if (strcmp(args->value, "fish") == 0) {
+		print_fish();
+	} else {
+		near = suggest(span_of(args->value), shells, 3);
+		return args_refuse(args, "no completion for \"%s\"%s%s%s",
+		    args->value,
+		    near ? "; did you mean " : ": bash, zsh and fish have one",
+		    near ? near : "", near ? "?" : "");
+	}
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_INTERNAL;
+}

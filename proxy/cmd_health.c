@@ -1,0 +1,72 @@
+/*
+ * weir health: one question to the admin address of a running weir, for
+ * container and service checks. 0 alive, 1 not.
+ */
+#include <stdlib.h>
+
+#include "config/config.h"
+#include "proxy/command.h"
+#include "proxy/fetch.h"
+
+const struct flag health_flags[] = {
+    {FLAG_LONG, "admin", "ADDR",
+        "admin address; $WEIR_ADMIN or unix:/run/weir/admin.sock without"},
+    {FLAG_LONG + 1, "timeout", "D", "how long to wait, \"2s\" without"},
+    {0},
+};
+
+static int
+ask_health(const struct address *admin, nsec_t timeout)
+{
+	struct fetch *fetch = fetch_new(admin, NULL, 0, timeout);
+	struct fetch_reply reply;
+	struct err err;
+	int code = EXIT_INTERNAL;
+
+	if (!fetch)
+		return EXIT_INTERNAL;
+	if (!fetch_call(fetch,
+	        &(struct fetch_ask){"GET", "/healthz", "", SPAN("")}, &reply,
+	        &err))
+		fprintf(stderr, "weir health: %s\n", err.text);
+	else if (reply.status != 200)
+		fprintf(stderr, "weir health: %s answered %u\n", admin->text,
+		    reply.status);
+	else
+		code = EXIT_OK;
+	fetch_free(&fetch);
+	return code;
+}
+
+int
+cmd_health(struct args *args)
+{
+	const char *where = getenv("WEIR_ADMIN");
+	nsec_t timeout = 2 * NSEC_PER_SEC;
+	struct address admin;
+	struct err err;
+	int code;
+
+	if (!where || *where == '\0')
+		where = "unix:/run/weir/admin.sock";
+	for (int key; (key = args_next(args)) != ARG_END;) {
+		if (key == ARG_WRONG)
+			return EXIT_USAGE;
+		if (key == FLAG_LONG)
+			where = args->value;
+		else if (key == ARG_WORD)
+			return args_refuse(
+			    args, "takes no \"%s\"", args->value);
+		else if (!units_duration(span_of(args->value), &timeout) ||
+		         timeout <= 0)
+			return args_refuse(args,
+			    "--timeout %s is no duration; say \"500ms\" or "
+			    "\"2s\"",
+			    args->value);
+	}
+	if (!address_parse(span_of(where), &admin, &err))
+		return args_refuse(args, "--admin: %s", err.text);
+	code = ask_health(&admin, timeout);
+	address_release(&admin);
+	return code;
+}

@@ -1,0 +1,55 @@
+/*
+ * weir schema, explain and version: what the tables say, without a file and
+ * without a running weir.
+ */
+#include "config/config.h"
+#include "proxy/command.h"
+
+/* For commands that take nothing. */
+static bool
+takes_nothing(struct args *args)
+{
+	int key = args_next(args);
+
+	if (key == ARG_WORD)
+		args_refuse(args, "takes no \"%s\"", args->value);
+	return key == ARG_END;
+}
+
+int
+cmd_schema(struct args *args)
+{
+	if (!takes_nothing(args))
+		return EXIT_USAGE;
+	config_print_schema(stdout);
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_INTERNAL;
+}
+
+int
+cmd_explain(struct args *args)
+{
+	struct err err;
+	const char *word;
+	int key = args_next(args);
+
+	if (key == ARG_WRONG)
+		return EXIT_USAGE;
+	if (key == ARG_END)
+		return args_refuse(
+		    args, "which setting? For example \"pools.balance\"");
+	word = args->value;
+	if (args_next(args) != ARG_END)
+		return args_refuse(args, "one setting at a time");
+	if (config_explain(word, stdout, &err))
+		return EXIT_OK;
+	return args_refuse(args, "%s", err.text);
+}
+
+int
+cmd_version(struct args *args)
+{
+	if (!takes_nothing(args))
+		return EXIT_USAGE;
+	puts("weir " WEIR_VERSION);
+	return EXIT_OK;
+}

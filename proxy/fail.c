@@ -1,0 +1,36 @@
+/* The failure table, see fail.def. */
+#include "proxy/fail.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static const struct fail_row rows[FAIL_COUNT] = {
+    [FAIL_NONE] = {0, BLAME_NONE, RETRY_NEVER, UPSTREAM_ERROR_COUNT, NULL, NULL},
+#define FAIL(id, status, blame, retry, error, word, text) \
+	[FAIL_##id] = {status, BLAME_##blame, RETRY_##retry, error, word, text},
+#include "proxy/fail.def"
+#undef FAIL
+};
+
+const struct fail_row *
+fail_row(enum fail fail)
+{
+	assert(fail < FAIL_COUNT);
+	return &rows[fail];
+}
+
+const char *
+blame_name(enum blame blame)
+{
+	switch (blame) {
+	case BLAME_CLIENT:
+		return "client";
+	case BLAME_POOL:
+		return "pool";
+	case BLAME_SELF:
+		return "weir";
+	case BLAME_NONE:
+		break;
+	}
+	return NULL;
+}

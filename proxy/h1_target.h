@@ -1,0 +1,17 @@
+/*
+ * A request's target in its forms (RFC 9112 section 3.2). Private to
+ * h1_parse.c; what others may use of h1_target.c stands in h1_parse.h.
+ */
+#ifndef WEIR_PROXY_H1_TARGET_H
+#define WEIR_PROXY_H1_TARGET_H
+
+#include "proxy/h1_scan.h"
+
+/*
+ * Reads the target in [from, to): sets target, path, query, path_is_plain, and
+ * host and hostname of an absolute-form; wants the method.
+ */
+enum h1_fault h1_target_read(const struct h1_engine *engine, const char *bytes,
+    uint32_t len, uint32_t from, uint32_t to, struct h1_head *out);
+
+#endif

@@ -1,0 +1,163 @@
+/*
+ * Accepting. Each worker has a listening socket of its own (SO_REUSEPORT) per
+ * address; control opens and binds them, so that a busy port is told before
+ * anything changes, and hands them over by the worker's inbox.
+ *
+ * Out of descriptors: the spare one is given up for a moment to accept and
+ * close one connection (its client sees an end, not a hang), then accepting
+ * pauses until the next tick instead of spinning.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/conn.h"
+
+enum { ACCEPTS_PER_EVENT = 16 };
+
+static bool
+is_full(struct worker *worker, uint32_t listener, uint32_t max)
+{
+	int64_t open = 0;
+
+	for (unsigned i = 0; i < worker->shared->n_workers; i++) {
+		struct listener_cell *cell = snapshot_listener_cell(worker->snapshot, listener, i);
+
+		open += atomic_load_explicit(&cell->active, memory_order_relaxed) +
+		    atomic_load_explicit(&cell->idle, memory_order_relaxed);
+	}
+	return open >= max;
+}
+
+static void
+out_of_descriptors(struct accepting *accepting)
+{
+	struct worker *worker = accepting->worker;
+	struct accepting *each;
+	int fd;
+
+	if (worker->spare_fd >= 0) {
+		close(worker->spare_fd);
+		fd = accept4(accepting->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
+		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
+	worker->accepts_paused = true;
+	LIST_FOREACH(each, &worker->accepting, link) {
+		if (each->is_watched)
+			reactor_remove(&each->watch);
+		each->is_watched = false;
+	}
+}
+
+static void
+on_accept(int listening, short what, void *arg)
+{
+	struct accepting *accepting = arg;
+	struct worker *worker = accepting->worker;
+	const struct listener_cfg *cfg = snapshot_listener(worker->snapshot, accepting->listener);
+
+	(void)what;
+	worker->now = clock_now();
+	for (int i = 0; i < ACCEPTS_PER_EVENT && cfg; i++) {
+		struct sockaddr_storage sa;
+		socklen_t len = sizeof(sa);
+		struct peer peer;
+		int fd;
+
+		sa.ss_family = AF_UNIX;
+		fd = accept4(listening, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				out_of_descriptors(accepting);
+			return;
+		}
+		if (is_full(worker, accepting->listener, cfg->limits.connections)) {
+			counter_add(&snapshot_listener_cell(worker->snapshot, accepting->listener, worker->id)->refused, 1);
+			close(fd);
+			continue;
+		}
+		if (accepting->is_unix)
+			sa.ss_family = AF_UNIX;
+		peer_from(&peer, (struct sockaddr *)&sa);
+		client_accept(worker, fd, accepting->listener, &peer);
+	}
+}
+
+static void
+watch(struct accepting *accepting)
+{
+	if (!accepting->is_watched)
+		accepting->is_watched = reactor_add_level(
+		    &accepting->worker->reactor, &accepting->watch, accepting->fd, on_accept, accepting);
+}
+
+void
+listener_take(struct worker *worker, const struct inbox_entry *entry)
+{
+	struct accepting *accepting = calloc(1, sizeof(*accepting));
+
+	if (!accepting) {
+		close(entry->fd);
+		return;
+	}
+	accepting->worker = worker;
+	accepting->fd = entry->fd;
+	accepting->listener = entry->listener;
+	accepting->is_unix = entry->is_unix;
+	LIST_INSERT_HEAD(&worker->accepting, accepting, link);
+	if (!worker->accepts_paused)
+		watch(accepting);
+}
+
+static void
+end(struct accepting *accepting)
+{
+	if (accepting->is_watched)
+		reactor_remove(&accepting->watch);
+	/* Who is in the backlog has been promised a connection. */
+	accepting->is_watched = false;
+	on_accept(accepting->fd, 0, accepting);
+	if (accepting->is_watched)
+		reactor_remove(&accepting->watch);
+	close(accepting->fd);
+	LIST_REMOVE(accepting, link);
+	free(accepting);
+}
+
+/* The control thread closes its copy; ours is the last. */
+void
+listener_close(struct worker *worker, int fd)
+{
+	struct accepting *accepting, *next;
+
+	for (accepting = LIST_FIRST(&worker->accepting); accepting; accepting = next) {
+		next = LIST_NEXT(accepting, link);
+		if (accepting->fd == fd)
+			end(accepting);
+	}
+}
+
+void
+listener_close_all(struct worker *worker)
+{
+	while (LIST_FIRST(&worker->accepting))
+		end(LIST_FIRST(&worker->accepting));
+}
+
+void
+listener_resume(struct worker *worker)
+{
+	struct accepting *accepting;
+
+	if (!worker->accepts_paused)
+		return;
+	worker->accepts_paused = false;
+	if (worker->spare_fd < 0)
+		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	LIST_FOREACH(accepting, &worker->accepting, link)
+		watch(accepting);
+}

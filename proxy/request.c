@@ -1,0 +1,730 @@
+/*
+ * The way of one request, in reading order: begin and decide, wait for the
+ * body's start, connect, relay, and every misfortune on the way. Each step
+ * runs to completion inside the callback that brought the bytes; there is no
+ * queue between steps.
+ *
+ *   request_begin      head -> routing_decide -> reply | upstream_get
+ *   request_connected  the head (and what is there of the body) leaves
+ *   request_body       more of the body, client -> upstream
+ *   request_response   head and body, upstream -> client
+ *   finish_response    upstream_put, then request_done
+ *   request_attempt_failed -> retry (the one way back) or request_fail
+ */
+#include "proxy/request.h"
+
+#include <assert.h>
+
+enum {
+	RESPONSE_HEAD_MAX = 32768,
+	INTERIM_MAX = 20,        /* 1xx answers before a final one */
+	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a retry up to this */
+	BODY_PATIENCE_S = 20,    /* see client.c: two windows for a body's first bytes */
+};
+
+/* ---- begin and decide ---- */
+
+static bool
+is_idempotent(enum http_method method)
+{
+	/* RFC 9110 section 9.2.2 */
+	switch (method) {
+	case METHOD_GET:
+	case METHOD_HEAD:
+	case METHOD_OPTIONS:
+	case METHOD_TRACE:
+	case METHOD_PUT:
+	case METHOD_DELETE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static struct request *
+request_new(struct conn *client, const struct h1_head *head)
+{
+	struct worker *worker = client->worker;
+	struct request *request = slab_take(&worker->requests);
+
+	if (!request)
+		return NULL;
+	memset(request, 0, offsetof(struct request, arena));
+	request->worker = worker;
+	request->snapshot = worker->snapshot;
+	snapshot_hold(request->snapshot, worker->id);
+	request->client = client;
+	request->listener = client->client.listener;
+	request->method = (uint8_t)head->method;
+	request->minor = (uint8_t)head->minor;
+	request->is_idempotent = is_idempotent(head->method);
+	request->keep_alive = head->keep_alive && client_may_keep_alive(client);
+	request->te_trailers = head->te_trailers;
+	request->expects_continue = head->expects_continue;
+	request->start = worker->now;
+	request->request_body.in = request->request_body.out = head->framing;
+	request->request_body.left = head->length;
+	request->request_body.is_done = head->framing == H1_NO_BODY;
+	client->request = request;
+	return request;
+}
+
+static struct listener_cell *
+cell_of(const struct request *request)
+{
+	return snapshot_listener_cell(request->snapshot, request->listener, request->worker->id);
+}
+
+static void
+count_in_flight(const struct request *request, int by)
+{
+	struct listener_cell *cell = cell_of(request);
+
+	if (cell)
+		atomic_store_explicit(&cell->in_flight,
+		    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by,
+		    memory_order_relaxed);
+}
+
+/* A path that would be rewritten is rewritten before anything looks at it: one path for routing and forwarding. */
+static bool
+normalise(struct worker *worker, struct h1_head *head)
+{
+	size_t len;
+
+	if (head->path_is_plain)
+		return true;
+	if (head->path.len > HEAD_SIZE / 2 || !h1_normalise(head->path, worker->head, &len))
+		return false;
+	/* Never grows: the copy may go back where the original stood. */
+	memcpy((char *)(uintptr_t)head->path.ptr, worker->head, len);
+	head->path.len = len;
+	return true;
+}
+
+static void
+lower(char *to, struct span from)
+{
+	for (size_t i = 0; i < from.len; i++) {
+		char c = from.ptr[i];
+
+		to[i] = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+	}
+}
+
+static void
+decide(struct request *request, const struct h1_head *head)
+{
+	struct worker *worker = request->worker;
+	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	struct sockaddr_storage client;
+	char host[256];
+	bool is_trusted;
+	struct route_query query = {
+	    .listener = request->listener,
+	    .method = head->method,
+	    .path = head->path,
+	    .header = headers_query_field,
+	    .cookie = headers_query_cookie,
+	    .ctx = head,
+	};
+
+	headers_client_address(request->client, listener, head, &request->peer, &is_trusted);
+	if (request->peer.family != AF_UNIX) {
+		peer_sockaddr(&request->peer, &client);
+		query.client = (struct sockaddr *)&client;
+	}
+	if (head->hostname.len <= sizeof(host)) {
+		lower(host, head->hostname);
+		query.host = (struct span){host, head->hostname.len};
+	}
+	routing_decide(request->snapshot, worker->id, &worker->rng, &query, &request->decision);
+}
+
+static bool
+body_is_too_large(const struct request *request)
+{
+	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+
+	return listener && listener->limits.max_body > 0 && request->request_body.in == H1_LENGTH &&
+	    request->request_body.left > listener->limits.max_body;
+}
+
+static void
+begin_body_watch(struct request *request)
+{
+	if (request->request_body.is_done)
+		return;
+	request->client->client.progress = 0;
+	conn_deadline(request->client, BODY_PATIENCE_S * NSEC_PER_SEC);
+}
+
+/* Keeps a whole small body behind the head, so that it can be sent again. */
+static bool
+keep_for_replay(struct request *request, const char *bytes, size_t len)
+{
+	size_t room = request->head_buf ? request->head_buf->cap : sizeof(request->arena);
+
+	if (request->request_body.in != H1_LENGTH || request->request_body.left != len || len > REPLAY_MAX ||
+	    request->head_len + len > room)
+		return false;
+	memcpy(request->head + request->head_len, bytes, len);
+	request->replay_len = (uint32_t)len;
+	request->request_body.left = 0;
+	request->request_body.is_done = true;
+	request->request_body.bytes = len;
+	return true;
+}
+
+/* The pool is known: write the head, take what is there of the body, go. Returns the bytes taken. */
+static size_t
+go_upstream(struct request *request, const struct h1_head *head, char *rest, size_t len)
+{
+	struct body *body = &request->request_body;
+	size_t used = 0;
+
+	request->asks_upgrade = head->wants_upgrade &&
+	    (request->decision.route->cfg->upgrade & (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	if (!headers_write_request(request, head)) {
+		request_fail(request, FAIL_OVERLOAD);
+		return 0;
+	}
+	if (body->in == H1_CHUNKED && request->te_trailers) {
+		body->trailers = buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
+		if (body->trailers)
+			body->trailers->start = 0;
+	}
+	if (body->in == H1_LENGTH && body->left <= len && keep_for_replay(request, rest, body->left)) {
+		used = request->replay_len;
+	}
+	begin_body_watch(request);
+	if (!body->is_done && len == 0 && !request->expects_continue) {
+		request->state = REQUEST_WAIT_BODY;
+		return 0;
+	}
+	request->state = REQUEST_CONNECT;
+	upstream_get(request, NULL, false);
+	return used;
+}
+
+/* A listener with `redirect_to` has no routes: it sends everyone to the other one. */
+static bool
+redirect_listener(struct request *request, const struct h1_head *head)
+{
+	const struct config *config = request->worker->config;
+	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+
+	if (!listener || !listener->redirect_to)
+		return false;
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		if (strcmp(config->listeners[i].name, listener->redirect_to) == 0) {
+			headers_note_request(request, head);
+			reply_other_listener(request, head, &config->listeners[i]);
+			return true;
+		}
+	}
+	return false;
+}
+
+size_t
+request_begin(struct conn *client, char *rest, size_t len)
+{
+	struct worker *worker = client->worker;
+	struct h1_head *head = &worker->parsed;
+	struct request *request = request_new(client, head);
+	size_t used;
+
+	if (!request) {
+		conn_finish(client);
+		return 0;
+	}
+	count_in_flight(request, 1);
+	if (!normalise(worker, head)) {
+		headers_note_request(request, head);
+		request_fail(request, FAIL_BAD_PATH);
+		return 0;
+	}
+	if (redirect_listener(request, head))
+		return 0;
+	decide(request, head);
+	if (!request->decision.pool || body_is_too_large(request))
+		headers_note_request(request, head);
+	if (body_is_too_large(request)) {
+		request_fail(request, FAIL_BODY_TOO_LARGE);
+		return 0;
+	}
+	if (!request->decision.route) {
+		request_fail(request, FAIL_NO_ROUTE);
+		return 0;
+	}
+	if (!request->decision.pool) {
+		reply_route(request, head);
+		return 0;
+	}
+	used = go_upstream(request, head, rest, len);
+	/* Connected at once over a kept connection: the rest may follow in the same breath. */
+	return used;
+}
+
+/* ---- the request's body ---- */
+
+bool
+request_body_done(const struct request *request)
+{
+	return request->request_body.is_done;
+}
+
+static void
+maybe_sent(struct request *request)
+{
+	if (request->request_body.is_done)
+		request->is_sent = true;
+}
+
+static size_t
+skip_body(struct request *request, char *bytes, size_t len)
+{
+	/* The answer was given without it; the connection will not be kept unless it ends here. */
+	(void)request;
+	(void)bytes;
+	return len;
+}
+
+size_t
+request_body(struct request *request, char *bytes, size_t len)
+{
+	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	uint64_t limit = listener ? listener->limits.max_body : 0;
+	struct forwarded done;
+
+	switch (request->state) {
+	case REQUEST_TUNNEL:
+		tunnel_input(request, request->client, bytes, len);
+		return len;
+	case REQUEST_WAIT_BODY:
+		request->state = REQUEST_CONNECT;
+		upstream_get(request, NULL, false);
+		return 0;
+	case REQUEST_REPLY:
+		return skip_body(request, bytes, len);
+	case REQUEST_RELAY:
+		break;
+	default:
+		return 0;
+	}
+	if (request->request_body.is_done)
+		return 0;
+	if (!request->upstream || request->upstream->is_broken) {
+		/* It stopped listening; its answer, if any, still comes. */
+		return len;
+	}
+	request->client->client.progress += (uint32_t)len;
+	request->body_left = true;
+	done = forward_body(&request->request_body, request->upstream, bytes, len, NULL, 0, limit);
+	if (done.is_bad) {
+		request_fail(request, limit > 0 && request->request_body.bytes > limit ? FAIL_BODY_TOO_LARGE : FAIL_BAD_REQUEST);
+		return len;
+	}
+	if (done.is_unsent) {
+		request->upstream->has_more = true;
+		conn_make_ready(request->upstream);
+		return done.used;
+	}
+	if (request->request_body.is_done) {
+		conn_no_deadline(request->client);
+		maybe_sent(request);
+	} else if (request->upstream->out_len >= OUT_HIGH) {
+		conn_pause(request->client);
+	}
+	if (!request->has_response)
+		conn_deadline(request->upstream, request->decision.pool->cfg->first_byte_timeout);
+	return done.used;
+}
+
+/* ---- connected: the head leaves ---- */
+
+void
+request_connected(struct request *request)
+{
+	struct conn *upstream = request->upstream;
+
+	request->state = REQUEST_RELAY;
+	request->sent_at = request->worker->now;
+	if (!request->dispatched)
+		request->dispatched = request->sent_at;
+	upstream->got_bytes = false;
+	upstream->phase = CONN_BUSY;
+	counter_add(&request->endpoint->local[request->worker->id].requests, 1);
+	conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
+	maybe_sent(request);
+	if (!conn_send(upstream, request->head, request->head_len + request->replay_len)) {
+		/* Perhaps an answer or a reset is there to be read: it says more than EPIPE. */
+		upstream->has_more = true;
+		conn_make_ready(upstream);
+		return;
+	}
+	if (request->client->in)
+		conn_resume(request->client);
+	else if (request->client->is_paused && !request->request_body.is_done)
+		conn_resume(request->client);
+}
+
+/* ---- the response ---- */
+
+/* Both sides are through: the upstream goes back to its pool, the farewell begins. */
+static void
+finish_response(struct request *request, bool is_reusable)
+{
+	upstream_put(request, is_reusable && request->is_sent);
+	if (!request->request_body.is_done || request->asked_close)
+		request->keep_alive = false;
+	request_done(request);
+}
+
+/* The framing that the client gets (RFC 9112 section 6.3; HTTP/1.0 knows no chunks). */
+static void
+choose_framing(struct request *request, const struct h1_head *head)
+{
+	struct body *body = &request->response_body;
+
+	body->in = head->framing;
+	body->left = head->length;
+	body->is_done = head->framing == H1_NO_BODY;
+	body->out = head->framing;
+	if (head->framing == H1_CHUNKED || head->framing == H1_TO_CLOSE) {
+		body->out = request->minor == 0 ? H1_TO_CLOSE : H1_CHUNKED;
+		if (body->out == H1_TO_CLOSE)
+			request->keep_alive = false;
+	}
+	if (body->out == H1_CHUNKED && body->in == H1_CHUNKED && request->te_trailers)
+		body->trailers = buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
+}
+
+/* A 5xx that the pool's retry rule names, while another attempt may be made. */
+static bool
+status_is_retried(const struct request *request, unsigned status)
+{
+	const struct retry_cfg *retry = &request->decision.pool->cfg->retry;
+
+	for (size_t i = 0; i < retry->n_statuses; i++)
+		if (retry->statuses[i] == status)
+			return true;
+	return false;
+}
+
+static void
+note_status(struct request *request, unsigned status)
+{
+	if (status < 500)
+		return;
+	counter_add(&request->endpoint->local[request->worker->id].errors[UPSTREAM_STATUS], 1);
+	if (request->attempts <= 1)
+		request->is_first_failed = true;
+}
+
+static bool
+forward_interim(struct request *request, const struct h1_head *head)
+{
+	size_t len;
+
+	if (++request->interim > INTERIM_MAX)
+		return false;
+	if (request->minor == 0) /* HTTP/1.0 never heard of them */
+		return true;
+	len = headers_write_interim(request, head);
+	return len == 0 || conn_send(request->client, request->worker->head, len) || true;
+}
+
+/* After bytes went to the client: done, paused, or on with it. */
+static void
+after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
+{
+	struct conn *upstream = request->upstream;
+	struct conn *client = request->client;
+
+	if (is_unsent) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
+	if (client->out && !client->timer.is_armed) {
+		const struct listener_cfg *cfg = snapshot_listener(request->snapshot, request->listener);
+
+		conn_deadline(client, cfg ? cfg->limits.idle_timeout : 60 * NSEC_PER_SEC);
+	}
+	if (request->response_body.is_done) {
+		finish_response(request, left_over == 0);
+		return;
+	}
+	if (client->out_len >= OUT_HIGH) {
+		conn_pause(upstream);
+		conn_no_deadline(upstream);
+	} else {
+		conn_deadline(upstream, request->decision.pool->cfg->idle_timeout);
+	}
+}
+
+static void
+forward_response_body(struct request *request, char *bytes, size_t len, size_t head_len)
+{
+	struct body *body = &request->response_body;
+	struct forwarded done;
+
+	done = forward_body(body, request->client, bytes, len, request->worker->head, head_len, 0);
+	if (done.is_bad) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	after_response_bytes(request, len - done.used, done.is_unsent);
+}
+
+/* A final head: choose framings, write it, send it with what is there of the body. */
+static void
+respond(struct request *request, struct h1_head *head, char *rest, size_t len)
+{
+	size_t head_len;
+
+	note_status(request, head->status);
+	if (request->is_idempotent && !request->body_left && status_is_retried(request, head->status) &&
+	    upstream_may_retry(request)) {
+		const struct endpoint *failed = request->endpoint;
+
+		upstream_put(request, false);
+		request->state = REQUEST_CONNECT;
+		upstream_get(request, failed, false);
+		return;
+	}
+	request->status = (uint16_t)head->status;
+	choose_framing(request, head);
+	if (!request->request_body.is_done)
+		request->asked_close = true; /* an early answer: what follows cannot be told from a request */
+	if (!head->keep_alive)
+		request->upstream->is_last = true;
+	head_len = headers_write_response(request, head);
+	if (head_len == 0) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	request->has_response = true;
+	forward_response_body(request, rest, len, head_len);
+}
+
+static void
+note_first_byte(struct request *request)
+{
+	if (request->upstream->got_bytes)
+		return;
+	request->upstream->got_bytes = true;
+	if (!request->has_first_byte) {
+		request->has_first_byte = true;
+		request->first_byte = request->worker->now;
+	}
+}
+
+static void
+receive_head(struct request *request, char *bytes, size_t len)
+{
+	struct conn *upstream = request->upstream;
+	struct h1_head *head = &request->worker->parsed;
+
+	while (len > 0) {
+		enum h1_result result = h1_parse_response(bytes, len, RESPONSE_HEAD_MAX,
+		    &upstream->upstream.scanned, (enum http_method)request->method, request->asks_upgrade, head);
+
+		if (result == H1_MORE) {
+			if (!conn_stash(upstream, bytes, len))
+				request_attempt_failed(request, FAIL_OVERLOAD);
+			return;
+		}
+		if (result == H1_BAD) {
+			request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+			return;
+		}
+		upstream->upstream.scanned = 0;
+		bytes += head->len;
+		len -= head->len;
+		if (head->framing == H1_TUNNEL) {
+			size_t head_len = headers_write_response(request, head);
+
+			request->status = 101;
+			request->has_response = true;
+			if (!conn_send(request->client, request->worker->head, head_len)) {
+				request_abandon(request, FAIL_CLIENT_GONE);
+				return;
+			}
+			tunnel_begin(request);
+			if (len > 0 && request->state == REQUEST_TUNNEL)
+				tunnel_input(request, upstream, bytes, len);
+			return;
+		}
+		if (head->status >= 200) {
+			respond(request, head, bytes, len);
+			return;
+		}
+		if (!forward_interim(request, head)) {
+			request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+			return;
+		}
+	}
+}
+
+void
+request_response(struct request *request, char *bytes, size_t len)
+{
+	struct conn *upstream = request->upstream;
+	struct worker *worker = request->worker;
+	struct buf *stash;
+
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_input(request, upstream, bytes, len);
+		return;
+	}
+	note_first_byte(request);
+	if (request->has_response) {
+		forward_response_body(request, bytes, len, 0);
+		return;
+	}
+	if (!upstream->in) {
+		receive_head(request, bytes, len);
+		return;
+	}
+	/* The rest of a head that came in pieces. */
+	if (!conn_stash(upstream, bytes, len)) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	stash = upstream->in;
+	upstream->in = NULL;
+	len = buf_len(stash);
+	bytes = worker->rx + RX_HEADROOM;
+	memcpy(bytes, stash->data + stash->start, len);
+	buf_give(&worker->bufs, &stash);
+	receive_head(request, bytes, len);
+}
+
+void
+request_upstream_eof(struct request *request)
+{
+	struct body *body = &request->response_body;
+
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_eof(request, request->upstream);
+		return;
+	}
+	if (!request->has_response) {
+		request_attempt_failed(request, request->upstream->is_broken ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED);
+		return;
+	}
+	if (body->in == H1_TO_CLOSE && !request->upstream->is_broken) {
+		bool sent = forward_end(body, request->client);
+
+		after_response_bytes(request, 1, !sent);
+		return;
+	}
+	request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
+}
+
+/* ---- misfortune ---- */
+
+void
+request_attempt_failed(struct request *request, enum fail fail)
+{
+	const struct fail_row *row = fail_row(fail);
+	bool was_reused = request->upstream && request->upstream->is_reused && !request->upstream->got_bytes;
+
+	request->fail = (uint8_t)fail;
+	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT && !was_reused)
+		counter_add(&request->endpoint->local[request->worker->id].errors[row->error], 1);
+	if (request->has_response) {
+		request_abandon(request, fail);
+		return;
+	}
+	/*
+	 * A kept connection that closes before its first byte was closed while
+	 * it was idle: nobody's fault, repeated at once on a fresh one.
+	 */
+	if (was_reused && request->is_idempotent && !request->body_left && row->retry != RETRY_NEVER) {
+		upstream_put(request, false);
+		request->fail = FAIL_NONE;
+		request->state = REQUEST_CONNECT;
+		upstream_get(request, NULL, true);
+		return;
+	}
+	if (request->attempts <= 1 && row->blame == BLAME_POOL)
+		request->is_first_failed = true;
+	if (request->decision.pool->cfg->retry.on_connect && !request->body_left &&
+	    (row->retry == RETRY_SAFE || (row->retry == RETRY_IDEMPOTENT && request->is_idempotent)) &&
+	    upstream_may_retry(request)) {
+		const struct endpoint *failed = request->endpoint;
+
+		upstream_put(request, false);
+		request->state = REQUEST_CONNECT;
+		upstream_get(request, failed, false);
+		return;
+	}
+	request_fail(request, fail);
+}
+
+void
+request_fail(struct request *request, enum fail fail)
+{
+	request->fail = (uint8_t)fail;
+	if (request->state == REQUEST_TUNNEL || request->has_response) {
+		request_abandon(request, fail);
+		return;
+	}
+	upstream_put(request, false);
+	reply_fail(request, fail);
+}
+
+/*
+ * The client is gone, or its answer was cut: the upstream's connection cannot
+ * be used again, and the client must see that something is missing.
+ */
+void
+request_abandon(struct request *request, enum fail fail)
+{
+	struct conn *client = request->client;
+
+	request->fail = (uint8_t)fail;
+	if (fail == FAIL_CLIENT_GONE || fail == FAIL_CLIENT_STALLED)
+		request->status = 499;
+	upstream_put(request, false);
+	request->keep_alive = false;
+	/*
+	 * What was sent stays sent; nothing that looks like an end may follow.
+	 * A body that ends with the connection needs a reset to look cut.
+	 */
+	if (request->has_response && request->response_body.out == H1_TO_CLOSE)
+		setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+	if (!client->is_broken && request->has_response && client->out)
+		client->close_when_sent = true;
+	else
+		client->is_broken = true;
+	request_done(request);
+}
+
+/* ---- back-pressure ---- */
+
+void
+request_client_drained(struct request *request)
+{
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_drained(request, request->client);
+		return;
+	}
+	if (request->upstream && request->upstream->is_paused) {
+		conn_deadline(request->upstream, request->decision.pool->cfg->idle_timeout);
+		conn_resume(request->upstream);
+	}
+}
+
+void
+request_upstream_drained(struct request *request)
+{
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_drained(request, request->upstream);
+		return;
+	}
+	if (request->client->is_paused && !request->request_body.is_done)
+		conn_resume(request->client);
+}

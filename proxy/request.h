@@ -1,0 +1,176 @@
+/*
+ * A request: from its first byte until both sides are done with it. The
+ * heart of the proxy; its states and the functions that move it stand in
+ * request.c, in reading order.
+ *
+ *            +-> REPLY (respond, redirect, failure) ------------+
+ *   DECIDE --+                                                  +-> DONE
+ *            +-> WAIT_BODY -> CONNECT -> RELAY -> (TUNNEL) -----+
+ *                               ^          |
+ *                               +-- retry -+   the only way back
+ */
+#ifndef WEIR_PROXY_REQUEST_H
+#define WEIR_PROXY_REQUEST_H
+
+#include "proxy/conn.h"
+
+enum request_state {
+	REQUEST_DECIDE,
+	REQUEST_WAIT_BODY, /* a body is announced: no upstream before its first bytes */
+	REQUEST_CONNECT,   /* the upstream's connection is being made */
+	REQUEST_RELAY,     /* the head has left; bodies flow both ways */
+	REQUEST_TUNNEL,    /* after a 101: bytes flow both ways */
+	REQUEST_REPLY,     /* weir's own answer has been written; the rest of the request's body is skipped */
+	REQUEST_DONE,
+};
+
+/* One direction's message body: how it comes in and how it goes out. */
+struct body {
+	uint8_t in, out;        /* enum h1_framing */
+	bool is_done;           /* all of it has come */
+	uint64_t left;          /* H1_LENGTH: bytes to come */
+	struct h1_chunks chunks;
+	struct buf *trailers;   /* owned: filtered "name: value\r\n" lines; NULL: dropped */
+	uint64_t bytes;         /* payload so far */
+};
+
+/* A piece of the request's head as it was written, for the log. */
+struct piece {
+	uint32_t at, len;
+};
+
+struct request {
+	struct worker *worker;      /* borrowed */
+	struct snapshot *snapshot;  /* held */
+	struct conn *client;        /* borrowed; never NULL before DONE */
+	struct conn *upstream;      /* borrowed by exactly this request; NULL without */
+	struct endpoint *endpoint;  /* of the current or last attempt; kept by the snapshot */
+	struct decision decision;
+	uint32_t listener;          /* id */
+	uint8_t state;              /* enum request_state */
+	uint8_t method;             /* enum http_method */
+	uint8_t minor;              /* of the client's version */
+	uint8_t attempts;           /* dispatched so far */
+	bool keep_alive : 1;        /* the client's connection goes on afterwards */
+	bool is_idempotent : 1;
+	bool asks_upgrade : 1;      /* and the route allows it */
+	bool asked_close : 1;       /* the answer's head said Connection: close */
+	bool is_sent : 1;           /* head and body are all on their way upstream */
+	bool body_left : 1;         /* some of the body has left: no retry */
+	bool has_response : 1;      /* a final head has been forwarded */
+	bool te_trailers : 1;
+	bool is_first_failed : 1;   /* the first attempt's failure is the pool's */
+	bool has_first_byte : 1;
+	bool expects_continue : 1;
+	bool has_slot : 1;          /* counted as in flight at its endpoint */
+	uint16_t status;            /* sent to the client */
+	uint8_t interim;            /* 1xx answers forwarded */
+	uint8_t fail;               /* enum fail: the last misfortune */
+	struct body request_body, response_body;
+
+	nsec_t start, connected, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t sent_at;             /* this attempt */
+
+	struct peer peer;           /* the client's real address */
+
+	/* the head as it goes upstream; resent by a retry */
+	char *head;                 /* arena, or head_buf's data */
+	uint32_t head_len;
+	struct buf *head_buf;       /* owned; NULL: the arena was enough */
+	uint32_t replay_len;        /* bytes behind the head that belong to it: a whole small body */
+	struct piece target, host, user_agent, trace_id, span_id;
+	char id[65];                /* x-request-id, NUL-ended */
+	uint8_t id_len;
+	char arena[1536];
+};
+
+/*
+ * HEAD -> DECIDE: a parsed head of `client` (worker->parsed); `rest` are the
+ * bytes behind it. Returns how many of those belong to this request's body and were taken.
+ */
+size_t request_begin(struct conn *client, char *rest, size_t len);
+/* More of the client's bytes for the body; returns how many were taken. */
+size_t request_body(struct request *request, char *bytes, size_t len);
+/* The request's body has come whole. */
+bool request_body_done(const struct request *request);
+
+/* The upstream's connection is there (fresh or kept): send. */
+void request_connected(struct request *request);
+/* The upstream's side has something. */
+void request_response(struct request *request, char *bytes, size_t len);
+void request_upstream_eof(struct request *request);
+/* The attempt failed; retried where that is allowed, else told to the client. */
+void request_attempt_failed(struct request *request, enum fail fail);
+/* The request cannot be served. */
+void request_fail(struct request *request, enum fail fail);
+/* The client is gone: let go of everything. */
+void request_abandon(struct request *request, enum fail fail);
+/* One side's unsent bytes have left. */
+void request_client_drained(struct request *request);
+void request_upstream_drained(struct request *request);
+
+/* ---- request_done.c ---- */
+/* Counts, logs, frees; the client's connection goes on or ends. */
+void request_done(struct request *request);
+
+/* ---- headers.c: heads written anew ---- */
+/* Into request->head, from worker->parsed. False: no memory, or it does not fit. */
+bool headers_write_request(struct request *request, const struct h1_head *head);
+/* For answers of our own: only what the log wants to know. */
+void headers_note_request(struct request *request, const struct h1_head *head);
+/* Into worker->head; returns its length, 0 when it does not fit. `framing` and `length` as the client will see them. */
+size_t headers_write_response(struct request *request, const struct h1_head *head);
+/* An interim (1xx) head. */
+size_t headers_write_interim(struct request *request, const struct h1_head *head);
+bool headers_query_field(const void *head, struct span name, struct span *value_out);
+bool headers_query_cookie(const void *head, struct span name, struct span *value_out);
+/* The client's real address: the peer, or what trusted proxies say. */
+void headers_client_address(const struct conn *client, const struct listener_cfg *listener, const struct h1_head *head, struct peer *out, bool *trusted_out);
+
+/* ---- reply.c: weir's own answers ---- */
+/* A whole answer with a small body; `extra` are further header lines. Closes afterwards unless the request's keep_alive holds. */
+void reply_send(struct request *request, unsigned status, const char *content_type, struct span body, struct span extra);
+void reply_fail(struct request *request, enum fail fail);
+void reply_route(struct request *request, const struct h1_head *head); /* respond and redirect */
+/* The listener only sends clients to another one. */
+void reply_other_listener(struct request *request, const struct h1_head *head, const struct listener_cfg *to);
+/* Before there is a request: a refused head. */
+void reply_refuse(struct conn *client, unsigned status, const char *word, const char *text);
+const char *status_text(unsigned status);
+
+/* ---- upstream.c ---- */
+/* CONNECT: picks an endpoint, takes a kept connection or opens one; ends in request_connected or request_attempt_failed. */
+void upstream_get(struct request *request, const struct endpoint *avoid, bool fresh);
+/* The request is through with it: keep it for others if it may be, else end it. */
+void upstream_put(struct request *request, bool is_reusable);
+bool upstream_may_retry(struct request *request);
+
+/* ---- idle.c: kept connections, last in first out, per worker and endpoint ---- */
+void idle_put(struct conn *upstream, nsec_t keep);
+struct conn *idle_get(struct endpoint *endpoint, unsigned worker);
+void idle_remove(struct conn *upstream);
+void idle_close_all(struct endpoint *endpoint, unsigned worker);
+
+/* ---- forward.c: bodies ---- */
+/* Frames `len` payload-carrying bytes of `body` and sends them to `to`; returns bytes consumed of the input. *bad_out: the framing is broken. */
+struct forwarded {
+	size_t used;      /* of the input */
+	bool is_bad;      /* framing broken */
+	bool is_unsent;   /* `to` is gone */
+};
+struct forwarded forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
+    const char *before, size_t before_len, uint64_t limit);
+/* The close-delimited body has ended: what must follow (a last chunk). */
+bool forward_end(struct body *body, struct conn *to);
+
+/* ---- tunnel.c ---- */
+void tunnel_begin(struct request *request);
+void tunnel_input(struct request *request, struct conn *from, const char *bytes, size_t len);
+void tunnel_eof(struct request *request, struct conn *from);
+void tunnel_drained(struct request *request, struct conn *to);
+void tunnel_timeout(struct request *request);
+
+/* ---- log_ring.c ---- */
+void access_log_request(struct request *request);
+
+#endif

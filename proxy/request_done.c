@@ -1,0 +1,56 @@
+/*
+ * The farewell of a request, whatever its fate: count it, log it, let go of
+ * what it held, and give the client's connection its next turn.
+ */
+#include <assert.h>
+
+#include "proxy/request.h"
+
+static void
+count(struct request *request)
+{
+	struct worker *worker = request->worker;
+	struct listener_cell *cell = snapshot_listener_cell(request->snapshot, request->listener, worker->id);
+	struct outcome outcome = {
+	    .method = (enum http_method)request->method,
+	    .status = request->status,
+	    .pool_failed = request->is_first_failed,
+	    .has_first_byte = request->has_first_byte,
+	    .bytes_in = request->request_body.bytes,
+	    .bytes_out = request->response_body.bytes,
+	    .total = worker->now - request->start,
+	    .first_byte = request->first_byte - request->dispatched,
+	};
+
+	if (cell) {
+		counter_add(&cell->bytes_in, outcome.bytes_in);
+		counter_add(&cell->bytes_out, outcome.bytes_out);
+		atomic_store_explicit(&cell->in_flight,
+		    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) - 1, memory_order_relaxed);
+	}
+	routing_record(request->snapshot, worker->id, request->listener, &request->decision, &outcome);
+}
+
+void
+request_done(struct request *request)
+{
+	struct worker *worker = request->worker;
+	struct conn *client = request->client;
+	bool keep_alive = request->keep_alive;
+
+	assert(!request->upstream && client->request == request);
+	/* The pool's fault after the head was sent: a cut answer counts like a 5xx. */
+	if (fail_row((enum fail)request->fail)->blame == BLAME_POOL && request->attempts <= 1)
+		request->is_first_failed = true;
+	count(request);
+	if (worker->log)
+		access_log_request(request);
+	buf_give(&worker->bufs, &request->head_buf);
+	buf_give(&worker->bufs, &request->request_body.trailers);
+	buf_give(&worker->bufs, &request->response_body.trailers);
+	client->request = NULL;
+	client->has_unread = !request->request_body.is_done;
+	snapshot_drop(request->snapshot, worker->id);
+	slab_give(&worker->requests, request);
+	client_next(client, keep_alive);
+}

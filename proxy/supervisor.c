@@ -1,0 +1,658 @@
+/*
+ * The control thread: puts a config to work, reloads it, drains, stops. It
+ * owns what lives as long as the process (registry, state, tickets, sockets,
+ * workers) and runs admin, probes and timers on its own event loop, so that
+ * nothing here ever waits for the data plane nor the other way round.
+ *
+ *   start:  bind -> build snapshot -> drop privileges -> state -> publish ->
+ *           workers -> admin -> ready
+ *   reload: load -> bind new -> build beside -> publish (merge) -> journal ->
+ *           hand over sockets -> admin
+ *   drain:  not ready, listeners closed, requests in flight finish, then stop
+ */
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "admin/log.h"
+#include "proxy/binding.h"
+#include "proxy/client_table.h"
+#include "proxy/log_ring.h"
+#include "proxy/probe.h"
+#include "proxy/proxy.h"
+#include "proxy/resolve.h"
+#include "proxy/sd_notify.h"
+#include "proxy/worker.h"
+#include "routing/routing.h"
+#include "tls/tls.h"
+
+enum {
+	WORKERS_MAX = 64,
+	BEAT_MS = 100,          /* reaping, draining, watchdog, wants_stop */
+	DRAIN_S = 30,           /* then what is left is cut */
+	STALL_S = 5,            /* a worker without a turn for so long gets no sign of life sent */
+};
+
+struct supervisor {
+	const struct run_options *options;
+	const char *path;          /* owned copy of the config's path */
+	struct event_base *base;   /* owned */
+	struct event *signals[6];  /* owned */
+	struct event *beat;        /* owned */
+	struct shared shared;
+	struct registry *registry; /* owned */
+	struct bindings *bindings; /* owned */
+	struct tls_tickets *tickets; /* owned */
+	struct access_log *access; /* owned */
+	struct state *state;       /* owned */
+	struct admin *admin;       /* owned */
+	struct prober *prober;     /* owned */
+	struct resolver *resolver; /* owned */
+	struct snapshot_options build;
+	unsigned n_started;
+	nsec_t began, drain_until, rotated_at, beat_at;
+	time_t started_at, reloaded_at;
+	bool reload_ok, is_draining, is_ready;
+	char reload_error[ERR_TEXT_MAX];
+	int exit_code;
+};
+
+/* ---- what hangs on a snapshot ---- */
+
+static void *
+build_listener_tls(void *ctx, const struct listener_cfg *cfg, struct err *err)
+{
+	struct supervisor *sup = ctx;
+	char *warnings = NULL;
+	struct tls_server *server;
+
+	if (!cfg->has_tls)
+		return NULL;
+	server = tls_server_new(&cfg->tls, sup->tickets, sup->shared.n_workers, &warnings, err);
+	if (!server)
+		err_wrap(err, "listener '%s'", cfg->name);
+	if (warnings)
+		log_event(LOG_WARN, "certificate", "listener", cfg->name, "warning", warnings, NULL);
+	free(warnings);
+	return server;
+}
+
+static void *
+build_pool_tls(void *ctx, const struct pool_cfg *cfg, struct err *err)
+{
+	struct supervisor *sup = ctx;
+	struct tls_client *client;
+
+	if (!cfg->tls.on)
+		return NULL;
+	client = tls_client_new(&cfg->tls, sup->shared.n_workers, err);
+	if (!client)
+		err_wrap(err, "pool '%s'", cfg->name);
+	return client;
+}
+
+static void
+free_listener_tls(void *ctx, void *tls)
+{
+	struct tls_server *server = tls;
+
+	(void)ctx;
+	tls_server_free(&server);
+}
+
+static void
+free_pool_tls(void *ctx, void *tls)
+{
+	struct tls_client *client = tls;
+
+	(void)ctx;
+	tls_client_free(&client);
+}
+
+static size_t
+resolve_name(void *ctx, const struct address *address, struct sockaddr_storage *out, size_t cap)
+{
+	struct supervisor *sup = ctx;
+
+	return resolver_lookup(sup->resolver, address, out, cap);
+}
+
+static struct snapshot *
+build(struct supervisor *sup, struct config *config, struct err *err)
+{
+	resolver_prefetch(sup->resolver, config);
+	return snapshot_build(sup->registry, config, &sup->build, err);
+}
+
+/* ---- reload ---- */
+
+static void
+journal_notes(struct supervisor *sup, const struct merge_note *notes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct split *split = registry_split(sup->registry, notes[i].split);
+		struct split_state saved;
+		struct err err;
+
+		if (!split || notes[i].merge == MERGE_KEEP_RUNTIME)
+			continue;
+		split_save(split, &saved);
+		if (!state_put_split(sup->state, split->name, &saved, &err))
+			log_event(LOG_ERROR, "weights of the new file are not on disk", "split", split->name, "error", err.text, NULL);
+		split_state_release(&saved);
+		log_event(LOG_WARN, "the file's weights win", "split", split->name, NULL);
+	}
+}
+
+static void
+wake_workers(struct supervisor *sup)
+{
+	for (unsigned i = 0; i < sup->n_started; i++)
+		worker_wake(&sup->shared.workers[i]);
+}
+
+static bool
+put_to_work(struct supervisor *sup, struct config *config, const char *by, struct err *err)
+{
+	struct merge_note *notes = NULL;
+	struct snapshot *snapshot;
+	const struct config *now;
+	size_t n_notes;
+	bool applied;
+
+	if (!bindings_open(sup->bindings, config, err)) {
+		config_free(&config);
+		return false;
+	}
+	snapshot = build(sup, config, err); /* takes the config over */
+	if (!snapshot) {
+		bindings_cancel(sup->bindings);
+		return false;
+	}
+	n_notes = snapshot_publish(registry_publication(sup->registry), snapshot, &notes);
+	now = snapshot_config(snapshot);
+	journal_notes(sup, notes, n_notes);
+	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
+	wake_workers(sup);
+	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
+	free(notes);
+	return applied;
+}
+
+static void
+note_reload(struct supervisor *sup, bool ok, const char *error)
+{
+	sup->reload_ok = ok;
+	snprintf(sup->reload_error, sizeof(sup->reload_error), "%s", ok ? "" : error);
+	if (ok)
+		sup->reloaded_at = time(NULL);
+}
+
+static bool
+reload(void *ctx, const char *by, struct diags *diags, struct err *err)
+{
+	struct supervisor *sup = ctx;
+	const struct config *running = snapshot_config(publication_current(registry_publication(sup->registry)));
+	struct config *config;
+	struct err restart;
+	bool ok;
+
+	if (strcmp(sup->path, "-") == 0) {
+		memset(diags, 0, sizeof(*diags));
+		return true; /* made by the program: there is no file that could have changed */
+	}
+	config = config_load(sup->path, diags);
+	if (!config) {
+		char text[ERR_TEXT_MAX];
+
+		snprintf(text, sizeof(text), "%s:%u:%u: %s", diags->file, diags->n ? diags->at[0].line : 0,
+		    diags->n ? diags->at[0].column : 0, diags->n ? diags->at[0].message : "not loaded");
+		err_set(err, "%s", text);
+		note_reload(sup, false, text);
+		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", text, "by", by, NULL);
+		return false;
+	}
+	if (config_needs_restart(running, config, &restart))
+		log_event(LOG_WARN, "needs a restart to take effect", "what", restart.text, NULL);
+	ok = put_to_work(sup, config, by, err);
+	note_reload(sup, ok, err->text);
+	if (ok)
+		log_event(LOG_INFO, "reloaded", "file", sup->path, "by", by, NULL);
+	else
+		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", err->text, "by", by, NULL);
+	return ok;
+}
+
+/* ---- drain and stop ---- */
+
+static void
+stop_now(struct supervisor *sup)
+{
+	atomic_store(&sup->shared.is_stopping, true);
+	wake_workers(sup);
+	event_base_loopbreak(sup->base);
+}
+
+static void
+begin_drain(struct supervisor *sup)
+{
+	if (sup->is_draining) { /* asked twice: at once */
+		stop_now(sup);
+		return;
+	}
+	log_event(LOG_INFO, "draining", NULL);
+	sd_notify_send("STOPPING=1");
+	sup->is_draining = true;
+	sup->drain_until = clock_now() + DRAIN_S * NSEC_PER_SEC;
+	atomic_store(&sup->shared.is_draining, true);
+	wake_workers(sup);
+}
+
+static void
+on_signal(int number, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+	struct diags diags = {0};
+	struct err err;
+
+	(void)what;
+	switch (number) {
+	case SIGHUP:
+		sd_notify_send("RELOADING=1");
+		if (!reload(sup, "SIGHUP", &diags, &err) && diags.n > 0)
+			diags_print(&diags, stderr, false);
+		diags_release(&diags);
+		sd_notify_send("READY=1");
+		break;
+	case SIGUSR1:
+		access_log_reopen(sup->access);
+		log_event(LOG_INFO, "logs reopened", NULL);
+		break;
+	case SIGINT:
+		stop_now(sup);
+		break;
+	default:
+		begin_drain(sup);
+		break;
+	}
+}
+
+/* ---- the beat ---- */
+
+static bool
+workers_turn(const struct supervisor *sup, nsec_t now)
+{
+	for (unsigned i = 0; i < sup->n_started; i++)
+		if (now - atomic_load_explicit(&sup->shared.workers[i].turned_at, memory_order_relaxed) > STALL_S * NSEC_PER_SEC)
+			return false;
+	return true;
+}
+
+static nsec_t
+rotation_of(const struct config *config)
+{
+	nsec_t shortest = 12 * 3600 * NSEC_PER_SEC;
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (config->listeners[i].has_tls && config->listeners[i].tls.ticket_rotation > 0 &&
+		    config->listeners[i].tls.ticket_rotation < shortest)
+			shortest = config->listeners[i].tls.ticket_rotation;
+	return shortest;
+}
+
+static void
+on_beat(int fd, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+	nsec_t now = clock_now();
+	nsec_t watchdog = sd_notify_watchdog();
+
+	(void)fd;
+	(void)what;
+	publication_reap(registry_publication(sup->registry));
+	if (now - sup->rotated_at > rotation_of(snapshot_config(publication_current(registry_publication(sup->registry))))) {
+		tls_tickets_rotate(sup->tickets);
+		sup->rotated_at = now;
+	}
+	if (watchdog > 0 && now - sup->beat_at > watchdog / 3 && workers_turn(sup, now)) {
+		sd_notify_send("WATCHDOG=1");
+		sup->beat_at = now;
+	}
+	if (sup->options && sup->options->wants_stop && !sup->is_draining && sup->options->wants_stop(sup->options->ctx))
+		begin_drain(sup);
+	if (sup->is_draining && (atomic_load(&sup->shared.n_active) == 0 || now > sup->drain_until))
+		stop_now(sup);
+}
+
+/* ---- facts for admin ---- */
+
+static bool
+is_ready(void *ctx)
+{
+	const struct supervisor *sup = ctx;
+
+	return sup->is_ready && !sup->is_draining;
+}
+
+static void
+process_facts(void *ctx, struct process_facts *out)
+{
+	struct supervisor *sup = ctx;
+
+	memset(out, 0, sizeof(*out));
+	out->uptime = clock_now() - sup->began;
+	out->started_at = sup->started_at;
+	out->workers = sup->shared.n_workers;
+	out->access_log_dropped = access_log_dropped(sup->access);
+	out->access_log_lines = access_log_lines(sup->access);
+	for (unsigned i = 0; i < sup->n_started && i < WORKERS_MAX; i++)
+		out->loop_lag[i] = atomic_exchange(&sup->shared.workers[i].lag, 0);
+	out->last_reload_at = sup->reloaded_at;
+	out->last_reload_ok = sup->reload_ok;
+	snprintf(out->last_reload_error, sizeof(out->last_reload_error), "%s", sup->reload_error);
+}
+
+static size_t
+certificates(void *ctx, struct tls_cert_info *out, size_t cap)
+{
+	struct supervisor *sup = ctx;
+	struct snapshot *snapshot = publication_current(registry_publication(sup->registry));
+	const struct config *config = snapshot_config(snapshot);
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		int id = registry_listener_id(sup->registry, config->listeners[i].name);
+		struct tls_server *server = id < 0 ? NULL : snapshot_listener_tls(snapshot, (uint32_t)id);
+
+		if (server)
+			n += tls_server_certs(server, out + (n < cap ? n : cap), n < cap ? cap - n : 0);
+	}
+	return n;
+}
+
+/* ---- start ---- */
+
+static unsigned
+count_workers(const struct config *config)
+{
+	cpu_set_t cpus;
+	unsigned n = config->workers;
+
+	if (n == 0 && sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		n = (unsigned)CPU_COUNT(&cpus);
+	if (n == 0)
+		n = 1;
+	return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
+static void
+raise_descriptor_limit(const struct config *config)
+{
+	struct rlimit limit;
+	uint64_t wanted = 0;
+	char have[32], want[32];
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		wanted += config->listeners[i].limits.connections;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < 4096) {
+		snprintf(have, sizeof(have), "%llu", (unsigned long long)limit.rlim_max);
+		snprintf(want, sizeof(want), "%llu", (unsigned long long)wanted * 2);
+		log_event(LOG_WARN, "few descriptors: raise with 'ulimit -n' or LimitNOFILE=", "limit", have,
+		    "wanted for limits.connections", want, NULL);
+	}
+}
+
+/* Everything that needs root is done. */
+static bool
+drop_privileges(const struct config *config, struct err *err)
+{
+	struct passwd *user;
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (geteuid() != 0 || !config->user)
+		return true;
+	user = getpwnam(config->user);
+	if (!user)
+		return err_set(err, "user: there is no user '%s'", config->user);
+	mkdir(config->state_dir, 0700);
+	(void)!chown(config->state_dir, user->pw_uid, user->pw_gid);
+	if (initgroups(user->pw_name, user->pw_gid) < 0 || setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
+		return err_set(err, "user: cannot become '%s': %s", config->user, strerror(errno));
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return true;
+}
+
+static bool
+start_workers(struct supervisor *sup, struct err *err)
+{
+	for (unsigned i = 0; i < sup->shared.n_workers; i++) {
+		if (!worker_start(&sup->shared.workers[i], err))
+			return false;
+		sup->n_started++;
+	}
+	return true;
+}
+
+static bool
+init_workers(struct supervisor *sup, const struct config *config, struct err *err)
+{
+	struct shared *shared = &sup->shared;
+
+	shared->workers = aligned_alloc(CACHE_LINE,
+	    (shared->n_workers * sizeof(struct worker) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+	if (!shared->workers)
+		return err_set(err, "out of memory");
+	memset(shared->workers, 0, shared->n_workers * sizeof(struct worker));
+	atomic_store(&shared->n_active, shared->n_workers);
+	if (strcmp(config->logs.access_path, "off") != 0) {
+		sup->access = access_log_open(&config->logs, shared->n_workers, err);
+		if (!sup->access || !access_log_start(sup->access, err))
+			return false;
+	}
+	for (unsigned i = 0; i < shared->n_workers; i++) {
+		if (!worker_init(&shared->workers[i], shared, i, err))
+			return false;
+		shared->workers[i].log = access_log_ring(sup->access, i);
+	}
+	return true;
+}
+
+static bool
+init(struct supervisor *sup, const struct config *config, struct err *err)
+{
+	uint8_t key[16];
+
+	sup->began = sup->rotated_at = clock_now();
+	sup->started_at = sup->reloaded_at = time(NULL);
+	sup->reload_ok = true;
+	sup->shared.n_workers = count_workers(config);
+	sup->base = event_base_new();
+	sup->path = strdup(config->path);
+	sup->tickets = tls_tickets_new();
+	sup->bindings = bindings_new(sup->shared.n_workers);
+	if (!tls_random(key, sizeof(key)))
+		return err_set(err, "no random numbers from the kernel");
+	sup->registry = registry_new(sup->shared.n_workers, key);
+	if (!tls_random(key, sizeof(key)))
+		return err_set(err, "no random numbers from the kernel");
+	sup->shared.clients = client_table_new(key);
+	sup->resolver = resolver_new();
+	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings || !sup->registry || !sup->shared.clients ||
+	    !sup->resolver)
+		return err_set(err, "out of memory");
+	sup->shared.publication = registry_publication(sup->registry);
+	sup->build = (struct snapshot_options){
+	    .ctx = sup,
+	    .resolve = resolve_name,
+	    .listener_tls = build_listener_tls,
+	    .pool_tls = build_pool_tls,
+	    .listener_tls_free = free_listener_tls,
+	    .pool_tls_free = free_pool_tls,
+	};
+	return true;
+}
+
+static bool
+watch_signals(struct supervisor *sup, struct err *err)
+{
+	static const int numbers[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1};
+	struct timeval beat = {0, BEAT_MS * 1000};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+		sup->signals[i] = evsignal_new(sup->base, numbers[i], on_signal, sup);
+		if (!sup->signals[i] || evsignal_add(sup->signals[i], NULL) < 0)
+			return err_set(err, "no signal handlers");
+	}
+	sup->beat = event_new(sup->base, -1, EV_PERSIST, on_beat, sup);
+	if (!sup->beat || event_add(sup->beat, &beat) < 0)
+		return err_set(err, "no timer");
+	return true;
+}
+
+/* Threads made from here on leave all signals to this one. */
+static void
+block_signals(bool block)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGABRT);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL);
+}
+
+static void
+tell_ready(struct supervisor *sup, const struct config *config)
+{
+	sup->is_ready = true;
+	sd_notify_send("READY=1");
+	if (!sup->options || !sup->options->is_quiet) {
+		for (size_t i = 0; i < config->n_listeners; i++)
+			for (size_t j = 0; j < config->listeners[i].n_bind; j++)
+				log_event(LOG_INFO, "listening", "listener", config->listeners[i].name, "address",
+				    config->listeners[i].bind[j].text, "tls", config->listeners[i].has_tls ? "yes" : "no", NULL);
+		log_event(LOG_INFO, "ready", NULL);
+	}
+	if (sup->options && sup->options->on_ready)
+		sup->options->on_ready(sup->options->ctx);
+}
+
+/* 2: the config cannot be put to work; 1: our own trouble. */
+static bool
+start(struct supervisor *sup, struct config *config, struct err *err)
+{
+	const struct config *now;
+	struct snapshot *snapshot;
+	struct merge_note *notes = NULL;
+	size_t n_notes;
+	bool ok = init(sup, config, err);
+
+	sup->exit_code = 2;
+	if (ok) {
+		raise_descriptor_limit(config);
+		ok = bindings_open(sup->bindings, config, err);
+	}
+	if (!ok) {
+		config_free(&config);
+		return false;
+	}
+	snapshot = build(sup, config, err);
+	if (!snapshot)
+		return false;
+	now = snapshot_config(snapshot);
+	ok = drop_privileges(now, err) && (sup->state = state_open(now->state_dir, err));
+	if (ok)
+		state_restore(sup->state, sup->registry);
+	n_notes = snapshot_publish(registry_publication(sup->registry), snapshot, &notes);
+	if (ok) {
+		journal_notes(sup, notes, n_notes);
+		block_signals(true);
+		ok = init_workers(sup, now, err) && start_workers(sup, err);
+		block_signals(false);
+	}
+	free(notes);
+	if (!ok)
+		return false;
+	struct admin_hooks hooks = {
+	    .ctx = sup,
+	    .reload = reload,
+	    .is_ready = is_ready,
+	    .process = process_facts,
+	    .certificates = certificates,
+	};
+
+	sup->admin = admin_start(sup->base, now, sup->registry, sup->state, &hooks, err);
+	sup->prober = sup->admin ? prober_new(sup->base, sup->registry) : NULL;
+	if (!sup->prober || !watch_signals(sup, err))
+		return false;
+	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
+	sup->exit_code = 0;
+	tell_ready(sup, now);
+	return true;
+}
+
+static void
+stop(struct supervisor *sup)
+{
+	atomic_store(&sup->shared.is_stopping, true);
+	wake_workers(sup);
+	for (unsigned i = 0; i < sup->n_started; i++)
+		pthread_join(sup->shared.workers[i].thread, NULL);
+	admin_stop(&sup->admin);
+	prober_free(&sup->prober);
+	for (unsigned i = 0; sup->shared.workers && i < sup->shared.n_workers; i++)
+		if (sup->shared.workers[i].shared)
+			worker_release(&sup->shared.workers[i]);
+	access_log_close(&sup->access);
+	bindings_free(&sup->bindings);
+	if (sup->registry)
+		registry_free(&sup->registry);
+	client_table_free(&sup->shared.clients);
+	state_close(&sup->state);
+	if (sup->tickets)
+		tls_tickets_free(&sup->tickets);
+	resolver_free(&sup->resolver);
+	for (size_t i = 0; i < sizeof(sup->signals) / sizeof(*sup->signals); i++)
+		if (sup->signals[i])
+			event_free(sup->signals[i]);
+	if (sup->beat)
+		event_free(sup->beat);
+	if (sup->base)
+		event_base_free(sup->base);
+	free(sup->shared.workers);
+	free((char *)(uintptr_t)sup->path);
+}
+
+int
+weir_run(struct config *config, const struct run_options *options)
+{
+	struct supervisor sup = {.options = options};
+	struct err err = {.text = ""};
+
+	signal(SIGPIPE, SIG_IGN);
+	if (start(&sup, config, &err))
+		event_base_dispatch(sup.base);
+	else
+		fprintf(stderr, "weir: %s\n", err.text);
+	stop(&sup);
+	return sup.exit_code;
+}

@@ -1,0 +1,111 @@
+/*
+ * Tunnels: after a 101 bytes flow both ways until both sides have said their
+ * end, one may end before the other (half-close), or nothing moves for too
+ * long. Back-pressure is the same as for bodies: a side that does not take
+ * its bytes pauses the other.
+ */
+#include "proxy/request.h"
+
+enum { TUNNEL_IDLE_S = 3600 };
+
+static struct conn *
+other(const struct request *request, const struct conn *from)
+{
+	return from == request->client ? request->upstream : request->client;
+}
+
+static void
+count(struct request *request, int by)
+{
+	struct listener_cell *cell = snapshot_listener_cell(request->snapshot, request->listener, request->worker->id);
+
+	if (cell)
+		atomic_store_explicit(&cell->tunnels,
+		    atomic_load_explicit(&cell->tunnels, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+void
+tunnel_begin(struct request *request)
+{
+	struct conn *client = request->client;
+
+	request->state = REQUEST_TUNNEL;
+	request->keep_alive = false;
+	count(request, 1);
+	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
+	conn_no_deadline(client);
+	if (!conn_watch(client)) {
+		request_abandon(request, FAIL_OVERLOAD);
+		return;
+	}
+	if (client->is_paused || client->in)
+		conn_resume(client); /* what came behind the request was stashed */
+}
+
+static void
+end(struct request *request, enum fail fail)
+{
+	struct conn *client = request->client;
+
+	count(request, -1);
+	if (fail != FAIL_NONE)
+		request->fail = (uint8_t)fail;
+	upstream_put(request, false);
+	if (fail != FAIL_NONE && !client->out)
+		client->is_broken = true;
+	request->state = REQUEST_DONE;
+	request_done(request);
+}
+
+void
+tunnel_input(struct request *request, struct conn *from, const char *bytes, size_t len)
+{
+	struct conn *to = other(request, from);
+
+	if (from == request->client)
+		request->request_body.bytes += len;
+	else
+		request->response_body.bytes += len;
+	if (to->wrote_eof || to->eof_when_sent)
+		return;
+	if (!conn_send(to, bytes, len)) {
+		end(request, to == request->client ? FAIL_CLIENT_GONE : FAIL_UPSTREAM_RESET);
+		return;
+	}
+	if (to->out_len >= OUT_HIGH)
+		conn_pause(from);
+	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
+}
+
+void
+tunnel_eof(struct request *request, struct conn *from)
+{
+	struct conn *to = other(request, from);
+
+	if (from->is_broken) {
+		end(request, from == request->client ? FAIL_CLIENT_GONE : FAIL_UPSTREAM_RESET);
+		return;
+	}
+	conn_send_eof(to);
+	if (request->client->is_eof && request->upstream->is_eof && !request->client->out && !request->upstream->out)
+		end(request, FAIL_NONE);
+}
+
+void
+tunnel_drained(struct request *request, struct conn *to)
+{
+	struct conn *from = other(request, to);
+
+	if (request->client->is_eof && request->upstream->is_eof && !from->out) {
+		end(request, FAIL_NONE);
+		return;
+	}
+	if (from->is_paused)
+		conn_resume(from);
+}
+
+void
+tunnel_timeout(struct request *request)
+{
+	end(request, FAIL_TUNNEL_IDLE);
+}

@@ -1,0 +1,358 @@
+/*
+ * The upstream's side: which endpoint, a kept connection or a new one, TLS to
+ * it, its deadlines, and what its bytes and its silence mean. A connection is
+ * borrowed by exactly one request at a time.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/request.h"
+
+enum {
+	RETRY_COST = 10000, /* one retry, in basis points of a request */
+	RETRY_RESERVE = 10 * RETRY_COST,
+	RETRY_BALANCE_MAX = 100 * RETRY_COST,
+};
+
+static struct endpoint_local *
+local_of(const struct request *request)
+{
+	return &request->endpoint->local[request->worker->id];
+}
+
+static void
+count_in_flight(struct request *request, int by)
+{
+	struct endpoint_local *local = local_of(request);
+	struct pool_cell *cell = &request->endpoint->pool->cells[request->worker->id];
+
+	atomic_store_explicit(&local->in_flight,
+	    atomic_load_explicit(&local->in_flight, memory_order_relaxed) + (uint32_t)by, memory_order_relaxed);
+	atomic_store_explicit(&cell->in_flight,
+	    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+/* ---- retries ---- */
+
+/*
+ * The budget of a pool on this worker: each request earns its percentage,
+ * each retry costs one; a quiet pool still has RETRY_RESERVE.
+ */
+static void
+earn_retry(struct request *request)
+{
+	struct pool_cell *cell = &request->decision.pool->pool->cells[request->worker->id];
+
+	if (cell->retry_balance < RETRY_BALANCE_MAX)
+		cell->retry_balance += request->decision.pool->cfg->retry.budget;
+}
+
+bool
+upstream_may_retry(struct request *request)
+{
+	const struct retry_cfg *retry = &request->decision.pool->cfg->retry;
+	struct pool_cell *cell = &request->decision.pool->pool->cells[request->worker->id];
+
+	if (request->attempts > retry->max || cell->retry_balance + RETRY_RESERVE < RETRY_COST)
+		return false;
+	cell->retry_balance -= RETRY_COST;
+	counter_add(&cell->retries, 1);
+	return true;
+}
+
+/* ---- getting one ---- */
+
+/* For requests that may not be repeated: is a kept connection really still open? */
+static bool
+is_open(struct conn *upstream)
+{
+	char byte;
+
+	return recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+static struct conn *
+take_kept(struct request *request)
+{
+	struct conn *upstream;
+
+	while ((upstream = idle_get(request->endpoint, request->worker->id))) {
+		if (request->is_idempotent || is_open(upstream))
+			return upstream;
+		conn_end(upstream);
+	}
+	return NULL;
+}
+
+static enum fail
+fail_of_errno(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+	case ENOENT: /* a unix socket that is not there */
+		return FAIL_CONNECT_REFUSED;
+	case ETIMEDOUT:
+		return FAIL_CONNECT_TIMEOUT;
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EADDRNOTAVAIL:
+		return FAIL_OVERLOAD;
+	default:
+		return FAIL_CONNECT_FAILED;
+	}
+}
+
+static void
+connect_failed(struct request *request, enum fail fail)
+{
+	if (fail != FAIL_OVERLOAD)
+		endpoint_failed(request->endpoint, request->worker->id, request->worker->now);
+	request_attempt_failed(request, fail);
+}
+
+static int
+open_socket(const struct endpoint *endpoint)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&endpoint->address.sa;
+	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	if (fd >= 0 && sa->sa_family != AF_UNIX)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return fd;
+}
+
+static void
+open_connection(struct request *request)
+{
+	struct endpoint *endpoint = request->endpoint;
+	int fd = open_socket(endpoint);
+	struct conn *upstream;
+	int made;
+
+	if (fd < 0) {
+		connect_failed(request, fail_of_errno(errno));
+		return;
+	}
+	made = connect(fd, (struct sockaddr *)&endpoint->address.sa, endpoint->address.sa_len);
+	if (made < 0 && errno != EINPROGRESS && errno != EAGAIN) {
+		int error = errno;
+
+		close(fd);
+		connect_failed(request, fail_of_errno(error));
+		return;
+	}
+	if (made < 0 && errno == EAGAIN) { /* a unix socket whose backlog is full */
+		close(fd);
+		connect_failed(request, FAIL_CONNECT_TIMEOUT);
+		return;
+	}
+	upstream = conn_new(request->worker, fd, false);
+	if (!upstream) {
+		connect_failed(request, FAIL_OVERLOAD);
+		return;
+	}
+	upstream->upstream.endpoint = endpoint;
+	upstream->request = request;
+	upstream->phase = CONN_CONNECTING;
+	request->upstream = upstream;
+	counter_add(&local_of(request)->connects, 1);
+	if (!conn_watch(upstream)) {
+		connect_failed(request, FAIL_OVERLOAD);
+		return;
+	}
+	request->sent_at = request->worker->now;
+	conn_deadline(upstream, request->decision.pool->cfg->connect_timeout);
+}
+
+void
+upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
+{
+	const struct pool_view *pool = request->decision.pool;
+	struct conn *upstream;
+	bool is_panic = false;
+
+	assert(!request->upstream);
+	if (!fresh) {
+		request->endpoint = pool_pick(pool, request->worker->id, &request->worker->rng, request->decision.key,
+		    avoid, &is_panic);
+		if (!request->endpoint) {
+			request_fail(request, FAIL_NO_ENDPOINT);
+			return;
+		}
+		if (request->attempts++ == 0)
+			earn_retry(request);
+		else
+			counter_add(&local_of(request)->retries, 1);
+	}
+	count_in_flight(request, 1);
+	request->has_slot = true;
+	upstream = fresh ? NULL : take_kept(request);
+	if (!upstream) {
+		open_connection(request);
+		return;
+	}
+	upstream->request = request;
+	upstream->is_reused = true;
+	request->upstream = upstream;
+	request_connected(request);
+}
+
+void
+upstream_put(struct request *request, bool is_reusable)
+{
+	struct conn *upstream = request->upstream;
+
+	if (request->has_slot)
+		count_in_flight(request, -1);
+	request->has_slot = false;
+	if (!upstream)
+		return;
+	request->upstream = NULL;
+	upstream->request = NULL;
+	if (!is_reusable || upstream->is_last || upstream->is_broken || upstream->is_eof || upstream->saw_close ||
+	    upstream->out || upstream->in || atomic_load_explicit(&upstream->upstream.endpoint->is_retired, memory_order_relaxed)) {
+		conn_end(upstream);
+		return;
+	}
+	upstream->is_paused = false;
+	idle_put(upstream, request->decision.pool->cfg->idle_timeout);
+}
+
+/* ---- what a connection tells ---- */
+
+static void
+start_tls(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+	struct worker *worker = upstream->worker;
+	void *context = request->decision.pool->tls;
+
+	upstream->tls = tls_stream_connect(context, worker->id, upstream->upstream.endpoint->address.host, &worker->window);
+	if (!upstream->tls) {
+		connect_failed(request, FAIL_OVERLOAD);
+		return;
+	}
+	upstream->phase = CONN_HANDSHAKE;
+	upstream->has_more = true; /* read_tls sends the hello with nothing received */
+	conn_begin_handshake(upstream);
+}
+
+static void
+note_connect_time(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+	struct worker *worker = upstream->worker;
+
+	request->connected = worker->now;
+	histogram_record(&request->endpoint->pool->cells[worker->id].connect, worker->now - request->sent_at);
+	endpoint_succeeded(request->endpoint, worker->id);
+}
+
+void
+upstream_connected(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	/* R6: asked only here. */
+	if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error != 0) {
+		connect_failed(request, fail_of_errno(error));
+		return;
+	}
+	if (request->decision.pool->tls) {
+		start_tls(upstream);
+		return;
+	}
+	note_connect_time(upstream);
+	request_connected(request);
+}
+
+void
+upstream_secured(struct conn *upstream)
+{
+	note_connect_time(upstream);
+	request_connected(upstream->request);
+}
+
+static void
+drop_kept(struct conn *upstream)
+{
+	if (upstream->phase == CONN_IDLE)
+		idle_remove(upstream);
+	conn_end(upstream);
+}
+
+void
+upstream_input(struct conn *upstream, char *bytes, size_t len)
+{
+	if (upstream->request)
+		request_response(upstream->request, bytes, len);
+	else
+		drop_kept(upstream); /* nobody asked: never to be taken for an answer */
+}
+
+void
+upstream_eof(struct conn *upstream)
+{
+	if (!upstream->request)
+		drop_kept(upstream);
+	else if (upstream->phase == CONN_HANDSHAKE)
+		connect_failed(upstream->request, FAIL_UPSTREAM_TLS);
+	else
+		request_upstream_eof(upstream->request);
+}
+
+void
+upstream_broken(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+
+	if (!request)
+		drop_kept(upstream);
+	else if (upstream->phase == CONN_HANDSHAKE)
+		connect_failed(request, FAIL_UPSTREAM_TLS);
+	else if (upstream->has_more && !upstream->is_eof)
+		conn_read_rest(upstream); /* sending failed; perhaps an answer is there */
+	else
+		request_upstream_eof(request);
+}
+
+void
+upstream_drained(struct conn *upstream)
+{
+	if (upstream->request)
+		request_upstream_drained(upstream->request);
+}
+
+void
+upstream_timeout(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+
+	if (!request) {
+		drop_kept(upstream);
+	} else if (upstream->phase == CONN_CONNECTING) {
+		connect_failed(request, FAIL_CONNECT_TIMEOUT);
+	} else if (upstream->phase == CONN_HANDSHAKE) {
+		connect_failed(request, FAIL_UPSTREAM_TLS);
+	} else if (request->state == REQUEST_TUNNEL) {
+		tunnel_timeout(request);
+	} else if (request->has_response) {
+		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
+	} else if (!request->request_body.is_done && !upstream->out) {
+		/* The client is the slow one: its own deadline watches that. */
+		conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
+	} else {
+		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
+	}
+}

@@ -1,0 +1,136 @@
+/*
+ * A worker: one thread, one event loop, and all that a request needs, its
+ * own: connections, pools of kept upstream connections, memory, deadlines,
+ * randomness, statistics cells. Workers share nothing on the way of a request
+ * but immutable snapshots and single-writer counters.
+ */
+#ifndef WEIR_PROXY_WORKER_H
+#define WEIR_PROXY_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "proxy/buf.h"
+#include "proxy/h1_parse.h"
+#include "proxy/reactor.h"
+#include "proxy/slab.h"
+#include "proxy/wheel.h"
+#include "routing/decide.h"
+#include "tls/tls.h"
+
+struct conn;
+struct request;
+struct log_ring;
+struct client_table;
+TAILQ_HEAD(conn_queue, conn);
+TAILQ_HEAD(request_queue, request);
+
+enum {
+	RX_HEADROOM = 4096,      /* before the bytes received: room for a longer head, a chunk line */
+	RX_SIZE = 262144,        /* at most this much is read at once */
+	RX_TAILROOM = 32768,     /* behind: a chunk's end, the rest of a TLS record */
+	RX_USUAL = 65536,        /* ... and this much when nothing says that more will come */
+	TX_SIZE = 278528,        /* ciphertext of RX_SIZE with its record overhead */
+	HEAD_SIZE = 65536,       /* a head being written */
+	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
+};
+
+/* What all workers and the control thread see of one another. */
+struct shared {
+	struct publication *publication; /* borrowed: the registry's */
+	unsigned n_workers;
+	struct worker *workers;          /* owned: [n_workers] */
+	struct client_table *clients;    /* owned: connections per client address */
+	_Atomic bool is_draining;        /* no keep-alive any more, listeners closed */
+	_Atomic bool is_stopping;        /* end everything now */
+	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
+	bool logs_access;                /* the rings are read by the log thread */
+};
+
+/* A listening socket of this worker. */
+struct accepting {
+	LIST_ENTRY(accepting) link;
+	struct watch watch;
+	struct worker *worker;
+	int fd;             /* owned */
+	uint32_t listener;  /* id */
+	bool is_unix, is_watched;
+};
+LIST_HEAD(accepting_list, accepting);
+
+struct worker {
+	/* hot */
+	struct reactor reactor;
+	struct shared *shared;      /* borrowed */
+	struct snapshot *snapshot;  /* held: the current one */
+	const struct config *config; /* of the snapshot */
+	nsec_t now;                 /* read at the start of each callback */
+	unsigned id;
+	struct rng rng;
+	char *rx;                   /* RX_HEADROOM + RX_SIZE + RX_TAILROOM: plaintext received */
+	char *cipher;               /* RX_USUAL: ciphertext received */
+	char *tx;                   /* TX_SIZE: ciphertext to send */
+	char *head;                 /* HEAD_SIZE: the head being written */
+	struct tls_window window;
+	struct h1_head parsed;      /* the head being read */
+	struct slab conns, requests;
+	struct buf_pool bufs;
+	struct wheel wheel;
+	nsec_t began;               /* the wheel's zero */
+	struct conn_queue ready;    /* have more to do without an event */
+	struct conn_queue ended;    /* died in this turn, freed at its end */
+	time_t date_at;             /* second of `date` */
+	char date[32];              /* "Sun, 06 Nov 1994 08:49:37 GMT" */
+
+	/* cold */
+	struct conn_queue clients;  /* all client connections */
+	uint32_t n_clients;
+	struct accepting_list accepting;
+	bool accepts_paused;        /* out of descriptors: until the next tick */
+	int spare_fd;               /* given up for a moment to shed a connection politely */
+	struct log_ring *log;       /* owned, NULL when the access log is off */
+	pthread_t thread;
+	struct watch tick, mailbox;
+	int mailbox_fd;             /* eventfd: control has news */
+	nsec_t tick_due;
+	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
+	_Atomic int64_t turned_at;  /* for the watchdog */
+	pthread_mutex_t inbox_lock;
+	struct inbox_entry *inbox;  /* owned, under inbox_lock: listening sockets to take over */
+	bool is_drained;
+};
+
+/* What control asks of a worker about a listening socket. The number is the worker's until INBOX_CLOSE. */
+struct inbox_entry {
+	struct inbox_entry *next;
+	enum { INBOX_LISTEN, INBOX_CLOSE } what;
+	int fd;
+	uint32_t listener;
+	bool is_unix;
+};
+
+bool worker_init(struct worker *worker, struct shared *shared, unsigned id, struct err *err);
+bool worker_start(struct worker *worker, struct err *err);
+void worker_release(struct worker *worker);
+/* From the control thread: takes the entry over. */
+void worker_tell(struct worker *worker, struct inbox_entry *entry);
+/* From any thread: look at the mailbox and the shared words now. */
+void worker_wake(struct worker *worker);
+
+nsec_t clock_now(void);
+static inline wheel_ms_t
+worker_ms(const struct worker *worker)
+{
+	return (wheel_ms_t)((worker->now - worker->began) / NSEC_PER_MSEC);
+}
+/* IMF-fixdate of the current second, 29 bytes. */
+const char *worker_date(struct worker *worker);
+
+/* listener.c */
+void listener_take(struct worker *worker, const struct inbox_entry *entry);
+void listener_close(struct worker *worker, int fd);
+void listener_close_all(struct worker *worker);
+void listener_resume(struct worker *worker);
+
+#endif

@@ -1,0 +1,521 @@
+/*
+ * Which endpoint of a pool. Each worker has its own table of the endpoints
+ * that may be chosen now, made anew when the pool's count of changes has
+ * moved (an endpoint went down, came up, was drained): so a pick costs the
+ * same with one endpoint as with thousands, and with most of them down. The
+ * table holds the usable ones; when there are none, the active ones, and the
+ * pick says that it panics.
+ *
+ * p2c          two by weight, then the one with less in flight for its weight
+ * random       one by weight (alias method: Walker 1977, Vose 1991)
+ * round_robin  in file order, or earliest due first when weights differ
+ * hash         Maglev's table (Eisenbud and others, 2016) over all configured
+ *              endpoints; a key whose endpoint is out goes on to a few others
+ *
+ * Everything is allocated when the snapshot is built.
+ */
+#include <assert.h>
+
+#include "routing/memory.h"
+#include "routing/registry.h"
+
+enum {
+	DRAW_TRIES = 4, /* for two different endpoints when weights differ */
+	PROBES_MAX = 8, /* of a key before it goes by weight */
+	MAGLEV_SPREAD = 100, /* table entries for each endpoint */
+};
+
+/* A row of the alias table. */
+struct draw {
+	uint32_t endpoint, alias; /* numbers in the view */
+	uint64_t share;           /* of 2^32: how often not the alias */
+};
+
+/* An endpoint's place in the weighted round. */
+struct turn {
+	uint64_t due; /* wraps; compared by difference */
+	uint32_t endpoint, stride;
+};
+
+struct local {
+	alignas(
+	    CACHE_LINE) uint64_t changes; /* of the pool when this was made */
+	uint32_t n;
+	bool is_made, is_panic, is_even; /* even: all weights are the same */
+	uint32_t cursor;
+	struct draw *draws; /* owned: room for every endpoint */
+	struct turn *turns; /* owned: a heap by due; NULL unless needed */
+	uint32_t *work;     /* owned: as long as draws */
+};
+
+struct balancer {
+	size_t n;
+	unsigned workers;
+	uint32_t *weights;    /* owned */
+	uint32_t *maglev;     /* owned; NULL unless BALANCE_HASH */
+	uint32_t n_maglev;    /* a prime */
+	struct local *locals; /* owned: [workers] */
+};
+
+/* ---- the alias table ---- */
+
+/* Weights of those in the table, as shares of their mean; whole numbers. */
+static void
+table_set_shares(struct local *local, const uint32_t *weights)
+{
+	uint64_t sum = 0;
+	uint32_t small = 0, large = local->n;
+
+	for (uint32_t i = 0; i < local->n; i++)
+		sum += weights[local->draws[i].endpoint];
+	for (uint32_t i = 0; i < local->n; i++) {
+		struct draw *draw = &local->draws[i];
+
+		draw->share = (uint64_t)weights[draw->endpoint] * local->n;
+		draw->alias = draw->endpoint;
+		if (draw->share < sum)
+			local->work[small++] = i;
+		else
+			local->work[--large] = i;
+	}
+	/* Each small one is filled up from a large one, which may become small.
+	 */
+	while (small > 0 && large < local->n) {
+		struct draw *poor = &local->draws[local->work[--small]];
+		struct draw *rich = &local->draws[local->work[large]];
+
+		rich->share -= sum - poor->share;
+		poor->alias = rich->endpoint;
+		poor->share = (poor->share << 32) / sum;
+		if (rich->share < sum)
+			local->work[small++] = local->work[large++];
+	}
+	/* The large ones that are left are exactly full. */
+	while (large < local->n)
+		local->draws[local->work[large++]].share = UINT64_C(1) << 32;
+	assert(small == 0);
+}
+
+/* ---- the heap of turns ---- */
+
+static bool
+turn_is_before(const struct turn *a, const struct turn *b)
+{
+	int64_t distance = (int64_t)(a->due - b->due);
+
+	return distance != 0 ? distance < 0 : a->endpoint < b->endpoint;
+}
+
+static void
+turns_sink(struct turn *turns, uint32_t n, uint32_t at)
+{
+	struct turn sinking = turns[at];
+
+	for (;;) {
+		uint32_t child = 2 * at + 1;
+
+		if (child >= n)
+			break;
+		if (child + 1 < n &&
+		    turn_is_before(&turns[child + 1], &turns[child]))
+			child++;
+		if (!turn_is_before(&turns[child], &sinking))
+			break;
+		turns[at] = turns[child];
+		at = child;
+	}
+	turns[at] = sinking;
+}
+
+/* Workers begin at different phases: not all send their first request to the
+   same endpoint. */
+static void
+turns_make(struct local *local, const uint32_t *weights, unsigned worker)
+{
+	for (uint32_t i = 0; i < local->n; i++) {
+		struct turn *turn = &local->turns[i];
+		uint32_t phase = (i + worker + 1) * UINT32_C(2654435769);
+
+		turn->endpoint = local->draws[i].endpoint;
+		turn->stride = (UINT32_C(1) << 31) / weights[turn->endpoint];
+		turn->due = (uint64_t)turn->stride * phase >> 32;
+	}
+	for (uint32_t i = local->n / 2; i > 0; i--)
+		turns_sink(local->turns, local->n, i - 1);
+}
+
+static uint32_t
+turns_next(struct local *local)
+{
+	uint32_t endpoint = local->turns[0].endpoint;
+
+	local->turns[0].due += local->turns[0].stride;
+	turns_sink(local->turns, local->n, 0);
+	return endpoint;
+}
+
+/* ---- the worker's table ---- */
+
+static bool
+endpoint_is_active(struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&endpoint->admin, memory_order_relaxed) ==
+	       ENDPOINT_ACTIVE;
+}
+
+static void
+local_fill(struct local *local, const struct pool_view *view, bool is_panic)
+{
+	local->n = 0;
+	local->is_panic = is_panic;
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		struct endpoint *endpoint = view->endpoints[i];
+
+		if (is_panic ? endpoint_is_active(endpoint)
+		             : endpoint_is_usable(endpoint))
+			local->draws[local->n++].endpoint = (uint32_t)i;
+	}
+}
+
+static void
+local_make(struct local *local, const struct pool_view *view, unsigned worker,
+    uint64_t changes)
+{
+	const struct balancer *balancer = view->balancer;
+
+	local->changes = changes;
+	local->is_made = true;
+	local_fill(local, view, false);
+	if (local->n == 0)
+		local_fill(local, view, true);
+	local->is_even = true;
+	for (uint32_t i = 1; i < local->n && local->is_even; i++)
+		local->is_even = balancer->weights[local->draws[i].endpoint] ==
+		                 balancer->weights[local->draws[0].endpoint];
+	if (!local->is_even)
+		table_set_shares(local, balancer->weights);
+	if (!local->is_even && local->turns != NULL)
+		turns_make(local, balancer->weights, worker);
+}
+
+static inline struct local *
+local_now(const struct pool_view *view, unsigned worker)
+{
+	struct balancer *balancer = view->balancer;
+	struct local *local = &balancer->locals[worker];
+	uint64_t changes =
+	    atomic_load_explicit(&view->pool->changes, memory_order_acquire);
+
+	if (!local->is_made || local->changes != changes)
+		local_make(local, view, worker, changes);
+	return local;
+}
+
+static inline uint32_t
+local_draw(const struct local *local, uint64_t random)
+{
+	const struct draw *draw =
+	    &local->draws[(uint64_t)(uint32_t)random * local->n >> 32];
+
+	if (local->is_even || random >> 32 < draw->share)
+		return draw->endpoint;
+	return draw->alias;
+}
+
+/* Any but `avoid`, from a random place on; `avoid` when it stands alone. */
+static struct endpoint *
+pick_other(const struct pool_view *view, const struct local *local,
+    uint64_t random, const struct endpoint *avoid)
+{
+	uint32_t at = (uint64_t)(uint32_t)random * local->n >> 32;
+
+	if (view->endpoints[local->draws[at].endpoint] == avoid)
+		at = (at + 1) % local->n;
+	return view->endpoints[local->draws[at].endpoint];
+}
+
+/* ---- the ways to choose ---- */
+
+static uint64_t
+mix(uint64_t x)
+{
+	x += UINT64_C(0x9e3779b97f4a7c15);
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+static uint32_t
+load_of(const struct endpoint *endpoint, unsigned worker)
+{
+	return atomic_load_explicit(
+	    &endpoint->local[worker].in_flight, memory_order_relaxed);
+}
+
+static void
+draw_two(const struct local *local, struct rng *rng, uint32_t out[2])
+{
+	uint64_t random = rng_next(rng);
+	uint32_t a, b;
+
+	if (local->is_even) {
+		a = (uint64_t)(uint32_t)random * local->n >> 32;
+		b = (uint32_t)((random >> 32) * (local->n - 1) >> 32);
+		out[0] = local->draws[a].endpoint;
+		out[1] = local->draws[b + (b >= a)].endpoint;
+		return;
+	}
+	out[0] = out[1] = local_draw(local, random);
+	for (int i = 0; i < DRAW_TRIES && out[1] == out[0]; i++)
+		out[1] = local_draw(local, rng_next(rng));
+}
+
+/*
+ * in_flight / weight, and the first drawn when equal: without load the draw
+ * by weight alone decides, so that shares are right from the first request.
+ * (in_flight + 1) / weight would give an idle pool's requests to the heaviest.
+ */
+static struct endpoint *
+pick_p2c(const struct pool_view *view, const struct local *local,
+    unsigned worker, struct rng *rng, const struct endpoint *avoid)
+{
+	const uint32_t *weights =
+	    ((const struct balancer *)view->balancer)->weights;
+	struct endpoint *a, *b;
+	uint32_t two[2];
+
+	draw_two(local, rng, two);
+	a = view->endpoints[two[0]];
+	b = view->endpoints[two[1]];
+	if (a == avoid || b == avoid) {
+		a = a == avoid ? b : a;
+		return a != avoid
+		           ? a
+		           : pick_other(view, local, rng_next(rng), avoid);
+	}
+	if ((uint64_t)load_of(b, worker) * weights[two[0]] <
+	    (uint64_t)load_of(a, worker) * weights[two[1]])
+		return b;
+	return a;
+}
+
+static struct endpoint *
+pick_random(const struct pool_view *view, const struct local *local,
+    struct rng *rng, const struct endpoint *avoid)
+{
+	struct endpoint *endpoint =
+	    view->endpoints[local_draw(local, rng_next(rng))];
+
+	if (endpoint == avoid)
+		return pick_other(view, local, rng_next(rng), avoid);
+	return endpoint;
+}
+
+static uint32_t
+round_next(struct local *local)
+{
+	if (!local->is_even)
+		return turns_next(local);
+	if (local->cursor >= local->n)
+		local->cursor = 0;
+	return local->draws[local->cursor++].endpoint;
+}
+
+static struct endpoint *
+pick_round_robin(const struct pool_view *view, struct local *local,
+    struct rng *rng, const struct endpoint *avoid)
+{
+	struct endpoint *endpoint = view->endpoints[round_next(local)];
+
+	/* A heavy one may have its next turn at once, hence the third choice.
+	 */
+	if (endpoint == avoid)
+		endpoint = view->endpoints[round_next(local)];
+	if (endpoint == avoid)
+		endpoint = pick_other(view, local, rng_next(rng), avoid);
+	return endpoint;
+}
+
+/* The same key finds the same endpoint on every worker and instance that has
+   the same endpoints up. */
+static struct endpoint *
+pick_hash(const struct pool_view *view, const struct local *local, uint64_t key,
+    const struct endpoint *avoid)
+{
+	const struct balancer *balancer = view->balancer;
+	struct endpoint *endpoint;
+
+	for (int i = 0; i < PROBES_MAX; i++, key = mix(key)) {
+		endpoint =
+		    view->endpoints[balancer->maglev[mix(key) %
+		                                     balancer->n_maglev]];
+		if (endpoint != avoid &&
+		    (local->is_panic ? endpoint_is_active(endpoint)
+		                     : endpoint_is_usable(endpoint)))
+			return endpoint;
+	}
+	endpoint = view->endpoints[local_draw(local, mix(key))];
+	if (endpoint == avoid)
+		return pick_other(view, local, mix(key), avoid);
+	return endpoint;
+}
+
+struct endpoint *
+pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
+    uint64_t key, const struct endpoint *avoid, bool *panic_out)
+{
+	struct local *local = local_now(view, worker);
+
+	*panic_out = local->is_panic;
+	if (local->n == 0)
+		return NULL;
+	if (local->n == 1)
+		return view->endpoints[local->draws[0].endpoint];
+	switch (view->cfg->balance) {
+	case BALANCE_ROUND_ROBIN:
+		return pick_round_robin(view, local, rng, avoid);
+	case BALANCE_RANDOM:
+		return pick_random(view, local, rng, avoid);
+	case BALANCE_HASH:
+		return pick_hash(view, local, key, avoid);
+	case BALANCE_P2C:
+		break;
+	}
+	return pick_p2c(view, local, worker, rng, avoid);
+}
+
+/* ---- Maglev's table ---- */
+
+static uint32_t
+maglev_size(size_t n)
+{
+	static const uint32_t primes[] = {
+	    1021, 4099, 16411, 65537, 262147, 1048583};
+	size_t i = 0;
+
+	while (i < sizeof(primes) / sizeof(*primes) - 1 &&
+	       primes[i] < n * MAGLEV_SPREAD)
+		i++;
+	return primes[i];
+}
+
+/* An endpoint's own order of preference: start, start + step, ... */
+struct preference {
+	uint32_t next, step;
+	uint32_t credit;
+};
+
+static void
+preferences_init(
+    struct preference *preferences, const struct pool_view *view, uint32_t size)
+{
+	static const uint8_t start[16] = "maglev start",
+	                     step[16] = "maglev step";
+
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		const char *text = view->endpoints[i]->address.text;
+		size_t len = strlen(text);
+
+		preferences[i].next =
+		    (uint32_t)(hash_keyed(start, text, len) % size);
+		preferences[i].step =
+		    (uint32_t)(hash_keyed(step, text, len) % (size - 1) + 1);
+	}
+}
+
+static void
+maglev_take(
+    uint32_t *table, uint32_t size, struct preference *own, uint32_t endpoint)
+{
+	while (table[own->next] != UINT32_MAX)
+		own->next =
+		    (uint32_t)(((uint64_t)own->next + own->step) % size);
+	table[own->next] = endpoint;
+}
+
+/* Endpoints take free entries in turn; a lighter one misses turns. */
+static void
+maglev_make(struct balancer *balancer, const struct pool_view *view)
+{
+	uint32_t size = maglev_size(balancer->n), filled = 0, heaviest = 1;
+	struct preference *preferences =
+	    memory_take(balancer->n, sizeof(*preferences));
+
+	balancer->n_maglev = size;
+	balancer->maglev = memory_take(size, sizeof(*balancer->maglev));
+	memset(balancer->maglev, 0xff, size * sizeof(*balancer->maglev));
+	preferences_init(preferences, view, size);
+	for (size_t i = 0; i < balancer->n; i++)
+		if (balancer->weights[i] > heaviest)
+			heaviest = balancer->weights[i];
+	for (size_t i = 0; filled < size; i = (i + 1) % balancer->n) {
+		preferences[i].credit += balancer->weights[i];
+		if (preferences[i].credit < heaviest)
+			continue;
+		preferences[i].credit -= heaviest;
+		maglev_take(
+		    balancer->maglev, size, &preferences[i], (uint32_t)i);
+		filled++;
+	}
+	free(preferences);
+}
+
+/* ---- life ---- */
+
+static void
+local_init(struct local *local, const struct pool_view *view, size_t worker,
+    size_t workers)
+{
+	size_t n = view->n_endpoints;
+
+	local->draws = memory_take(n, sizeof(*local->draws));
+	local->work = memory_take(n, sizeof(*local->work));
+	if (view->cfg->balance == BALANCE_ROUND_ROBIN)
+		local->turns = memory_take(n, sizeof(*local->turns));
+	local->cursor = (uint32_t)(worker * n / workers);
+}
+
+void *
+balancer_new(
+    const struct pool_view *view, const uint32_t *weights, unsigned workers)
+{
+	struct balancer *balancer = memory_take(1, sizeof(*balancer));
+
+	balancer->n = view->n_endpoints;
+	balancer->workers = workers;
+	balancer->weights =
+	    memory_take(balancer->n, sizeof(*balancer->weights));
+	for (size_t i = 0; i < balancer->n; i++)
+		balancer->weights[i] = weights[i] > 0 ? weights[i] : 1;
+	if (view->cfg->balance == BALANCE_HASH && balancer->n > 0)
+		maglev_make(balancer, view);
+	balancer->locals =
+	    memory_take_lines(workers, sizeof(*balancer->locals));
+	for (unsigned i = 0; i < workers; i++)
+		local_init(&balancer->locals[i], view, i, workers);
+	return balancer;
+}
+
+uint32_t
+balancer_weight(const struct pool_view *view, size_t endpoint)
+{
+	return ((const struct balancer *)view->balancer)->weights[endpoint];
+}
+
+void
+balancer_free(void *dead)
+{
+	struct balancer *balancer = dead;
+
+	if (balancer == NULL)
+		return;
+	for (unsigned i = 0; i < balancer->workers; i++) {
+		free(balancer->locals[i].draws);
+		free(balancer->locals[i].work);
+		free(balancer->locals[i].turns);
+	}
+	free(balancer->locals);
+	free(balancer->weights);
+	free(balancer->maglev);
+	free(balancer);
+}

@@ -1,0 +1,256 @@
+/*
+ * The order of judgement: route, then pin, then affinity or weight. Pure: the
+ * request is asked through the query's callbacks, chance comes from the
+ * worker's own generator, and what was decided is returned with its reason.
+ */
+#include <assert.h>
+#include <netinet/in.h>
+
+#include "routing/registry.h"
+
+const char *
+decision_why_name(enum decision_why why)
+{
+	static const char *const names[] = {
+	    [WHY_NONE] = "",
+	    [WHY_WEIGHT] = "weight",
+	    [WHY_AFFINITY] = "affinity",
+	    [WHY_PIN] = "pin",
+	};
+
+	assert(why < sizeof(names) / sizeof(*names));
+	return names[why];
+}
+
+/* ---- what a client is known by ---- */
+
+/*
+ * An IPv4 address whole, an IPv6 address by its /64, which is what one
+ * subscriber gets. Length 0: not known by an address.
+ */
+static size_t
+client_key(const struct sockaddr *client, uint8_t out[8])
+{
+	static const uint8_t mapped[12] = {
+	    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+	if (client != NULL && client->sa_family == AF_INET) {
+		memcpy(out, &((const struct sockaddr_in *)client)->sin_addr, 4);
+		return 4;
+	}
+	if (client != NULL && client->sa_family == AF_INET6) {
+		const uint8_t *bytes =
+		    ((const struct sockaddr_in6 *)client)->sin6_addr.s6_addr;
+
+		if (memcmp(bytes, mapped, sizeof(mapped)) == 0) {
+			memcpy(out, bytes + 12, 4);
+			return 4;
+		}
+		memcpy(out, bytes, 8);
+		return 8;
+	}
+	return 0;
+}
+
+/* Finds the bytes that `cfg` names. `room` holds those of an address. */
+static bool
+key_find(const struct key_cfg *cfg, const struct route_query *query,
+    uint8_t room[8], struct span *out)
+{
+	switch (cfg->by) {
+	case KEY_COOKIE:
+		return query->cookie != NULL &&
+		       query->cookie(query->ctx, span_of(cfg->name), out) &&
+		       out->len > 0;
+	case KEY_HEADER:
+		return query->header != NULL &&
+		       query->header(query->ctx, span_of(cfg->name), out) &&
+		       out->len > 0;
+	case KEY_CLIENT_IP:
+		*out = (struct span){
+		    (const char *)room, client_key(query->client, room)};
+		return out->len > 0;
+	case KEY_REQUEST:
+		break;
+	}
+	return false;
+}
+
+/* ---- split ---- */
+
+static void
+cookie_make(struct rng *rng, char out[33])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < 32; i += 16) {
+		uint64_t random = rng_next(rng);
+
+		for (int j = 0; j < 16; j++, random >>= 4)
+			out[i + j] = digits[random & 15];
+	}
+	out[32] = '\0';
+}
+
+static bool
+pin_holds(const struct pin_cfg *pin, const struct route_query *query)
+{
+	struct span value;
+
+	if (pin->header != NULL &&
+	    (query->header == NULL ||
+	        !query->header(query->ctx, span_of(pin->header), &value) ||
+	        !span_eq(value, span_of(pin->header_value))))
+		return false;
+	if (pin->cookie != NULL &&
+	    (query->cookie == NULL ||
+	        !query->cookie(query->ctx, span_of(pin->cookie), &value) ||
+	        !span_eq(value, span_of(pin->cookie_value))))
+		return false;
+	return pin->from.n == 0 ||
+	       (query->client != NULL && cidrs_hold(&pin->from, query->client));
+}
+
+static bool
+decide_pin(const struct snapshot *snapshot, const struct route_query *query,
+    struct decision *out)
+{
+	const struct route_view *route = out->route;
+	const struct split_cfg *cfg = route->split_cfg;
+
+	for (size_t i = 0; i < cfg->n_pins; i++) {
+		if (!pin_holds(&cfg->pins[i], query))
+			continue;
+		out->pool = &snapshot->pools[cfg->pins[i].pool];
+		out->why = WHY_PIN;
+		/* Not among the route's pools: counted in the last slot. */
+		while (out->slot < route->n_pools &&
+		       route->pools[out->slot] != out->pool)
+			out->slot++;
+		return true;
+	}
+	return false;
+}
+
+static bool
+decide_affinity(
+    struct rng *rng, const struct route_query *query, struct decision *out)
+{
+	const struct key_cfg *cfg = &out->route->split_cfg->affinity;
+	uint8_t room[8];
+	struct span key;
+
+	if (cfg->by == KEY_REQUEST)
+		return false;
+	if (!key_find(cfg, query, room, &key)) {
+		if (cfg->by != KEY_COOKIE)
+			return false;
+		cookie_make(rng, out->cookie_value);
+		out->sets_cookie = true;
+		key = (struct span){out->cookie_value, 32};
+	}
+	out->slot = split_slot_of_key(out->route->split, key.ptr, key.len);
+	out->why = WHY_AFFINITY;
+	return true;
+}
+
+static void
+decide_split(const struct snapshot *snapshot, unsigned worker, struct rng *rng,
+    const struct route_query *query, struct decision *out)
+{
+	if (out->route->split_cfg->n_pins > 0 &&
+	    decide_pin(snapshot, query, out))
+		return;
+	if (!decide_affinity(rng, query, out)) {
+		out->slot = split_draw(out->route->split, worker, rng);
+		out->why = WHY_WEIGHT;
+	}
+	out->pool = out->route->pools[out->slot];
+}
+
+/* ---- the whole ---- */
+
+/*
+ * The key of the pool's own hash. A request without one goes anywhere. A
+ * cookie that we are about to set counts as had, so that the second request
+ * comes to where the first one went. The hash's key is no secret: every
+ * instance must find the same endpoint.
+ */
+static uint64_t
+balance_key(struct rng *rng, const struct route_query *query,
+    const struct decision *decision)
+{
+	static const uint8_t balance[16] = "weir balance";
+	const struct key_cfg *cfg = &decision->pool->cfg->hash_on;
+	uint8_t room[8];
+	struct span key;
+
+	if (key_find(cfg, query, room, &key))
+		return hash_keyed(balance, key.ptr, key.len);
+	if (decision->sets_cookie && cfg->by == KEY_COOKIE &&
+	    strcmp(cfg->name, decision->route->split_cfg->affinity.name) == 0)
+		return hash_keyed(balance, decision->cookie_value, 32);
+	return rng_next(rng);
+}
+
+void
+routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
+    const struct route_query *query, struct decision *out)
+{
+	const struct route_view *route = route_find(snapshot->index, query);
+
+	*out = (struct decision){.route = route};
+	if (route == NULL)
+		return;
+	if (route->cfg->action == ROUTE_SPLIT)
+		decide_split(snapshot, worker, rng, query, out);
+	else if (route->cfg->action == ROUTE_POOL)
+		out->pool = route->pools[0];
+	if (out->pool != NULL && out->pool->cfg->balance == BALANCE_HASH)
+		out->key = balance_key(rng, query, out);
+}
+
+/* ---- farewell ---- */
+
+static struct series *
+series_of(const struct snapshot *snapshot, uint32_t listener,
+    const struct decision *decision)
+{
+	const struct route_view *route = decision->route;
+	struct series *series = NULL;
+
+	/* A worker that accepts for a listener it has not adopted yet. */
+	if (listener >= snapshot->n_listeners)
+		return NULL;
+	if (route != NULL) {
+		uint32_t slot =
+		    decision->pool != NULL ? decision->slot : route->n_pools;
+
+		series = route->series[listener * (route->n_pools + 1) + slot];
+	}
+	return series != NULL
+	           ? series
+	           : snapshot->listeners[listener].listener->unrouted;
+}
+
+void
+routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
+    const struct decision *decision, const struct outcome *outcome)
+{
+	unsigned class = outcome->status / 100;
+	struct series *series = series_of(snapshot, listener, decision);
+	struct pool_cell *cell;
+
+	if (series != NULL)
+		series_record(series, worker, outcome);
+	if (decision->pool == NULL)
+		return;
+	cell = &decision->pool->pool->cells[worker];
+	counter_add(&cell->requests, 1);
+	if (outcome->pool_failed)
+		counter_add(&cell->failures, 1);
+	counter_add(&cell->by_class[class < 6 ? class : 0], 1);
+	histogram_record(&cell->total, outcome->total);
+	if (outcome->has_first_byte)
+		histogram_record(&cell->first_byte, outcome->first_byte);
+}

@@ -1,0 +1,179 @@
+/*
+ * What the files of routing know of each other. Three kinds of things:
+ *
+ *   registry objects  pools, endpoints, series, listeners: by name, counted
+ *                     by the snapshots that have them, swept when none does.
+ *   splits            belong to snapshots; a split whose pools are the same
+ *                     after a reload is handed on, else a new one takes over
+ *                     its state, so that slots never change their meaning
+ *                     under a worker that is still on the old snapshot.
+ *   the epoch         grows whenever something that workers read is replaced.
+ *                     A worker that says (at each turn) that it has seen an
+ *                     epoch holds nothing that was replaced before it but the
+ *                     snapshots it has counted itself on.
+ */
+#ifndef WEIR_ROUTING_REGISTRY_H
+#define WEIR_ROUTING_REGISTRY_H
+
+#include "routing/control.h"
+#include "routing/names.h"
+
+/* ---- registry objects ---- */
+
+/* Statistics of (listener, route, pool). */
+struct series {
+	char *listener, *route, *pool; /* owned; "" for none */
+	uint32_t refs;                 /* views that count into it */
+	unsigned workers;
+	_Atomic(struct series_cell *) *cells; /* owned: [workers], made at a worker's first use */
+};
+
+/*
+ * Listeners are never forgotten: a connection may outlive the listener's
+ * place in the file, and still counts itself out of the cell.
+ */
+struct listener {
+	char *name; /* owned */
+	struct listener_cell *cells; /* owned: [workers] */
+	struct series *unrouted;     /* counted: (listener, "", "") */
+};
+
+/* What a worker has seen; 0: it does not read at all (not started, or left). */
+struct seat {
+	alignas(CACHE_LINE) _Atomic uint64_t seen;
+};
+
+struct publication {
+	struct registry *registry; /* borrowed: we are a member of it */
+	_Atomic(struct snapshot *) current;
+	_Atomic uint64_t epoch; /* from 1 */
+	struct seat *seats;     /* owned: [workers] */
+	struct snapshot *retired;
+};
+
+/* Restored state that waits for its split to appear. */
+struct pending {
+	struct pending *next;
+	char *name; /* owned */
+	struct split_state state;
+};
+
+struct registry {
+	unsigned workers;
+	uint8_t secret[16];
+	struct names pools, endpoints, series, listeners;
+	struct publication publication;
+	struct pending *pending; /* owned */
+	struct snapshot *built;  /* borrowed: built last, not yet published */
+	uint64_t generation;     /* of the last snapshot that was built */
+	uint64_t serial;         /* of the last weights object */
+};
+
+/* Made or found by name, counted once more. */
+struct pool *registry_pool(struct registry *registry, const char *name);
+struct endpoint *registry_endpoint(
+    struct registry *registry, struct pool *pool, const struct address *address);
+struct series *registry_series(struct registry *registry, const char *listener,
+    const char *route, const char *pool);
+struct listener *registry_listener(struct registry *registry, const char *name);
+/* Frees what no snapshot counts any more. */
+void registry_sweep(struct registry *registry);
+
+struct pool *pool_new(const char *name, unsigned workers);
+void pool_free(void *pool);
+struct endpoint *endpoint_new(
+    struct pool *pool, const struct address *address, unsigned workers);
+void endpoint_free(void *endpoint);
+struct series *series_new(const char *listener, const char *route,
+    const char *pool, unsigned workers);
+void series_free(void *series);
+void series_record(
+    struct series *series, unsigned worker, const struct outcome *outcome);
+
+/* ---- the epoch ---- */
+
+/* After a replacement: the epoch that says "the workers have seen it". */
+uint64_t publication_advance(struct publication *publication);
+bool publication_has_passed(struct publication *publication, uint64_t epoch);
+
+/* ---- splits ---- */
+
+/* With the file's weights published, not yet known by name. */
+struct split *split_new(struct registry *registry, const struct config *config,
+    const struct split_cfg *cfg);
+void split_unref(struct split *split);
+bool split_has_pools_of(const struct split *split, const struct config *config,
+    const struct split_cfg *cfg);
+/* What a reload makes of it: `before` is the running one (may be the same), `was` the name of the stable pool in the file before. */
+void split_merge(struct split *split, const struct split *before,
+    const char *was, const struct config *config, const struct split_cfg *cfg);
+/* Takes over what was saved before the process began. */
+void split_resume(struct split *split, const struct split_state *state);
+/* Frees replaced weights that every worker has moved on from. */
+void split_reap(struct split *split);
+/* The worker's next slot by weight, and a slot by a client's key. */
+uint32_t split_draw(
+    struct split *split, unsigned worker, struct rng *rng);
+uint32_t split_slot_of_key(
+    const struct split *split, const void *key, size_t len);
+
+/* merge.c: one side of the three-way merge, by the new slots. */
+struct merge_input {
+	uint32_t n;      /* pools now */
+	bp_t was[CONFIG_SPLIT_POOLS_MAX], runs[CONFIG_SPLIT_POOLS_MAX];
+	bp_t now[CONFIG_SPLIT_POOLS_MAX]; /* what the last file said, what runs, what the new file says */
+	bool same_pools;
+};
+/* Weights by pools that were, laid on the pools that are; leavers' share goes to `stable`. */
+void merge_fold(uint32_t n_from, char *const from[], const bp_t bp[],
+    uint32_t n_to, char *const to[], uint32_t stable, bp_t out[]);
+enum merge merge_decide(const struct merge_input *input, bp_t out[]);
+
+/* ---- routes ---- */
+
+struct route_index;
+struct route_index *route_index_new(const struct route_view *routes, size_t n);
+void route_index_free(struct route_index **index);
+/* The first in file order, or NULL. */
+const struct route_view *route_find(
+    const struct route_index *index, const struct route_query *query);
+
+/* ---- balance ---- */
+
+/* The tables of a view, from its cfg and endpoints; `weights` by endpoint is copied. */
+void *balancer_new(const struct pool_view *view, const uint32_t *weights,
+    unsigned workers);
+uint32_t balancer_weight(const struct pool_view *view, size_t endpoint);
+void balancer_free(void *balancer);
+
+/* ---- snapshots ---- */
+
+struct listener_view {
+	struct listener *listener; /* borrowed: never forgotten */
+	const struct listener_cfg *cfg; /* NULL: not in this snapshot */
+	void *tls;
+};
+
+struct hold {
+	alignas(CACHE_LINE) _Atomic uint32_t n; /* one writer; control reads */
+};
+
+struct snapshot {
+	struct registry *registry; /* borrowed */
+	struct config *config;     /* owned */
+	struct snapshot_options options;
+	uint64_t generation;
+	struct pool_view *pools;   /* owned: [config->n_pools] */
+	struct split **splits;     /* owned array of counted references */
+	struct route_view *routes; /* owned: [config->n_routes] */
+	struct route_index *index; /* owned */
+	struct listener_view *listeners; /* owned, by listener id */
+	size_t n_listeners;
+	struct hold *holds; /* owned: [workers] */
+	struct snapshot *next; /* among the retired */
+	uint64_t epoch;        /* when it was retired */
+};
+
+void snapshot_free(struct snapshot **snapshot);
+
+#endif

@@ -1,0 +1,438 @@
+/*
+ * A snapshot: one config, bound to the registry's objects, immutable once it
+ * is published (but for the workers' own cells that it points at). It is
+ * built beside the running one, and either whole or not at all.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+#include "routing/memory.h"
+#include "routing/registry.h"
+
+enum { ADDRESSES_MAX = 64 }; /* of one DNS name */
+
+/* ---- pools ---- */
+
+/* What is bound so far of one pool. */
+struct pool_build {
+	struct pool_view *view;
+	uint32_t *weights; /* owned, by endpoint */
+	size_t cap, cap_weights;
+};
+
+static void
+pool_add(struct snapshot *snapshot, struct pool_build *build,
+    const struct address *address, uint32_t weight)
+{
+	struct pool_view *view = build->view;
+	struct endpoint *endpoint =
+	    registry_endpoint(snapshot->registry, view->pool, address);
+
+	/* Two names may stand for one address: it is one endpoint. In a
+	   snapshot under construction the mark is the snapshot's number. */
+	if (endpoint->built == snapshot->generation) {
+		endpoint->refs--;
+		return;
+	}
+	endpoint->built = snapshot->generation;
+	view->endpoints = memory_grow(view->endpoints, view->n_endpoints,
+	    &build->cap, sizeof(*view->endpoints));
+	build->weights = memory_grow(build->weights, view->n_endpoints,
+	    &build->cap_weights, sizeof(*build->weights));
+	build->weights[view->n_endpoints] = weight;
+	view->endpoints[view->n_endpoints++] = endpoint;
+}
+
+/* One address of a name: printed as numbers, which is what tells it apart;
+   the host stays the name, for TLS. */
+static bool
+address_of_name(const struct address *name, const struct sockaddr_storage *sa,
+    char text[static INET6_ADDRSTRLEN + 8], struct address *out)
+{
+	char host[INET6_ADDRSTRLEN];
+
+	*out = *name;
+	out->sa = *sa;
+	if (sa->ss_family == AF_INET) {
+		struct sockaddr_in *in = (struct sockaddr_in *)&out->sa;
+
+		in->sin_port = htons(name->port);
+		out->sa_len = sizeof(*in);
+		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		sprintf(text, "%s:%u", host, name->port);
+	} else if (sa->ss_family == AF_INET6) {
+		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&out->sa;
+
+		in6->sin6_port = htons(name->port);
+		out->sa_len = sizeof(*in6);
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		sprintf(text, "[%s]:%u", host, name->port);
+	} else {
+		return false;
+	}
+	out->text = text;
+	return true;
+}
+
+static bool
+pool_add_name(struct snapshot *snapshot, struct pool_build *build,
+    const struct endpoint_cfg *cfg, struct err *err)
+{
+	const struct snapshot_options *options = &snapshot->options;
+	struct sockaddr_storage found[ADDRESSES_MAX];
+	size_t n;
+
+	if (options->resolve == NULL)
+		return err_set(err,
+		    "endpoint '%s': names are not resolved here",
+		    cfg->address.text);
+	n = options->resolve(options->ctx, &cfg->address, found, ADDRESSES_MAX);
+	assert(n <= ADDRESSES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		char text[INET6_ADDRSTRLEN + 8];
+		struct address address;
+
+		if (address_of_name(&cfg->address, &found[i], text, &address))
+			pool_add(snapshot, build, &address, cfg->weight);
+	}
+	return true;
+}
+
+static bool
+pool_bind(struct snapshot *snapshot, struct pool_view *view,
+    const struct pool_cfg *cfg, struct err *err)
+{
+	const struct snapshot_options *options = &snapshot->options;
+	struct pool_build build = {.view = view};
+	bool ok = true;
+
+	view->cfg = cfg;
+	view->pool = registry_pool(snapshot->registry, cfg->name);
+	for (size_t i = 0; ok && i < cfg->n_endpoints; i++) {
+		const struct endpoint_cfg *endpoint = &cfg->endpoints[i];
+
+		if (endpoint->address.kind == ADDRESS_NAME)
+			ok = pool_add_name(snapshot, &build, endpoint, err);
+		else
+			pool_add(snapshot, &build, &endpoint->address,
+			    endpoint->weight);
+	}
+	if (ok && cfg->tls.on && options->pool_tls != NULL) {
+		view->tls = options->pool_tls(options->ctx, cfg, err);
+		ok = view->tls != NULL;
+	}
+	if (ok)
+		view->balancer = balancer_new(
+		    view, build.weights, snapshot->registry->workers);
+	free(build.weights);
+	return ok || err_wrap(err, "pool '%s'", cfg->name);
+}
+
+static void
+pool_unbind(struct snapshot *snapshot, struct pool_view *view)
+{
+	const struct snapshot_options *options = &snapshot->options;
+
+	if (view->pool == NULL)
+		return;
+	if (view->tls != NULL && options->pool_tls_free != NULL)
+		options->pool_tls_free(options->ctx, view->tls);
+	balancer_free(view->balancer);
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		view->endpoints[i]->refs--;
+	free(view->endpoints);
+	view->pool->refs--;
+}
+
+/* ---- splits and routes ---- */
+
+/* The running one when its slots mean the same, else a new one. */
+static struct split *
+split_bind(struct snapshot *snapshot, const struct split_cfg *cfg)
+{
+	struct registry *registry = snapshot->registry;
+	struct split *running =
+	    publication_current(&registry->publication) != NULL
+	        ? registry_split(registry, cfg->name)
+	        : NULL;
+
+	if (running == NULL ||
+	    !split_has_pools_of(running, snapshot->config, cfg))
+		return split_new(registry, snapshot->config, cfg);
+	running->refs++;
+	return running;
+}
+
+/* A pin may lead to a pool that has no weight: it gets a slot behind. */
+static void
+route_add_pin(struct route_view *view, struct pool_view *pool)
+{
+	for (uint32_t i = 0; i < view->n_pools; i++)
+		if (view->pools[i] == pool)
+			return;
+	if (view->n_pools < CONFIG_SPLIT_POOLS_MAX)
+		view->pools[view->n_pools++] = pool;
+}
+
+static void
+route_bind_split(struct snapshot *snapshot, struct route_view *view)
+{
+	const struct split_cfg *cfg =
+	    &snapshot->config->splits[view->cfg->target];
+
+	view->split = snapshot->splits[view->cfg->target];
+	view->split_cfg = cfg;
+	for (size_t i = 0; i < cfg->n_weights; i++)
+		view->pools[view->n_pools++] =
+		    &snapshot->pools[cfg->weights[i].pool];
+	for (size_t i = 0; i < cfg->n_pins; i++)
+		route_add_pin(view, &snapshot->pools[cfg->pins[i].pool]);
+}
+
+static void
+route_bind_series(struct snapshot *snapshot, struct route_view *view)
+{
+	size_t row = view->n_pools + 1;
+
+	view->series =
+	    memory_take(snapshot->n_listeners * row, sizeof(*view->series));
+	for (size_t i = 0; i < snapshot->n_listeners; i++) {
+		const struct listener_view *listener = &snapshot->listeners[i];
+
+		/* A connection of a listener that has left counts as unrouted.
+		 */
+		for (size_t j = 0; listener->cfg != NULL && j < row; j++)
+			view->series[i * row + j] =
+			    registry_series(snapshot->registry,
+			        listener->listener->name, view->cfg->name,
+			        j < view->n_pools ? view->pools[j]->pool->name
+			                          : "");
+	}
+}
+
+static void
+route_bind(struct snapshot *snapshot, struct route_view *view,
+    const struct route_cfg *cfg)
+{
+	view->cfg = cfg;
+	if (cfg->action == ROUTE_SPLIT)
+		route_bind_split(snapshot, view);
+	else if (cfg->action == ROUTE_POOL)
+		view->pools[view->n_pools++] = &snapshot->pools[cfg->target];
+	route_bind_series(snapshot, view);
+}
+
+static void
+route_unbind(struct snapshot *snapshot, struct route_view *view)
+{
+	size_t n = snapshot->n_listeners * (view->n_pools + 1);
+
+	for (size_t i = 0; view->series != NULL && i < n; i++)
+		if (view->series[i] != NULL)
+			view->series[i]->refs--;
+	free(view->series);
+}
+
+/* ---- listeners ---- */
+
+static bool
+listeners_bind(struct snapshot *snapshot, struct err *err)
+{
+	const struct snapshot_options *options = &snapshot->options;
+	struct registry *registry = snapshot->registry;
+	const struct config *config = snapshot->config;
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		registry_listener(registry, config->listeners[i].name);
+	snapshot->n_listeners = registry->listeners.n;
+	snapshot->listeners =
+	    memory_take(snapshot->n_listeners, sizeof(*snapshot->listeners));
+	for (size_t i = 0; i < snapshot->n_listeners; i++)
+		snapshot->listeners[i].listener =
+		    registry->listeners.at[i].object;
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		const struct listener_cfg *cfg = &config->listeners[i];
+		struct listener_view *view =
+		    &snapshot
+		         ->listeners[registry_listener_id(registry, cfg->name)];
+
+		view->cfg = cfg;
+		if (!cfg->has_tls || options->listener_tls == NULL)
+			continue;
+		view->tls = options->listener_tls(options->ctx, cfg, err);
+		if (view->tls == NULL)
+			return err_wrap(err, "listener '%s'", cfg->name);
+	}
+	return true;
+}
+
+static void
+listeners_unbind(struct snapshot *snapshot)
+{
+	const struct snapshot_options *options = &snapshot->options;
+
+	for (size_t i = 0; i < snapshot->n_listeners; i++) {
+		void *tls = snapshot->listeners[i].tls;
+
+		if (tls != NULL && options->listener_tls_free != NULL)
+			options->listener_tls_free(options->ctx, tls);
+	}
+	free(snapshot->listeners);
+}
+
+/* ---- the whole ---- */
+
+static void
+snapshot_make_room(struct snapshot *snapshot)
+{
+	const struct config *config = snapshot->config;
+
+	snapshot->pools =
+	    memory_take(config->n_pools, sizeof(*snapshot->pools));
+	snapshot->splits =
+	    memory_take(config->n_splits, sizeof(*snapshot->splits));
+	snapshot->routes =
+	    memory_take(config->n_routes, sizeof(*snapshot->routes));
+	snapshot->holds = memory_take_lines(
+	    snapshot->registry->workers, sizeof(*snapshot->holds));
+}
+
+static bool
+snapshot_bind(struct snapshot *snapshot, struct err *err)
+{
+	const struct config *config = snapshot->config;
+
+	for (size_t i = 0; i < config->n_pools; i++)
+		if (!pool_bind(
+		        snapshot, &snapshot->pools[i], &config->pools[i], err))
+			return false;
+	if (!listeners_bind(snapshot, err))
+		return false;
+	for (size_t i = 0; i < config->n_splits; i++)
+		snapshot->splits[i] = split_bind(snapshot, &config->splits[i]);
+	for (size_t i = 0; i < config->n_routes; i++)
+		route_bind(snapshot, &snapshot->routes[i], &config->routes[i]);
+	snapshot->index = route_index_new(snapshot->routes, config->n_routes);
+	return true;
+}
+
+struct snapshot *
+snapshot_build(struct registry *registry, struct config *config,
+    const struct snapshot_options *options, struct err *err)
+{
+	struct snapshot *snapshot = memory_take(1, sizeof(*snapshot));
+
+	if (registry->built != NULL)
+		snapshot_free(&registry->built); /* built, never published */
+	snapshot->registry = registry;
+	snapshot->config = config;
+	snapshot->generation = ++registry->generation;
+	if (options != NULL)
+		snapshot->options = *options;
+	snapshot_make_room(snapshot);
+	if (!snapshot_bind(snapshot, err)) {
+		snapshot_free(&snapshot);
+		return NULL;
+	}
+	registry->built = snapshot;
+	return snapshot;
+}
+
+void
+snapshot_free(struct snapshot **snapshot)
+{
+	struct snapshot *dead = *snapshot;
+	struct registry *registry = dead->registry;
+
+	*snapshot = NULL;
+	route_index_free(&dead->index);
+	for (size_t i = 0; i < dead->config->n_routes; i++)
+		route_unbind(dead, &dead->routes[i]);
+	for (size_t i = 0; i < dead->config->n_splits; i++)
+		if (dead->splits[i] != NULL)
+			split_unref(dead->splits[i]);
+	listeners_unbind(dead);
+	for (size_t i = 0; i < dead->config->n_pools; i++)
+		pool_unbind(dead, &dead->pools[i]);
+	free(dead->routes);
+	free(dead->splits);
+	free(dead->pools);
+	free(dead->holds);
+	config_free(&dead->config);
+	free(dead);
+	registry_sweep(registry);
+}
+
+/* ---- what a worker asks of it ---- */
+
+void
+snapshot_hold(struct snapshot *snapshot, unsigned worker)
+{
+	_Atomic uint32_t *n = &snapshot->holds[worker].n;
+
+	atomic_store_explicit(n,
+	    atomic_load_explicit(n, memory_order_relaxed) + 1,
+	    memory_order_relaxed);
+}
+
+void
+snapshot_drop(struct snapshot *snapshot, unsigned worker)
+{
+	_Atomic uint32_t *n = &snapshot->holds[worker].n;
+	uint32_t held = atomic_load_explicit(n, memory_order_relaxed);
+
+	assert(held > 0);
+	/* Release: what this worker did with it is done before it is freed. */
+	atomic_store_explicit(n, held - 1, memory_order_release);
+}
+
+const struct config *
+snapshot_config(const struct snapshot *snapshot)
+{
+	return snapshot->config;
+}
+
+uint64_t
+snapshot_generation(const struct snapshot *snapshot)
+{
+	return snapshot->generation;
+}
+
+const struct listener_cfg *
+snapshot_listener(const struct snapshot *snapshot, uint32_t listener)
+{
+	return listener < snapshot->n_listeners
+	           ? snapshot->listeners[listener].cfg
+	           : NULL;
+}
+
+void *
+snapshot_listener_tls(const struct snapshot *snapshot, uint32_t listener)
+{
+	return listener < snapshot->n_listeners
+	           ? snapshot->listeners[listener].tls
+	           : NULL;
+}
+
+struct listener_cell *
+snapshot_listener_cell(
+    const struct snapshot *snapshot, uint32_t listener, unsigned worker)
+{
+	return listener < snapshot->n_listeners
+	           ? &snapshot->listeners[listener].listener->cells[worker]
+	           : NULL;
+}
+
+size_t
+snapshot_n_pools(const struct snapshot *snapshot)
+{
+	return snapshot->config->n_pools;
+}
+
+const struct pool_view *
+snapshot_pool(const struct snapshot *snapshot, size_t i)
+{
+	assert(i < snapshot->config->n_pools);
+	return &snapshot->pools[i];
+}

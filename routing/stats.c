@@ -1,0 +1,106 @@
+/*
+ * The sums over workers that somebody asks for, and the words of the labels.
+ * Cells are written by their worker alone and read here as they are: a sum is
+ * of one moment only in the sense that no count is lost or told twice.
+ */
+#include "routing/memory.h"
+#include "routing/registry.h"
+
+const char *
+upstream_error_name(enum upstream_error error)
+{
+	static const char *const names[UPSTREAM_ERROR_COUNT] = {
+	    [UPSTREAM_CONNECT_REFUSED] = "connect_refused",
+	    [UPSTREAM_CONNECT_TIMEOUT] = "connect_timeout",
+	    [UPSTREAM_CONNECT_FAILED] = "connect_failed",
+	    [UPSTREAM_TLS] = "tls",
+	    [UPSTREAM_RESET] = "reset",
+	    [UPSTREAM_CLOSED_EARLY] = "closed_early",
+	    [UPSTREAM_PROTOCOL] = "protocol",
+	    [UPSTREAM_FIRST_BYTE_TIMEOUT] = "first_byte_timeout",
+	    [UPSTREAM_IDLE_TIMEOUT] = "idle_timeout",
+	    [UPSTREAM_TRUNCATED] = "truncated",
+	    [UPSTREAM_STATUS] = "status",
+	};
+
+	assert(error < UPSTREAM_ERROR_COUNT);
+	return names[error];
+}
+
+struct pool *
+pool_new(const char *name, unsigned workers)
+{
+	struct pool *pool = memory_take(1, sizeof(*pool));
+
+	pool->name = memory_text(name);
+	pool->cells = memory_take_lines(workers, sizeof(*pool->cells));
+	return pool;
+}
+
+void
+pool_free(void *dead)
+{
+	struct pool *pool = dead;
+
+	free((char *)(uintptr_t)pool->name);
+	free(pool->cells);
+	free(pool);
+}
+
+void
+pool_stats_read(
+    const struct pool *pool, unsigned workers, struct pool_stats *out)
+{
+	*out = (struct pool_stats){0};
+	for (unsigned i = 0; i < workers; i++) {
+		struct pool_cell *cell = &pool->cells[i];
+
+		out->requests += counter_read(&cell->requests);
+		out->failures += counter_read(&cell->failures);
+		out->retries += counter_read(&cell->retries);
+		for (int j = 0; j < 6; j++)
+			out->by_class[j] += counter_read(&cell->by_class[j]);
+		out->in_flight += atomic_load_explicit(
+		    &cell->in_flight, memory_order_relaxed);
+		histogram_add(&out->total, &cell->total);
+		histogram_add(&out->first_byte, &cell->first_byte);
+		histogram_add(&out->connect, &cell->connect);
+	}
+}
+
+static int64_t
+gauge_read(_Atomic int64_t *gauge)
+{
+	return atomic_load_explicit(gauge, memory_order_relaxed);
+}
+
+static void
+listener_cell_add(struct listener_cell *cell, struct listener_stats *out)
+{
+	out->accepted += counter_read(&cell->accepted);
+	out->refused += counter_read(&cell->refused);
+	out->bytes_in += counter_read(&cell->bytes_in);
+	out->bytes_out += counter_read(&cell->bytes_out);
+	out->handshake_errors += counter_read(&cell->handshake_errors);
+	for (int i = 0; i < 4; i++)
+		out->handshakes[i / 2][i % 2] +=
+		    counter_read(&cell->handshakes[i / 2][i % 2]);
+	out->active += gauge_read(&cell->active);
+	out->idle += gauge_read(&cell->idle);
+	out->tunnels += gauge_read(&cell->tunnels);
+	out->in_flight += gauge_read(&cell->in_flight);
+}
+
+void
+listener_stats_read(
+    struct registry *registry, uint32_t listener, struct listener_stats *out)
+{
+	*out = (struct listener_stats){0};
+	if (listener >= registry->listeners.n)
+		return;
+	for (unsigned i = 0; i < registry->workers; i++) {
+		struct listener *from = registry->listeners.at[listener].object;
+
+		listener_cell_add(&from->cells[i], out);
+	}
+}

@@ -1,0 +1,177 @@
+#!/usr/bin/python3
+"""Runs the flow tests side by side: a process per class, a few at a time.
+
+Prints each failed test with all it had to say, then one line of totals.
+Exit 1 when anything failed, and when nothing was run.
+
+    WEIR=build/proxy/weir python3 tests/flow/run.py [-j N] [-k WORD] [--short] [--list]
+"""
+
+import argparse
+import glob
+import importlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+CLASS_LIMIT = 300       # seconds for all tests of a class, stretched by WEIR_SLOW
+SHORT = {"test_forwarding", "test_weights", "test_reload", "test_upgrade", "test_endpoints"}
+
+
+class Lines(unittest.TestResult):
+    """One JSON line per test, written when it is known."""
+
+    def say(self, test, outcome, text=""):
+        print(json.dumps({"test": test.id() if hasattr(test, "id") else str(test), "outcome": outcome, "text": text}), flush=True)
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.failed_sub = None
+
+    def addSubTest(self, test, sub, err):
+        super().addSubTest(test, sub, err)
+        if err:
+            self.failed_sub = (self.failed_sub or "") + self._exc_info_to_string(err, sub)
+
+    def addSuccess(self, test):
+        self.say(test, "passed")
+
+    def addError(self, test, err):
+        self.say(test, "failed", self._exc_info_to_string(err, test))
+
+    addFailure = addError
+
+    def addSkip(self, test, reason):
+        self.say(test, "skipped", reason)
+
+    def stopTest(self, test):
+        if self.failed_sub:
+            self.say(test, "failed", self.failed_sub)
+        super().stopTest(test)
+
+
+def classes():
+    """(module, class, test methods) of all test files."""
+    for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
+        name = os.path.basename(path)[:-3]
+        module = importlib.import_module(name)
+        for word, thing in sorted(vars(module).items()):
+            if isinstance(thing, type) and issubclass(thing, unittest.TestCase) and thing.__module__ == name:
+                methods = unittest.TestLoader().getTestCaseNames(thing)
+                if methods:
+                    yield name, word, methods
+
+
+def run_class(name, methods):
+    """In a child: the tests of one class."""
+    module, word = name.split(".")
+    case = getattr(importlib.import_module(module), word)
+    unittest.TestSuite(case(m) for m in methods).run(Lines())
+
+
+class Totals:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.lock = threading.Lock()
+        self.times = []
+
+    def add(self, name, methods, limit):
+        began = time.monotonic()
+        child = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--one", name, *methods], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
+        try:
+            out, err = child.communicate(timeout=limit)
+            late = None
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            out, err = child.communicate()
+            late = "%s: not through after %gs" % (name, limit)
+        with self.lock:
+            self.times.append((time.monotonic() - began, name))
+            self.read(name, len(methods), out, err, late or (child.returncode and "%s: the test process ended with %d" % (name, child.returncode)))
+
+    def read(self, name, expected, out, err, trouble):
+        count = failed = 0
+        for line in out.splitlines():
+            row = json.loads(line) if line.startswith("{") else None
+            if not row:
+                continue
+            count += not row["test"].startswith("setUpClass") and not row["test"].startswith("tearDownClass")
+            self.passed += row["outcome"] == "passed"
+            self.skipped += row["outcome"] == "skipped"
+            if row["outcome"] == "failed":
+                failed += 1
+                print("FAILED %s\n%s" % (row["test"], row["text"]))
+        if count < expected and not failed:
+            trouble = trouble or "%s: %d of %d tests spoke" % (name, count, expected)
+        if trouble:
+            failed += 1
+            print("FAILED %s" % trouble)
+        if failed and err:
+            print(err[-8000:])
+        self.failed += failed
+        sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-j", type=int, default=2 * (os.cpu_count() or 1), help="classes at a time")
+    parser.add_argument("-k", default="", help="only tests whose name holds this")
+    parser.add_argument("--short", action="store_true", help="only the selection for slow builds")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--slowest", action="store_true", help="say what took longest")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        run_class(args.one[0], args.one[1:])
+        return 0
+
+    work = queue.Queue()
+    for module, word, methods in classes():
+        if args.short and module not in SHORT:
+            continue
+        chosen = [m for m in methods if args.k in "%s.%s.%s" % (module, word, m)]
+        if args.list:
+            print("\n".join("%s.%s.%s" % (module, word, m) for m in chosen))
+        elif chosen:
+            work.put(("%s.%s" % (module, word), chosen))
+    if args.list:
+        return 0
+
+    totals = Totals()
+    limit = CLASS_LIMIT * float(os.environ.get("WEIR_SLOW", "1"))
+
+    def drain():
+        while True:
+            try:
+                name, methods = work.get_nowait()
+            except queue.Empty:
+                return
+            totals.add(name, methods, limit)
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=drain) for _ in range(max(1, args.j))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if args.slowest:
+        for seconds, name in sorted(totals.times)[-10:]:
+            print("%6.1fs %s" % (seconds, name))
+    if totals.skipped:
+        print("%d skipped" % totals.skipped)
+    print("flow: %d passed, %d failed in %ds" % (totals.passed, totals.failed, time.monotonic() - began))
+    return 1 if totals.failed or not totals.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

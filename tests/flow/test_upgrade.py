@@ -1,0 +1,154 @@
+"""Tunnels: only after the upstream's 101, only where the request asked."""
+
+import time
+import unittest
+
+from harness import Case, Closed, Shared, get, one_pool, until, websocket
+
+
+def open_tunnel(client, request=None):
+    client.send(request or websocket())
+    answer = client.answer(upgrade=True)
+    assert answer.status == 101, answer
+    return answer
+
+
+def say(client, data):
+    client.send(data)
+    return client.exactly(len(data))
+
+
+class Tunnels(Shared):
+
+    def test_a_websocket_is_carried_both_ways(self):
+        with self.weir.client() as client:
+            answer = open_tunnel(client)
+            self.assertEqual(answer.one("upgrade").lower(), "websocket")
+            self.assertEqual(answer.one("connection").lower(), "upgrade")
+            self.assertEqual(answer.one("sec-websocket-accept"), "dGhlIHNhbXBsZSBub25jZQ==")
+            for i in range(100):
+                data = b"frame %d " % i * (i + 1)
+                self.assertEqual(say(client, data), data)
+        seen = self.up.seen[0]
+        self.assertEqual((seen.one("upgrade").lower(), seen.one("connection").lower()), (b"websocket", b"upgrade"))
+
+    def test_bytes_behind_the_request_arrive_after_the_101(self):
+        with self.weir.client() as client:
+            client.send(websocket() + b"early")
+            self.assertEqual(client.answer(upgrade=True).status, 101)
+            self.assertEqual(client.exactly(5), b"early")
+
+    def test_a_megabyte_each_way(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+            block = bytes(range(256)) * 256
+            for _ in range(16):
+                self.assertEqual(say(client, block), block)
+
+    def test_a_half_close_is_carried_and_the_rest_still_arrives(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+            self.assertEqual(say(client, b"hello"), b"hello")
+            client.half_close()
+            self.assertEqual(client.exactly(3), b"bye")
+            self.assertTrue(client.is_closed())
+
+    def test_the_upstreams_end_ends_the_client(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+            began = time.monotonic()
+            self.up.drop_connections()
+            client.sock.settimeout(3)
+            while client.fill():
+                pass
+            self.assertLess(time.monotonic() - began, 2)
+
+    def test_the_clients_end_ends_the_upstream(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+            self.assertTrue(self.up.wait(lambda: self.up.peers))
+        self.assertTrue(self.up.wait(lambda: not self.up.peers, 3), "the upstream's end was kept")
+
+    def test_a_refused_upgrade_leaves_clean_http(self):
+        with self.weir.client() as client:
+            answer = client.ask(websocket("/m/refuse-upgrade"))
+            self.assertEqual((answer.status, answer.body), (426, b"no\n"))
+            try:
+                self.assertEqual(client.ask(get("/after")).json()["target"], "/after")
+            except Closed:
+                pass
+        self.assertEqual(self.weir.ask(get("/other")).json()["target"], "/other")
+
+    def test_a_request_behind_a_refused_upgrade_is_http(self):
+        """Not raw bytes for the upstream: two requests, two answers, in order."""
+        with self.weir.client() as client:
+            client.send(websocket("/m/hello") + get("/second"))
+            self.assertEqual(client.answer().body, b"hello\n")
+            try:
+                self.assertEqual(client.answer().json()["target"], "/second")
+            except Closed:
+                pass
+        self.assertEqual(self.up.faults, [])
+
+    def test_a_tunnel_counts_as_one(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+            until(lambda: self.weir.metric("weir_connections", state="tunnel") == 1 or self.weir.metric("weir_connections", state="tunnels") == 1, 3,
+                  "one tunnel in weir_connections")
+
+    def test_a_tunnels_connection_is_not_used_again(self):
+        with self.weir.client() as client:
+            open_tunnel(client)
+        self.assertTrue(self.up.wait(lambda: not self.up.peers, 3))
+        for _ in range(5):
+            self.assertEqual(self.weir.ask(get("/x")).json()["target"], "/x")
+        self.assertEqual(self.up.faults, [])
+
+
+class Permission(Shared):
+    """upgrade: [] switches it off for a route."""
+
+    @classmethod
+    def config(cls):
+        config = one_pool(cls.up.address)
+        config["routes"].insert(0, {"name": "none", "match": {"host": "none"}, "upgrade": [], "pool": "app"})
+        config["routes"].insert(0, {"name": "other", "match": {"host": "other"}, "upgrade": ["websocket", "other"], "pool": "app"})
+        return config
+
+    def test_a_route_without_upgrades_forwards_plain_http_or_refuses(self):
+        answer = self.ask(websocket("/x", host="none"))
+        if answer.status == 200:
+            self.assertEqual(self.up.seen[0].all("upgrade"), [])
+        else:
+            self.assertIn(answer.status, (400, 403, 426, 501))
+
+    def test_another_protocol_needs_its_word(self):
+        def ask(host):
+            return get("/m/tunnel", host=host, connection="Upgrade", upgrade="my-protocol")
+        with self.weir.client() as client:
+            client.send(ask("t"))
+            try:
+                self.assertNotEqual(client.answer(upgrade=True).status, 101)
+            except Closed:
+                pass
+        with self.weir.client() as client:
+            client.send(ask("other"))
+            self.assertEqual(client.answer(upgrade=True).status, 101)
+            self.assertEqual(say(client, b"x"), b"x")
+
+
+class Survival(Case):
+
+    def test_a_tunnel_survives_20_reloads(self):
+        up = self.upstream("echo")
+        weir = self.start(one_pool(up.address))
+        with weir.client() as client:
+            open_tunnel(client)
+            for i in range(20):
+                weir.reload(one_pool(up.address, pool={"timeouts": {"first_byte": "%ds" % (i + 1)}}))
+                self.assertEqual(say(client, b"still %d" % i), b"still %d" % i)
+        self.assertTrue(up.wait(lambda: not up.peers or all(p.nth for p in up.peers)))
+
+
+if __name__ == "__main__":
+    unittest.main()
