@@ -17,10 +17,10 @@
 
 enum {
 	RESPONSE_HEAD_MAX = 32768,
+	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is spoken for after so long */
 	INTERIM_MAX = 20,        /* 1xx answers before a final one */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a retry up to this */
 	BODY_WAIT_MS = 1000,     /* no upstream is occupied before the body's first bytes, for so long */
-	BODY_PATIENCE_S = 20,    /* see client.c: two windows for a body's first bytes */
 };
 
 /* ---- begin and decide ---- */
@@ -156,8 +156,8 @@ begin_body_watch(struct request *request)
 {
 	if (request->request_body.is_done)
 		return;
-	request->client->client.progress = 0;
-	conn_deadline(request->client, BODY_PATIENCE_S * NSEC_PER_SEC);
+	if (!request->expects_continue) /* else: once it was told to go on */
+		client_await_body(request->client);
 }
 
 /* Keeps a whole small body behind the head, so that it can be sent again. */
@@ -334,7 +334,11 @@ request_body(struct request *request, char *bytes, size_t len)
 		/* It stopped listening; its answer, if any, still comes. */
 		return len;
 	}
-	request->client->client.progress += (uint32_t)len;
+	if (request->expects_continue) {
+		request->expects_continue = false;
+		client_await_body(client);
+	}
+	client->client.progress += (uint32_t)len;
 	request->body_left = true;
 	done = forward_body(&request->request_body, request->upstream, bytes, len, NULL, 0, limit);
 	if (done.is_bad) {
@@ -379,6 +383,8 @@ request_connected(struct request *request)
 		conn_make_ready(upstream);
 		return;
 	}
+	if (request->expects_continue)
+		conn_deadline(request->client, CONTINUE_AFTER_MS * NSEC_PER_MSEC);
 	if (request->client->in)
 		conn_resume(request->client);
 	else if (request->client->is_paused && !request->request_body.is_done)
@@ -438,15 +444,39 @@ note_status(struct request *request, unsigned status)
 		request->is_first_failed = true;
 }
 
+/* The client may send its body: the upstream said so, or said nothing for long enough. */
+static void
+go_on(struct request *request)
+{
+	request->expects_continue = false;
+	client_await_body(request->client);
+}
+
+void
+request_say_continue(struct request *request)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	request->said_continue = true;
+	go_on(request);
+	if (!conn_send(request->client, text, sizeof(text) - 1))
+		request_abandon(request, FAIL_CLIENT_GONE);
+}
+
 static bool
 forward_interim(struct request *request, const struct h1_head *head)
 {
 	size_t len;
 
+	if (head->status == 100 && request->said_continue)
+		return true;
+
 	if (++request->interim > INTERIM_MAX)
 		return false;
 	if (request->minor == 0) /* HTTP/1.0 never heard of them */
 		return true;
+	if (head->status == 100 && request->expects_continue)
+		go_on(request);
 	len = headers_write_interim(request, head);
 	return len == 0 || conn_send(request->client, request->worker->head, len) || true;
 }

@@ -62,7 +62,8 @@ struct request {
 	bool te_trailers : 1;
 	bool is_first_failed : 1;   /* the first attempt's failure is the pool's */
 	bool has_first_byte : 1;
-	bool expects_continue : 1;
+	bool expects_continue : 1;  /* the client holds its body back until a 100 */
+	bool said_continue : 1;     /* by us */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
@@ -94,6 +95,8 @@ size_t request_begin(struct conn *client, char *rest, size_t len);
 size_t request_body(struct request *request, char *bytes, size_t len);
 /* The body's first bytes did not come in time. */
 void request_body_late(struct request *request);
+/* The upstream has not said 100 (Continue): say it for it. */
+void request_say_continue(struct request *request);
 /* The request's body has come whole. */
 bool request_body_done(const struct request *request);
 

@@ -349,7 +349,7 @@ upstream_timeout(struct conn *upstream)
 		tunnel_timeout(request);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
-	} else if (!request->request_body.is_done && !upstream->out) {
+	} else if (!request->request_body.is_done && !upstream->out && !request->expects_continue) {
 		/* The client is the slow one: its own deadline watches that. */
 		conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
 	} else {
