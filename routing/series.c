@@ -50,12 +50,10 @@ series_free(void *dead)
 static struct series_cell *
 cell_make(struct series *series, unsigned worker)
 {
-	struct series_cell *cell =
-	    aligned_alloc(CACHE_LINE, sizeof(struct series_cell));
+	struct series_cell *cell = memory_try_lines(1, sizeof(*cell));
 
 	if (cell == NULL)
 		return NULL;
-	memset(cell, 0, sizeof(*cell));
 	atomic_store_explicit(
 	    &series->cells[worker], cell, memory_order_release);
 	return cell;

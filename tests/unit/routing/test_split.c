@@ -380,7 +380,7 @@ test_split__a_worker_in_its_turn_holds_back_what_it_may_read(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_split__every_block_is_exact),
@@ -401,5 +401,7 @@ main(void)
 	        test_split__a_worker_in_its_turn_holds_back_what_it_may_read),
 	};
 
+	(void)argc;
+	edge_without_caches(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
