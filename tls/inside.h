@@ -124,6 +124,7 @@ struct client_policy {
 };
 const struct client_policy *client_policy(const struct tls_client *client);
 void kept_offer(struct side *side, SSL *ssl, const char *name);
+void kept_renew(struct side *side, SSL *ssl, const char *name); /* after a resumed TLS 1.2 handshake */
 void kept_forget(struct side *side, const char *name);
 void kept_free(struct kept **kept);
 
@@ -138,7 +139,7 @@ struct tls_stream {
 	size_t owed;               /* bytes that OpenSSL wants offered again after a full window */
 	bool is_server, is_begun, is_done, is_closed;
 	bool shows_name;           /* `name` went over the wire as SNI */
-	unsigned char updates;     /* TLS 1.3 key updates since the last application data */
+	unsigned reads;            /* of OpenSSL in this step */
 };
 
 BIO_METHOD *window_method_new(void);
