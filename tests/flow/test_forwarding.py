@@ -239,7 +239,7 @@ class Expectations(Shared):
             self.assertEqual(client.head().status, 100)
             client.send(b"hello")
             answer = client.answer()
-            self.assertEqual((answer.status, answer.json()["body"]), (200, "hello"))
+            self.assertEqual((answer.status, answer.json()["body"], answer.interims), (200, "hello", []))
 
     def test_no_100_for_a_body_that_is_already_there(self):
         answer = self.ask(post("/", b"hello", expect="100-continue"))
