@@ -173,13 +173,12 @@ refuse(struct h1_head *out, enum h1_fault fault)
 	return H1_BAD;
 }
 
-/* What every message starts from: only what the steps behind do not set anyway.
+/*
+ * What a whole head starts from: only what the steps behind do not set anyway.
  */
 static void
-head_reset(struct h1_head *out, const char *bytes)
+head_reset(struct h1_head *out)
 {
-	out->bytes = bytes;
-	out->fault = H1_FAULT_NONE;
 	out->framing = H1_NO_BODY;
 	out->length = 0;
 	out->has_length = false;
@@ -239,6 +238,7 @@ head_read(const struct h1_engine *engine, const struct kind *kind,
 	if (lines.end == 0)
 		return head_unfinished(
 		    engine, kind, &lines, begin, len, max, scanned, out);
+	head_reset(out);
 	if (from != begin)
 		engine->lines(out->bytes, len, begin, &lines);
 	if (lines.n == 0)
@@ -315,7 +315,7 @@ says_keep_alive(const struct h1_head *head)
 }
 
 /* Framing and persistence, for requests and responses alike. */
-static enum h1_fault
+static inline enum h1_fault
 judge_connection(struct h1_head *head, unsigned *options_out)
 {
 	enum h1_fault fault = H1_FAULT_NONE;
@@ -392,7 +392,8 @@ h1_parse_request_by(const struct h1_engine *engine, const char *bytes,
 	enum h1_fault fault;
 
 	assert(max < FIRST_LINE_READ);
-	head_reset(out, bytes);
+	out->bytes = bytes;
+	out->fault = H1_FAULT_NONE;
 	if (there > 0 && bytes[0] == '\r') { /* an empty line that an old client
 		                                sent behind its body */
 		if (there == 1)
@@ -418,7 +419,8 @@ h1_parse_response_by(const struct h1_engine *engine, const char *bytes,
 	enum h1_fault fault;
 
 	assert(max < FIRST_LINE_READ);
-	head_reset(out, bytes);
+	out->bytes = bytes;
+	out->fault = H1_FAULT_NONE;
 	result = head_read(engine, &responses, 0,
 	    (uint32_t)(len < max ? len : max), max, scanned, out);
 	if (result != H1_DONE)

@@ -186,7 +186,7 @@ scalar_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
 }
 
 const struct h1_engine h1_scalar = {
-    "scalar", scalar_lines, scalar_fields, scalar_host, scalar_target};
+    scalar_lines, scalar_fields, scalar_host, scalar_target};
 
 const struct h1_engine *
 h1_engine(void)

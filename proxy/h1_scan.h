@@ -39,7 +39,6 @@ struct h1_target {
 };
 
 struct h1_engine {
-	const char *name;
 	/*
 	 * From `from`, which is the start of a message or a place that an
 	 * earlier call has reached, never between CR and LF.
@@ -49,8 +48,7 @@ struct h1_engine {
 	/* All lines but the first, into fields[], first[] and count[]. */
 	enum h1_fault (*fields)(const char *bytes, uint32_t len,
 	    const struct h1_lines *lines, struct h1_head *out);
-	/* How many bytes from `from` on may be part of a host name; CR stops.
-	 */
+	/* How many bytes from `from` on may be part of a name of a host. */
 	size_t (*host)(const char *bytes, uint32_t len, uint32_t from);
 	/* The target in [from, to). */
 	void (*target)(const char *bytes, uint32_t len, uint32_t from,
@@ -109,7 +107,7 @@ void h1_field_trim(struct h1_field *field, const char *bytes);
  */
 static inline void
 h1_field_put(struct h1_head *out, const char *bytes, size_t idx, size_t from,
-    size_t name_len, size_t value, size_t to, unsigned id,
+    size_t name_len, size_t value, size_t to, size_t id,
     const struct field_row *row)
 {
 	struct h1_field *field = &out->fields[idx];

@@ -293,19 +293,22 @@ split_note_change(
 	text_replace(&split->reason, reason);
 }
 
+/* The arguments may well be the split's own: undo publishes `previous`. */
 void
 split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by,
     const char *reason)
 {
 	const struct weights *now = weights_now(split);
+	struct weights *next =
+	    weights_new(split, now->version + 1, now->salt, bp);
 	size_t size = split->n_pools * sizeof(*bp);
 
 	/* Saying the same again is no step that one could want to undo. */
-	if (memcmp(bp, now->bp, size) != 0) {
+	if (memcmp(next->bp, now->bp, size) != 0) {
 		memcpy(split->previous, now->bp, size);
 		split->has_previous = true;
 	}
-	split_swap(split, weights_new(split, now->version + 1, now->salt, bp));
+	split_swap(split, next);
 	split_note_change(split, wall, by, reason);
 }
 

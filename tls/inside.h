@@ -77,14 +77,14 @@ struct face {
 	int cert[KEY_KINDS];
 };
 
-struct names;
+struct sni;
 /* Reads the DNS names of all certificates. Face 0 is the one for unknown names. NULL: out of memory. */
-struct names *names_new(const struct cert *certs, size_t n);
-void names_free(struct names **names);
-size_t names_faces(const struct names *names);
-const struct face *names_face(const struct names *names, size_t at);
+struct sni *sni_new(const struct cert *certs, size_t n);
+void sni_free(struct sni **names);
+size_t sni_faces(const struct sni *names);
+const struct face *sni_face(const struct sni *names, size_t at);
 /* `name` in lower case: exact, then wildcard, then 0. */
-size_t names_find(const struct names *names, struct span name);
+size_t sni_find(const struct sni *names, struct span name);
 
 /* ---- selfsigned.c ---- */
 

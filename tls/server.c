@@ -23,7 +23,7 @@ struct tls_server {
 	atomic_uint alive; /* the owner and the sides; the last frees */
 	unsigned workers;
 	struct side **sides;         /* owned until tls_server_free */
-	struct names *names;         /* owned */
+	struct sni *names;         /* owned */
 	struct tls_cert_info *infos; /* owned */
 	size_t n_infos;
 };
@@ -85,7 +85,7 @@ client_hello_cb(SSL *ssl, int *alert, void *arg)
 		return SSL_CLIENT_HELLO_ERROR;
 	}
 	stream->shows_name = true;
-	at = names_find(stream->side->server->names, span_of(stream->name));
+	at = sni_find(stream->side->server->names, span_of(stream->name));
 	if (at > 0 &&
 	    SSL_set_SSL_CTX(ssl, stream->side->contexts[at]) == NULL) {
 		*alert = SSL_AD_INTERNAL_ERROR;
@@ -241,7 +241,7 @@ static bool
 side_build(struct tls_server *server, struct build *build, unsigned worker)
 {
 	const struct library *library = library_at(worker);
-	size_t n = names_faces(server->names);
+	size_t n = sni_faces(server->names);
 	struct side *side =
 	    library ? side_new(server, worker, library, n) : NULL;
 
@@ -250,7 +250,7 @@ side_build(struct tls_server *server, struct build *build, unsigned worker)
 	server->sides[worker] = side;
 	for (size_t i = 0; i < n; i++) {
 		SSL_CTX *ctx =
-		    face_context(build, library, names_face(server->names, i));
+		    face_context(build, library, sni_face(server->names, i));
 
 		if (ctx == NULL)
 			return false;
@@ -268,7 +268,7 @@ facts_gather(struct tls_server *server, struct build *build)
 {
 	time_t now = time(NULL);
 
-	server->names = names_new(build->certs, build->n);
+	server->names = sni_new(build->certs, build->n);
 	server->infos = calloc(build->n, sizeof(*server->infos));
 	if (server->names == NULL || server->infos == NULL)
 		return err_set(build->err, "out of memory");
@@ -374,7 +374,7 @@ server_side_gone(struct tls_server *server)
 	if (atomic_fetch_sub_explicit(&server->alive, 1, memory_order_acq_rel) >
 	    1)
 		return;
-	names_free(&server->names);
+	sni_free(&server->names);
 	free(server->infos);
 	free(server);
 }
