@@ -102,8 +102,8 @@ print_second(const struct demo_counts *before, const struct demo_counts *now,
 	    (double)histogram_quantile(&latency, 0.5) / 1e6,
 	    (double)histogram_quantile(&latency, 0.99) / 1e6,
 	    (unsigned long long)now->failed);
-	if (!redraw)
-		putchar('\n');
+	/* Back to the left: what the log says next begins a line. */
+	putchar(redraw ? '\r' : '\n');
 	fflush(stdout);
 }
 

@@ -276,6 +276,8 @@ worker_release(struct worker *worker)
 		struct inbox_entry *entry = worker->inbox;
 
 		worker->inbox = entry->next;
+		if (entry->what == INBOX_LISTEN)
+			close(entry->fd); /* never taken over: nobody else will */
 		free(entry);
 	}
 	if (worker->reactor.base) {

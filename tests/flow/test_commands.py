@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import SLOW, WEIR, Weir, UnixConnection, free_port, one_pool, until
+from harness import SLOW, WEIR, UnixConnection, Weir, blue_green, free_port, one_pool, until
 from upstream import Upstream
 
 COMMANDS = ["run", "check", "proxy", "demo", "demo-upstream", "explain", "schema", "health", "completion", "version"]
@@ -465,10 +465,11 @@ class Health(unittest.TestCase):
 
 class Completion(unittest.TestCase):
 
-    def completed(self, *words):
+    def completed(self, *words, command="weir", env=None):
         script = ('set -eu; source <("$0" completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
-                  '_weir; printf "%s\\n" "${COMPREPLY[@]}"')
-        done = subprocess.run(["bash", "-c", script, WEIR, "weir", *words], capture_output=True, text=True, timeout=60 * SLOW)
+                  '_${1##*/} || true; printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, WEIR, command, *words], capture_output=True, text=True, timeout=60 * SLOW,
+                              env=dict(os.environ, **(env or {})))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout.split()
 
@@ -480,6 +481,20 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.completed("completion", "f"), ["fish"])
         self.assertIn("/etc/passwd", self.completed("check", "/etc/passw"))
         self.assertIn("/etc/passwd", self.completed("run", "-c", "/etc/passw"))
+
+    def test_weirctl_completes_what_runs(self):
+        with tempfile.TemporaryDirectory() as folder, Upstream() as blue, Upstream() as green:
+            name = os.path.join(folder, "weirctl")
+            os.symlink(os.path.abspath(WEIR), name)
+            with Weir(blue_green(blue.address, green.address)) as proxy:
+                env = {"WEIR_ADMIN": "unix:" + proxy.admin_path}
+                self.assertEqual(self.completed("wei", command=name, env=env), ["weights"])
+                self.assertEqual(self.completed("weights", "", command=name, env=env), ["shop"])
+                self.assertEqual(self.completed("undo", "s", command=name, env=env), ["shop"])
+                self.assertEqual(self.completed("weights", "shop", "", command=name, env=env), ["blue=", "green="])
+                self.assertEqual(self.completed("pool", "gr", command=name, env=env), ["green"])
+                self.assertEqual(self.completed("weights", "shop", "--rea", command=name, env=env), ["--reason"])
+            self.assertEqual(self.completed("weights", "", command=name, env=env), [])
 
     def test_no_text_of_the_tables_ends_a_shells_quotes(self):
         for shell in ("bash", "zsh", "fish"):
