@@ -63,7 +63,7 @@ find_row(struct call *call)
 
 	if (!path)
 		path = "";
-	call->row = route_find(
+	call->row = api_row_find(
 	    method_word(call->http), path, call->args, allow, sizeof(allow));
 	if (call->row && call->door->is_metrics &&
 	    !(call->row->flags & API_METRICS)) {

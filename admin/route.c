@@ -77,7 +77,7 @@ add_allow(char *allow, size_t cap, const char *method)
 }
 
 const struct api_row *
-route_find(const char *method, const char *path, char *args[API_ARGS_MAX],
+api_row_find(const char *method, const char *path, char *args[API_ARGS_MAX],
     char *allow_out, size_t cap)
 {
 	allow_out[0] = '\0';

@@ -9,7 +9,7 @@
  * caller frees. NULL: `allow_out` has the methods that the path understands, "" when
  * there is no such path.
  */
-const struct api_row *route_find(const char *method, const char *path,
+const struct api_row *api_row_find(const char *method, const char *path,
     char *args[API_ARGS_MAX], char *allow_out, size_t cap);
 
 #endif
