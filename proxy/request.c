@@ -680,6 +680,11 @@ request_attempt_failed(struct request *request, enum fail fail)
 	const struct fail_row *row = fail_row(fail);
 	bool was_reused = request->upstream && request->upstream->is_reused && !request->upstream->got_bytes;
 
+	/* A client that has left may have ended this attempt: no evidence against the pool. */
+	if (request->client->saw_close && !request->has_response) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
 	request->fail = (uint8_t)fail;
 	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT && !was_reused)
 		counter_add(&request->endpoint->local[request->worker->id].errors[row->error], 1);

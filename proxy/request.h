@@ -70,7 +70,8 @@ struct request {
 	uint8_t fail;               /* enum fail: the last misfortune */
 	struct body request_body, response_body;
 
-	nsec_t start, connected, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
 
 	struct peer peer;           /* the client's real address */

@@ -250,7 +250,7 @@ note_connect_time(struct conn *upstream)
 	struct request *request = upstream->request;
 	struct worker *worker = upstream->worker;
 
-	request->connected = worker->now;
+	request->connecting = worker->now - request->sent_at;
 	histogram_record(&request->endpoint->pool->cells[worker->id].connect, worker->now - request->sent_at);
 	endpoint_succeeded(request->endpoint, worker->id);
 }

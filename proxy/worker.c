@@ -90,11 +90,16 @@ static void
 drain(struct worker *worker)
 {
 	struct conn *conn, *next;
+	bool is_late;
 
+	/* Who connected just now may have a request on its way. */
+	if (worker->drained_since == 0)
+		worker->drained_since = worker->now;
+	is_late = worker->now - worker->drained_since > NSEC_PER_SEC;
 	listener_close_all(worker);
 	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
 		next = TAILQ_NEXT(conn, link);
-		if (conn->phase == CONN_HEAD && !conn->in && !conn->out && conn->client.requests > 0)
+		if (conn->phase == CONN_HEAD && !conn->in && !conn->out && (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
 	if (worker->n_clients == 0 && !worker->is_drained) {
