@@ -76,6 +76,7 @@ struct admin {
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;
+	const struct call *reloading; /* the call that asked for the reload that goes on, NULL */
 };
 
 struct call {

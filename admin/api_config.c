@@ -224,7 +224,6 @@ answer_reload(struct call *call, const struct diags *diags)
 	if (warnings)
 		json_object_set(body, "warnings", warnings);
 	json_decref(members);
-	call_audit(call, "config", NULL, NULL, "ok");
 	call_json(call, 200, body, NULL);
 }
 
@@ -235,6 +234,7 @@ api_config_reload(struct call *call)
 	struct admin *admin = call->admin;
 	struct diags diags = {0};
 	struct err err = {0};
+	bool ok;
 
 	if (!call_body_knows(call, known))
 		return;
@@ -242,8 +242,11 @@ api_config_reload(struct call *call)
 		rehearse_reload(call);
 		return;
 	}
-	if (admin->hooks.reload(
-	        admin->hooks.ctx, call->actor.name, &diags, &err))
+	admin->reloading = call; /* admin_apply writes the audit entry */
+	ok = admin->hooks.reload(
+	    admin->hooks.ctx, call->actor.name, &diags, &err);
+	admin->reloading = NULL;
+	if (ok)
 		answer_reload(call, &diags);
 	else if (diags.errors > 0)
 		refuse_config(call, &diags);

@@ -83,7 +83,8 @@ line_character(struct line *line, const unsigned char *p, size_t n)
 {
 	char text[8];
 
-	if (n == 0) {
+	/* \u0000 is JSON too, but many readers stumble over it */
+	if (n == 0 || *p == '\0') {
 		line_text(line, REPLACEMENT);
 	} else if (*p == '"' || *p == '\\') {
 		text[0] = '\\';

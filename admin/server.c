@@ -241,6 +241,10 @@ tell_reload(struct admin *admin, const char *by,
 	    .target = "config", .result = "ok", .after = event};
 	char *text = json_dumps(event, JSON_COMPACT);
 
+	if (admin->reloading) {
+		entry.address = admin->reloading->address;
+		entry.reason = admin->reloading->reason;
+	}
 	admin_audit(admin, &entry);
 	if (text)
 		events_publish(admin->events, "reload", text);
