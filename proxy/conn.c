@@ -43,8 +43,13 @@ conn_new(struct worker *worker, int fd, bool is_client)
 bool
 conn_watch(struct conn *conn)
 {
-	if (!conn->is_watched)
-		conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	if (conn->is_watched)
+		return true;
+	if (conn->awaits_watch) {
+		conn->awaits_watch = false;
+		conn_no_deadline(conn);
+	}
+	conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
 	return conn->is_watched;
 }
 
@@ -585,6 +590,7 @@ conn_start(struct conn *conn)
 		if (!conn_watch(conn))
 			on_reset(conn);
 	} else {
+		conn->awaits_watch = true;
 		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
 	}
 }
