@@ -74,6 +74,8 @@ bool admin_apply(struct admin *admin, const struct config *config, const char *b
     const struct merge_note *notes, size_t n_notes, struct err *err);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
+/* SIGUSR1: the audit log goes on in a new file of the same name. */
+bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);
 
 /* ---- access log (admin/access_log.c): the log thread's end ---- */

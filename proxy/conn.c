@@ -161,17 +161,19 @@ is_transient(int error)
 static bool
 send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 {
+	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
+	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
 	ssize_t sent = 0;
 
 	if (conn->is_broken)
 		return false;
 	if (!conn->out) {
 		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
 		} else {
 			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
 
-			sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
+			sent = sendmsg(conn->fd, &msg, flags);
 		}
 		if (sent < 0) {
 			if (!is_transient(errno)) {
@@ -490,6 +492,20 @@ nothing_read(struct conn *conn)
 	return false;
 }
 
+/*
+ * R2 knows of a FIN, not of a reset: libevent reports an error as plain
+ * readiness, and its edge may be this one. Whoever still waits for the rest of
+ * a message asks once more.
+ */
+static void
+look_again(struct conn *conn)
+{
+	if (conn->phase == CONN_ENDED || conn->is_paused)
+		return;
+	if (conn->is_client ? (conn->request ? !client_is_complete(conn) : conn->in != NULL) : conn->request != NULL)
+		conn->has_more = true;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
@@ -509,9 +525,10 @@ read_tls(struct conn *conn)
 	open_window(worker);
 	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
 		return conn->phase != CONN_ENDED && !conn->is_broken;
-	if (conn->phase == CONN_ENDED)
+	if (conn->phase == CONN_ENDED || !decrypt(conn))
 		return false;
-	return decrypt(conn);
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
 }
 
 static bool
@@ -530,6 +547,7 @@ read_clear(struct conn *conn)
 	if (n < RX_SIZE && !conn->saw_close) /* R2 */
 		conn->has_more = false;
 	on_input(conn, bytes, (size_t)n);
+	look_again(conn);
 	return conn->phase != CONN_ENDED;
 }
 

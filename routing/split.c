@@ -115,7 +115,9 @@ weights_cut_block(struct weights *weights)
 	}
 	assert(sum == BP_ALL);
 	block = BP_ALL / unit;
-	block *= (BLOCK_MIN + block - 1) / block;
+	/* A divisor of 10,000 stays one: every round number of requests is exact. */
+	for (uint32_t smallest = block; block < BLOCK_MIN || BP_ALL % block != 0;)
+		block += smallest;
 	weights->block = (uint16_t)block;
 	for (uint32_t i = 0; i < weights->n; i++)
 		weights->share[i] =

@@ -103,7 +103,7 @@ test_split__a_block_is_the_smallest_that_divides(void **state)
 	    {1, 10000},
 	    {3333, 10000},
 	    {400, 25},
-	    {1250, 24},
+	    {1250, 40},
 	    {625, 32},
 	};
 	struct edge edge;

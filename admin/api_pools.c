@@ -1,0 +1,270 @@
+/*
+ * Pools and endpoints over the API: who is up, why not, and taking one out of
+ * service by hand.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/api.h"
+#include "admin/events.h"
+#include "admin/log.h"
+#include "admin/sampler.h"
+#include "admin/state.h"
+
+/* ---- showing ---- */
+
+static json_t *
+down_json(const struct endpoint *endpoint)
+{
+	nsec_t since = atomic_load_explicit(
+	    &((struct endpoint *)(uintptr_t)endpoint)->down_since,
+	    memory_order_relaxed);
+
+	return json_pack("{s:s, s:f}", "reason",
+	    endpoint->down_reason[0] ? endpoint->down_reason
+	                             : "connections failed",
+	    "seconds", since ? (double)(now_mono() - since) / NSEC_PER_SEC : 0.0);
+}
+
+static json_t *
+errors_json(const struct endpoint_stats *stats)
+{
+	json_t *errors = json_object();
+
+	for (int i = 0; i < UPSTREAM_ERROR_COUNT; i++)
+		if (stats->errors[i] > 0)
+			json_object_set_new(errors,
+			    upstream_error_name((enum upstream_error)i),
+			    json_integer((json_int_t)stats->errors[i]));
+	return errors;
+}
+
+static json_t *
+endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
+{
+	struct endpoint *e = (struct endpoint *)(uintptr_t)endpoint;
+	bool is_down = atomic_load_explicit(&e->is_down, memory_order_relaxed);
+	struct endpoint_stats stats;
+
+	endpoint_stats_read(
+	    endpoint, registry_workers(admin->registry), &stats);
+	return json_pack(
+	    "{s:s, s:s, s:b, s:b, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "address", endpoint->address.text, "state",
+	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
+	        &e->admin, memory_order_relaxed)),
+	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
+	    is_down ? down_json(endpoint) : json_null(), "weight",
+	    (int)endpoint->weight, "requests", (json_int_t)stats.requests,
+	    "in_flight", (json_int_t)stats.in_flight, "idle",
+	    (json_int_t)stats.idle, "connects", (json_int_t)stats.connects,
+	    "retries", (json_int_t)stats.retries, "errors",
+	    errors_json(&stats));
+}
+
+static json_t *
+meta_json(const struct pool_cfg *cfg)
+{
+	json_t *meta = json_object();
+
+	for (size_t i = 0; i < cfg->n_meta; i++)
+		json_object_set_new(meta, cfg->meta[i].name,
+		    json_string(cfg->meta[i].value));
+	return meta;
+}
+
+static json_t *
+pool_json(const struct admin *admin, const struct pool_view *view)
+{
+	json_t *endpoints = json_array(), *object = json_object();
+	struct pool_stats stats;
+
+	pool_stats_read(
+	    view->pool, registry_workers(admin->registry), &stats);
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		json_array_append_new(
+		    endpoints, endpoint_json(admin, view->endpoints[i]));
+	json_object_set_new(object, "schema", json_string("weir.pool/v1"));
+	json_object_set_new(object, "name", json_string(view->pool->name));
+	json_object_set_new(object, "meta", meta_json(view->cfg));
+	json_object_set_new(
+	    object, "usable", json_integer((json_int_t)pool_n_usable(view)));
+	json_object_set_new(
+	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
+	json_object_set_new(
+	    object, "retries", json_integer((json_int_t)stats.retries));
+	meter_to_json(object, sampler_pool(admin->sampler, view->pool->name));
+	json_object_set_new(object, "endpoints", endpoints);
+	return object;
+}
+
+static struct snapshot *
+current(const struct admin *admin)
+{
+	return publication_current(registry_publication(admin->registry));
+}
+
+void
+api_pools(struct call *call)
+{
+	struct snapshot *snapshot = current(call->admin);
+	json_t *list = json_array();
+
+	sampler_read(call->admin->sampler, now_mono());
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++)
+		json_array_append_new(
+		    list, pool_json(call->admin, snapshot_pool(snapshot, i)));
+	call_json(call, 200,
+	    json_pack("{s:s, s:o}", "schema", "weir.pools/v1", "pools", list),
+	    NULL);
+}
+
+/* NULL: answered 404. */
+static const struct pool_view *
+pool_of(struct call *call)
+{
+	const struct pool_view *view =
+	    admin_pool(call->admin, call->args[0]);
+	struct snapshot *snapshot = current(call->admin);
+	const char *names[256];
+	size_t n = 0;
+
+	if (view)
+		return view;
+	for (; n < snapshot_n_pools(snapshot) && n < 256; n++)
+		names[n] = snapshot_pool(snapshot, n)->pool->name;
+	call_unknown(call, "pool", call->args[0], names, n);
+	return NULL;
+}
+
+void
+api_pool(struct call *call)
+{
+	const struct pool_view *view = pool_of(call);
+
+	if (!view)
+		return;
+	sampler_read(call->admin->sampler, now_mono());
+	call_json(call, 200, pool_json(call->admin, view), NULL);
+}
+
+/* ---- an endpoint's state ---- */
+
+static const struct endpoint *
+endpoint_of(struct call *call, const struct pool_view *view)
+{
+	const char *names[64], *near;
+	char hint[200];
+	size_t n = 0;
+
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		const char *text = view->endpoints[i]->address.text;
+
+		if (strcmp(text, call->args[1]) == 0)
+			return view->endpoints[i];
+		if (n < 64)
+			names[n++] = text;
+	}
+	near = suggest(span_of(call->args[1]), names, n);
+	if (near)
+		snprintf(hint, sizeof(hint), "did you mean \"%s\"?", near);
+	else
+		snprintf(hint, sizeof(hint), "GET /v1/pools/%s lists them",
+		    view->pool->name);
+	call_problem(call,
+	    &(struct problem){404, "unknown-endpoint", hint, NULL, NULL},
+	    "pool '%s' has no endpoint \"%.100s\"", view->pool->name,
+	    call->args[1]);
+	return NULL;
+}
+
+static bool
+read_state(struct call *call, enum endpoint_admin *out)
+{
+	static const char *const known[] = {"state", "reason", NULL};
+	const char *word =
+	    json_string_value(json_object_get(call->body, "state"));
+
+	if (!call_body_knows(call, known))
+		return false;
+	if (word && endpoint_admin_of(word, out))
+		return true;
+	call_problem(call,
+	    &(struct problem){422, "bad-state",
+	        "active, drain (finishes what it has) or maint", "state", NULL},
+	    "\"state\" must be active, drain or maint");
+	return false;
+}
+
+static bool
+put_state(struct call *call, const struct pool_view *view,
+    const struct endpoint *endpoint, enum endpoint_admin state)
+{
+	struct admin *admin = call->admin;
+	const char *pool = view->pool->name, *address = endpoint->address.text;
+	struct err err;
+
+	if (!state_put_endpoint(admin->state, pool, address, state, &err)) {
+		log_event(LOG_ERROR,
+		    "a change of an endpoint was refused: it cannot be recorded",
+		    "endpoint", address, "error", err.text, NULL);
+		call_problem(call,
+		    &(struct problem){507, "state-unwritable",
+		        "free space in state_dir", NULL, NULL},
+		    "%s", err.text);
+		return false;
+	}
+	if (endpoint_set_admin(admin->registry, pool, address, state, &err))
+		return true;
+	call_problem(call,
+	    &(struct problem){409, "endpoint-state", NULL, NULL, NULL}, "%s",
+	    err.text);
+	return false;
+}
+
+static void
+tell_state(struct call *call, const struct pool_view *view,
+    const struct endpoint *endpoint, const char *before, const char *after)
+{
+	json_t *was = json_pack("{s:s, s:s}", "endpoint",
+	    endpoint->address.text, "state", before);
+	json_t *is = json_pack("{s:s, s:s}", "endpoint",
+	    endpoint->address.text, "state", after);
+	json_t *event = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pool",
+	    view->pool->name, "endpoint", endpoint->address.text, "before",
+	    before, "after", after, "by", call->actor.name);
+	char *text = json_dumps(event, JSON_COMPACT);
+
+	call_audit(call, view->pool->name, was, is, "ok");
+	if (text)
+		events_publish(call->admin->events, "endpoint", text);
+	log_event(LOG_INFO, "endpoint state changed", "pool",
+	    view->pool->name, "endpoint", endpoint->address.text, "state",
+	    after, "by", call->actor.name, NULL);
+	free(text);
+	json_decref(event);
+	json_decref(was);
+	json_decref(is);
+}
+
+void
+api_endpoint_state(struct call *call)
+{
+	const struct pool_view *view = pool_of(call);
+	const struct endpoint *endpoint = view ? endpoint_of(call, view) : NULL;
+	enum endpoint_admin state = ENDPOINT_ACTIVE, before;
+
+	if (!endpoint || !read_state(call, &state))
+		return;
+	before = (enum endpoint_admin)atomic_load_explicit(
+	    &((struct endpoint *)(uintptr_t)endpoint)->admin,
+	    memory_order_relaxed);
+	if (!call->is_dry_run) {
+		if (!put_state(call, view, endpoint, state))
+			return;
+		tell_state(call, view, endpoint, endpoint_admin_name(before),
+		    endpoint_admin_name(state));
+	}
+	call_json(call, 200, pool_json(call->admin, view), NULL);
+}

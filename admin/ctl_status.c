@@ -1,0 +1,183 @@
+/* weirctl status and top: the whole at a glance. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/ctl.h"
+
+struct glance {
+	struct ctl_answer version, splits, pools;
+};
+
+static void
+glance_release(struct glance *glance)
+{
+	ctl_answer_release(&glance->version);
+	ctl_answer_release(&glance->splits);
+	ctl_answer_release(&glance->pools);
+}
+
+static int
+glance_take(struct ctl *ctl, struct glance *glance)
+{
+	int code;
+
+	*glance = (struct glance){0};
+	code = ctl_get(ctl, "/v1/version", &glance->version);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/splits", &glance->splits);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/pools", &glance->pools);
+	if (code != CTL_OK)
+		glance_release(glance);
+	return code;
+}
+
+static void
+print_process(const json_t *version)
+{
+	char uptime[32];
+	const char *error = ctl_text(version, "last_reload_error");
+
+	units_print_duration(
+	    (nsec_t)ctl_number(version, "uptime_seconds") * NSEC_PER_SEC,
+	    uptime, sizeof(uptime));
+	printf("weir %s, %s, up %s, %d workers, config %s\n",
+	    ctl_text(version, "version"),
+	    json_is_true(json_object_get(version, "ready")) ? "ready"
+	                                                    : "NOT READY",
+	    uptime, (int)ctl_number(version, "workers"),
+	    ctl_text(version, "config_file"));
+	if (json_is_false(json_object_get(version, "last_reload_ok")))
+		printf("THE LAST RELOAD FAILED: %s\n", error);
+	if (ctl_number(version, "state_write_errors") > 0)
+		printf("STATE CANNOT BE WRITTEN: %.0f failed writes\n",
+		    ctl_number(version, "state_write_errors"));
+}
+
+static void
+print_down(const json_t *pools)
+{
+	json_t *pool, *row;
+	size_t i, j;
+
+	json_array_foreach (pools, i, pool)
+		json_array_foreach (
+		    json_object_get(pool, "endpoints"), j, row)
+			if (!json_is_true(json_object_get(row, "usable")))
+				printf("OUT: %s %s: %s%s%s\n",
+				    ctl_text(pool, "name"),
+				    ctl_text(row, "address"),
+				    ctl_text(row, "state"),
+				    json_is_true(json_object_get(row, "up"))
+				        ? ""
+				        : ", down: ",
+				    json_is_true(json_object_get(row, "up"))
+				        ? ""
+				        : ctl_text(json_object_get(row, "down"),
+				              "reason"));
+}
+
+static void
+print_glance(const struct glance *glance)
+{
+	json_t *split;
+	size_t i;
+
+	print_process(glance->version.json);
+	json_array_foreach (
+	    json_object_get(glance->splits.json, "splits"), i, split) {
+		putchar('\n');
+		ctl_print_split(split);
+	}
+	print_down(json_object_get(glance->pools.json, "pools"));
+}
+
+/* The version's members and the two lists, as one document. */
+static int
+print_glance_json(const struct glance *glance)
+{
+	json_t *whole = json_object();
+	int code;
+
+	json_object_update(whole, glance->version.json);
+	json_object_set_new(whole, "schema", json_string("weir.status/v1"));
+	json_object_set(whole, "splits",
+	    json_object_get(glance->splits.json, "splits"));
+	json_object_set(
+	    whole, "pools", json_object_get(glance->pools.json, "pools"));
+	code = ctl_print_json(whole);
+	json_decref(whole);
+	return code;
+}
+
+int
+ctl_status(struct ctl *ctl)
+{
+	struct glance glance;
+	int code;
+
+	if (ctl->n_words > 0)
+		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[0]);
+	code = glance_take(ctl, &glance);
+	if (code != CTL_OK)
+		return code;
+	if (ctl->is_json)
+		code = print_glance_json(&glance);
+	else
+		print_glance(&glance);
+	glance_release(&glance);
+	return code;
+}
+
+static void
+print_load(const json_t *pools)
+{
+	static const char *const heads[] = {"POOL", "REQ/S", "ERRORS",
+	    "IN FLIGHT", "P50", "P95", "P99", "UP"};
+	struct ctl_table *table = ctl_table_new(heads, 8);
+	json_t *pool;
+	size_t i;
+
+	json_array_foreach (pools, i, pool) {
+		static const char *const keys[] = {"p50_ms", "p95_ms", "p99_ms"};
+		char ms[24];
+
+		ctl_table_cell(table, "%s", ctl_text(pool, "name"));
+		ctl_table_cell(table, "%.1f", ctl_number(pool, "rate"));
+		ctl_table_cell(
+		    table, "%.2f%%", ctl_number(pool, "error_rate") * 100);
+		ctl_table_cell(table, "%.0f", ctl_number(pool, "in_flight"));
+		for (size_t k = 0; k < 3; k++) {
+			ctl_print_ms(
+			    ms, sizeof(ms), json_object_get(pool, keys[k]));
+			ctl_table_cell(table, "%s", ms);
+		}
+		ctl_table_cell(table, "%.0f/%zu", ctl_number(pool, "usable"),
+		    json_array_size(json_object_get(pool, "endpoints")));
+	}
+	ctl_table_print(&table, stdout);
+}
+
+int
+ctl_top(struct ctl *ctl)
+{
+	struct glance glance;
+	int code;
+
+	if (ctl->n_words > 0)
+		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[0]);
+	code = glance_take(ctl, &glance);
+	if (code != CTL_OK)
+		return code;
+	if (ctl->is_json) {
+		code = print_glance_json(&glance);
+	} else {
+		print_glance(&glance);
+		putchar('\n');
+		print_load(json_object_get(glance.pools.json, "pools"));
+		ctl->is_watch = ctl->is_watch || isatty(STDOUT_FILENO);
+	}
+	glance_release(&glance);
+	return code;
+}

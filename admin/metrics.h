@@ -1,0 +1,15 @@
+/* /metrics: Prometheus text format 0.0.4, or OpenMetrics 1.0. */
+#ifndef WEIR_ADMIN_METRICS_H
+#define WEIR_ADMIN_METRICS_H
+
+#include "admin/api.h"
+#include "admin/exposition.h"
+
+/* The caller frees; NULL: out of memory. */
+char *metrics_text(struct admin *admin, bool is_open, size_t *len_out);
+
+/* The parts of it. */
+void metrics_traffic(struct exposition *x, const struct admin *admin);   /* metrics_traffic.c */
+void metrics_process(struct exposition *x, const struct process_facts *facts); /* metrics_process.c */
+
+#endif

@@ -1,0 +1,315 @@
+/*
+ * The control plane's life: start, what a reload changes, the once-a-second
+ * tick, the end. Everything here runs on the control thread's event_base.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/answers.h"
+#include "admin/api.h"
+#include "admin/door.h"
+#include "admin/events.h"
+#include "admin/log.h"
+#include "admin/sampler.h"
+#include "admin/state.h"
+
+enum { TICK_COST_DIVISOR = 50 }; /* reading counters takes at most 2 % of the thread */
+
+/* ---- the tick ---- */
+
+static void
+tick_arm(struct admin *admin, nsec_t cost)
+{
+	nsec_t pause = cost * TICK_COST_DIVISOR;
+	struct timeval in;
+
+	if (pause < NSEC_PER_SEC)
+		pause = NSEC_PER_SEC;
+	in.tv_sec = pause / NSEC_PER_SEC;
+	in.tv_usec = pause % NSEC_PER_SEC / NSEC_PER_USEC;
+	evtimer_add(admin->tick, &in);
+}
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *admin = arg;
+	nsec_t before = now_mono();
+
+	(void)fd;
+	(void)what;
+	sampler_read(admin->sampler, before);
+	audit_sync(&admin->audit);
+	tick_arm(admin, now_mono() - before);
+}
+
+/* ---- listeners ---- */
+
+static struct door *
+door_at(const struct admin *admin, const char *text, bool is_metrics)
+{
+	struct door *door;
+
+	TAILQ_FOREACH (door, &admin->doors, link)
+		if (door->bound && door->is_metrics == is_metrics &&
+		    strcmp(door->text, text) == 0)
+			return door;
+	return NULL;
+}
+
+static bool
+is_wanted(const struct admin_cfg *cfg, const struct door *door)
+{
+	if (door->is_metrics)
+		return cfg->metrics_listen &&
+		    strcmp(cfg->metrics_listen->text, door->text) == 0;
+	for (size_t i = 0; i < cfg->n_listen; i++)
+		if (strcmp(cfg->listen[i].text, door->text) == 0)
+			return true;
+	return false;
+}
+
+static bool
+open_doors(struct admin *admin, const struct admin_cfg *cfg, struct err *err)
+{
+	for (size_t i = 0; i < cfg->n_listen; i++)
+		if (!door_at(admin, cfg->listen[i].text, false) &&
+		    !door_open(admin, &cfg->listen[i], false, err))
+			return false;
+	return !cfg->metrics_listen ||
+	    door_at(admin, cfg->metrics_listen->text, true) ||
+	    door_open(admin, cfg->metrics_listen, true, err);
+}
+
+static void
+retire_doors(struct admin *admin, const struct admin_cfg *cfg)
+{
+	struct door *door, *next;
+
+	for (door = TAILQ_FIRST(&admin->doors); door; door = next) {
+		next = TAILQ_NEXT(door, link);
+		if (!is_wanted(cfg, door))
+			door_retire(door);
+	}
+}
+
+/* ---- start ---- */
+
+static void
+warn_of_certificates(const struct admin_cfg *cfg)
+{
+	for (size_t i = 0; i < cfg->n_access; i++)
+		if (cfg->access[i].kind == WHO_CERT)
+			log_event(LOG_WARN,
+			    "a rule of admin.access has no effect: client certificates need TLS for the admin API, which is not in this version",
+			    "who", cfg->access[i].who, NULL);
+}
+
+static bool
+open_audit(struct admin *admin, const struct config *config, struct err *err)
+{
+	char *path = NULL;
+	bool ok;
+
+	if (config->logs.audit_path)
+		return audit_open(&admin->audit, config->logs.audit_path, err);
+	if (asprintf(&path, "%s/audit.jsonl", config->state_dir) < 0)
+		return err_set(err, "out of memory");
+	ok = audit_open(&admin->audit, path, err);
+	free(path);
+	return ok;
+}
+
+static bool
+make_parts(struct admin *admin, const struct config *config, struct err *err)
+{
+	if (!open_audit(admin, config, err))
+		return false;
+	admin->auth = auth_new(&config->admin, geteuid(), err);
+	if (!admin->auth)
+		return false;
+	admin->events = events_new(admin->base);
+	admin->answers = answers_new();
+	admin->sampler = sampler_new(admin->registry);
+	admin->tick = evtimer_new(admin->base, on_tick, admin);
+	if (!admin->events || !admin->answers || !admin->sampler ||
+	    !admin->tick)
+		return err_set(err, "out of memory");
+	return true;
+}
+
+static void
+record_splits(struct admin *admin)
+{
+	struct err err;
+
+	if (!state_sync(admin->state, admin->registry, &err))
+		log_event(LOG_ERROR,
+		    "the weights in effect cannot be recorded; changes by the API will be refused",
+		    "error", err.text, NULL);
+}
+
+struct admin *
+admin_start(struct event_base *base, const struct config *config,
+    struct registry *registry, struct state *state,
+    const struct admin_hooks *hooks, struct err *err)
+{
+	struct admin *admin = calloc(1, sizeof(*admin));
+
+	if (!admin) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	admin->base = base;
+	admin->registry = registry;
+	admin->state = state;
+	admin->hooks = *hooks;
+	admin->audit.fd = -1;
+	TAILQ_INIT(&admin->doors);
+	if (!make_parts(admin, config, err) ||
+	    !open_doors(admin, &config->admin, err)) {
+		admin_stop(&admin);
+		return NULL;
+	}
+	warn_of_certificates(&config->admin);
+	state_restore_endpoints(state, registry);
+	record_splits(admin);
+	sampler_read(admin->sampler, now_mono());
+	tick_arm(admin, 0);
+	return admin;
+}
+
+/* ---- reload ---- */
+
+static const char *
+merge_word(enum merge merge)
+{
+	switch (merge) {
+	case MERGE_FILE_WINS: return "file-wins";
+	case MERGE_POOLS_CHANGED: return "pools-changed";
+	case MERGE_KEEP_RUNTIME: break;
+	}
+	return "keep-runtime";
+}
+
+static json_t *
+note_weights(const struct merge_note *note, const bp_t *bp)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < note->n; i++)
+		json_array_append_new(list, json_percent(bp[i]));
+	return list;
+}
+
+static void
+tell_note(struct admin *admin, const struct merge_note *note, const char *by)
+{
+	json_t *before = note_weights(note, note->before);
+	const struct split *split = registry_split(admin->registry, note->split);
+	json_t *after = split
+	    ? weights_to_json(split, split_weights(split)->bp)
+	    : note_weights(note, note->after);
+	struct audit_entry entry = {.actor = by, .action = "reload",
+	    .target = note->split, .result = merge_word(note->merge),
+	    .reason = note->merge == MERGE_FILE_WINS
+	        ? "the file's weights changed"
+	        : "the split's pools changed",
+	    .before = before, .after = after};
+	char *text = json_dumps(after, JSON_COMPACT);
+
+	admin_audit(admin, &entry);
+	log_event(LOG_INFO, "the reload changed weights", "split", note->split,
+	    "merge", merge_word(note->merge), "weights", text ? text : "",
+	    "by", by, NULL);
+	free(text);
+	json_decref(before);
+	json_decref(after);
+}
+
+static void
+tell_reload(struct admin *admin, const char *by,
+    const struct merge_note *notes, size_t n_notes)
+{
+	json_t *event = json_pack("{s:s, s:I}", "by", by, "generation",
+	    (json_int_t)snapshot_generation(publication_current(
+	        registry_publication(admin->registry))));
+	struct audit_entry entry = {.actor = by, .action = "reload",
+	    .target = "config", .result = "ok", .after = event};
+	char *text = json_dumps(event, JSON_COMPACT);
+
+	admin_audit(admin, &entry);
+	if (text)
+		events_publish(admin->events, "reload", text);
+	free(text);
+	json_decref(event);
+	for (size_t i = 0; i < n_notes; i++)
+		if (notes[i].merge != MERGE_KEEP_RUNTIME)
+			tell_note(admin, &notes[i], by);
+}
+
+bool
+admin_apply(struct admin *admin, const struct config *config, const char *by,
+    const struct merge_note *notes, size_t n_notes, struct err *err)
+{
+	struct auth *auth = auth_new(&config->admin, geteuid(), err);
+	bool ok;
+
+	tell_reload(admin, by, notes, n_notes);
+	record_splits(admin);
+	state_restore_endpoints(admin->state, admin->registry);
+	sampler_read(admin->sampler, now_mono());
+	if (!auth)
+		return false; /* the old rules stay */
+	auth_free(&admin->auth);
+	admin->auth = auth;
+	warn_of_certificates(&config->admin);
+	ok = open_doors(admin, &config->admin, err);
+	if (ok)
+		retire_doors(admin, &config->admin);
+	return ok;
+}
+
+void
+admin_announce(struct admin *admin, const char *kind, const char *json)
+{
+	json_t *after = json_loads(json, 0, NULL);
+	struct audit_entry entry = {.actor = "weir", .action = kind,
+	    .result = "ok", .after = after};
+
+	admin_audit(admin, &entry);
+	events_publish(admin->events, kind, json);
+	json_decref(after);
+}
+
+bool
+admin_reopen_logs(struct admin *admin, struct err *err)
+{
+	return audit_reopen(&admin->audit, err);
+}
+
+/* ---- the end ---- */
+
+void
+admin_stop(struct admin **admin)
+{
+	struct admin *a = *admin;
+	struct door *door;
+
+	if (!a)
+		return;
+	events_free(&a->events);
+	while ((door = TAILQ_FIRST(&a->doors)) != NULL)
+		door_free(door);
+	if (a->tick)
+		event_free(a->tick);
+	sampler_free(&a->sampler);
+	answers_free(&a->answers);
+	auth_free(&a->auth);
+	audit_release(&a->audit);
+	free(a);
+	*admin = NULL;
+}
