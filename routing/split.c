@@ -2,11 +2,12 @@
  * Which pool by weight: shuffled blocks for requests, buckets for clients.
  *
  * A block is the smallest number of requests in which every weight is whole
- * (at least 20, at most 10000). A worker deals it like a pack of cards: what
- * is left of each pool's share is counted, and one card is drawn at random
- * from what is left. That is an incremental Fisher-Yates over cards of which
- * equal ones need not be told apart, so eight counters stand for 10000 slots.
- * Over a block the share is exact; within it nobody can foresee the next one.
+ * (at least 20, and a divisor of 10000). A worker deals it like a pack of
+ * cards: what is left of each pool's share is counted, and one card is drawn at
+ * random from what is left. That is an incremental Fisher-Yates over cards of
+ * which equal ones need not be told apart, so eight counters stand for 10000
+ * slots. Over a block the share is exact; within it nobody can foresee the next
+ * one.
  *
  * A client's bucket is a keyed hash of its key, 0..9999. The stable pool has
  * the top of the range, the others stand from 0 in the order of slots: who
@@ -115,8 +116,10 @@ weights_cut_block(struct weights *weights)
 	}
 	assert(sum == BP_ALL);
 	block = BP_ALL / unit;
-	/* A divisor of 10,000 stays one: every round number of requests is exact. */
-	for (uint32_t smallest = block; block < BLOCK_MIN || BP_ALL % block != 0;)
+	/* A divisor of 10,000 stays one: every round number of requests is
+	 * exact. */
+	for (uint32_t smallest = block;
+	     block < BLOCK_MIN || BP_ALL % block != 0;)
 		block += smallest;
 	weights->block = (uint16_t)block;
 	for (uint32_t i = 0; i < weights->n; i++)

@@ -76,6 +76,7 @@ test_split__every_block_is_exact(void **state)
 		split_publish(split, bp, 0, "test", NULL);
 		weights = split_weights(split);
 		assert_in_range(weights->block, 20, BP_ALL);
+		assert_int_equal(BP_ALL % weights->block, 0);
 		for (int block = 1; block <= 2; block++) {
 			for (int i = 0; i < weights->block; i++)
 				count[decide_slot(&edge)]++;
@@ -104,7 +105,7 @@ test_split__a_block_is_the_smallest_that_divides(void **state)
 	    {3333, 10000},
 	    {400, 25},
 	    {1250, 40},
-	    {625, 32},
+	    {625, 80},
 	};
 	struct edge edge;
 	struct split *split = open_eight(&edge, "request");

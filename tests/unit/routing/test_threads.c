@@ -38,6 +38,7 @@ struct worker {
 	_Atomic bool *stop;
 	_Atomic uint64_t n_decided;
 	uint64_t n_wrong;
+	struct snapshot *lingering; /* of a request in flight */
 };
 
 static void
@@ -49,7 +50,6 @@ serve(struct worker *worker, struct snapshot *snapshot, struct rng *rng)
 	struct endpoint *endpoint;
 	bool is_panic;
 
-	snapshot_hold(snapshot, worker->id);
 	routing_decide(snapshot, worker->id, rng, &query, &decision);
 	endpoint = pool_pick(
 	    decision.pool, worker->id, rng, decision.key, NULL, &is_panic);
@@ -61,7 +61,20 @@ serve(struct worker *worker, struct snapshot *snapshot, struct rng *rng)
 	counter_add(&endpoint->local[worker->id].requests, 1);
 	routing_record(snapshot, worker->id, 0, &decision, &outcome);
 	counter_add(&worker->n_decided, 1);
-	snapshot_drop(snapshot, worker->id);
+}
+
+/* A request that outlives turns: its snapshot is the one it began with. */
+static void
+linger(struct worker *worker, struct snapshot *snapshot, struct rng *rng)
+{
+	if (worker->lingering != NULL) {
+		serve(worker, worker->lingering, rng);
+		if (rng_below(rng, 500) != 0)
+			return;
+		snapshot_drop(worker->lingering, worker->id);
+	}
+	worker->lingering = snapshot;
+	snapshot_hold(snapshot, worker->id);
 }
 
 static void *
@@ -81,9 +94,12 @@ run(void *arg)
 		if (next != snapshot && snapshot != NULL)
 			snapshot_drop(snapshot, worker->id);
 		snapshot = next;
+		linger(worker, snapshot, &edge.rng);
 		for (int i = 0; i < 8; i++)
 			serve(worker, snapshot, &edge.rng);
 	}
+	if (worker->lingering != NULL)
+		snapshot_drop(worker->lingering, worker->id);
 	snapshot_drop(snapshot, worker->id);
 	publication_leave(publication, worker->id);
 	return NULL;
