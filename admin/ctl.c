@@ -70,8 +70,12 @@ enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 static void
 print_lines(FILE *out, const char *text)
 {
-	for (; *text; text += strcspn(text, "\n") + 1)
-		fprintf(out, "  %.*s\n", (int)strcspn(text, "\n"), text);
+	while (*text) {
+		const char *end = strchrnul(text, '\n');
+
+		fprintf(out, "  %.*s\n", (int)(end - text), text);
+		text = *end ? end + 1 : end;
+	}
 }
 
 static void

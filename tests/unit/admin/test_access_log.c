@@ -2,12 +2,8 @@
  * Access log lines from hostile bytes: always one line, always JSON, never
  * above 8 KiB.
  */
-#include <cmocka.h>
+#include "check.h"
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 #include "admin/admin.h"

@@ -1,13 +1,9 @@
 /*
  * The audit chain: any byte that changes and any line that goes is found.
  */
+#include "check.h"
 #include "room.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "admin/audit.h"
 

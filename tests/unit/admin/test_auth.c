@@ -1,11 +1,7 @@
 /*
  * Who is known, what each role may do, and what guessing costs.
  */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "check.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -2,14 +2,10 @@
  * The journal against crashes at any byte, damage, full disks and a second
  * process.
  */
+#include "check.h"
 #include "room.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>

@@ -2,13 +2,9 @@
  * The admin API over its sockets: what each request is answered with, and
  * what is left of it in state, audit log and events.
  */
+#include "check.h"
 #include "plant.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/stat.h>
 
 #include "admin/audit.h"
