@@ -42,8 +42,10 @@ static void
 on_process(void *ctx, struct process_facts *out)
 {
 	(void)ctx;
-	*out = (struct process_facts){.workers = 1, .last_reload_ok = true,
-	    .started_at = 1760000000, .last_reload_at = 1760000000};
+	*out = (struct process_facts){.workers = 1,
+	    .last_reload_ok = true,
+	    .started_at = 1760000000,
+	    .last_reload_at = 1760000000};
 }
 
 static size_t
@@ -52,7 +54,8 @@ on_certificates(void *ctx, struct tls_cert_info *out, size_t cap)
 	(void)ctx;
 	assert(cap > 0);
 	out[0] = (struct tls_cert_info){.names = "shop.example.com",
-	    .subject = "CN=shop", .path = "/etc/weir/shop.crt",
+	    .subject = "CN=shop",
+	    .path = "/etc/weir/shop.crt",
 	    .not_after = 1900000000};
 	return 1;
 }
@@ -82,12 +85,15 @@ plant_write(struct plant *plant, const char *weights, const char *more)
 	    "  listen: [\"unix:%s\", \"127.0.0.1:%d\"]\n"
 	    "  metrics: {listen: \"127.0.0.1:%d\"}\n"
 	    "  access:\n"
-	    "    - {who: \"token:ci\", secret: {env: WEIR_TEST_CI}, role: operator, splits: [shop]}\n"
-	    "    - {who: \"token:board\", secret: {env: WEIR_TEST_BOARD}, role: viewer}\n"
+	    "    - {who: \"token:ci\", secret: {env: WEIR_TEST_CI}, role: "
+	    "operator, splits: [shop]}\n"
+	    "    - {who: \"token:board\", secret: {env: WEIR_TEST_BOARD}, "
+	    "role: viewer}\n"
 	    "listeners:\n"
 	    "  http: {bind: [\"127.0.0.1:21050\"]}\n"
 	    "pools:\n"
-	    "  blue: {endpoints: [\"127.0.0.1:21051\", \"unix:/tmp/weir test/app.sock\"]}\n"
+	    "  blue: {endpoints: [\"127.0.0.1:21051\", \"unix:/tmp/weir "
+	    "test/app.sock\"]}\n"
 	    "  canary: {endpoints: [\"127.0.0.1:21052\"]}\n"
 	    "splits:\n"
 	    "  shop: {stable: blue, weights: %s}\n"
@@ -139,13 +145,16 @@ void
 plant_start(struct plant *plant)
 {
 	struct snapshot_options options = {0};
-	const struct admin_hooks hooks = {.ctx = plant, .reload = on_reload,
-	    .is_ready = on_is_ready, .process = on_process,
+	const struct admin_hooks hooks = {.ctx = plant,
+	    .reload = on_reload,
+	    .is_ready = on_is_ready,
+	    .process = on_process,
 	    .certificates = on_certificates};
 	uint8_t secret[16] = {1};
 	struct err err = {0};
 	struct config *config = load(plant->file);
 	struct snapshot *snapshot;
+	struct answer_seen answer;
 
 	evthread_use_pthreads();
 	plant->registry = registry_new(1, secret);
@@ -155,12 +164,15 @@ plant_start(struct plant *plant)
 	snapshot = snapshot_build(plant->registry, config, &options, &err);
 	must(snapshot != NULL, &err);
 	state_restore(plant->state, plant->registry);
-	snapshot_publish(
-	    registry_publication(plant->registry), snapshot, NULL);
+	snapshot_publish(registry_publication(plant->registry), snapshot, NULL);
 	plant->admin = admin_start(plant->base, snapshot_config(snapshot),
 	    plant->registry, plant->state, &hooks, &err);
 	must(plant->admin != NULL, &err);
 	assert(pthread_create(&plant->thread, NULL, run, plant) == 0);
+	/* a loop that has not begun cannot be broken: let it answer once */
+	plant_ask(plant, &(struct ask){.path = "/healthz"}, &answer);
+	assert(answer.status == 200);
+	answer_free(&answer);
 }
 
 void
@@ -222,8 +234,7 @@ plant_ask(struct plant *plant, const struct ask *ask, struct answer_seen *out)
 
 	*out = (struct answer_seen){0};
 	if (!ask->by_tcp)
-		curl_easy_setopt(
-		    curl, CURLOPT_UNIX_SOCKET_PATH, plant->socket);
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, plant->socket);
 	if (ask->by_tcp)
 		snprintf(url, sizeof(url), "http://127.0.0.1:%u%s",
 		    ask->port ? ask->port : PLANT_PORT, ask->path);
@@ -234,7 +245,8 @@ plant_ask(struct plant *plant, const struct ask *ask, struct answer_seen *out)
 	if (strcmp(method, "HEAD") == 0)
 		curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
 	for (size_t i = 0; i < 6 && ask->headers[i]; i++) {
-		has_type |= strncasecmp(ask->headers[i], "content-type", 12) == 0;
+		has_type |=
+		    strncasecmp(ask->headers[i], "content-type", 12) == 0;
 		headers = curl_slist_append(headers, ask->headers[i]);
 	}
 	if (ask->body) {

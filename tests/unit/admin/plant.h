@@ -5,11 +5,12 @@
 #ifndef TESTS_ADMIN_PLANT_H
 #define TESTS_ADMIN_PLANT_H
 
+#include "room.h"
+
 #include <jansson.h>
 #include <pthread.h>
 
 #include "admin/admin.h"
-#include "room.h"
 
 enum { PLANT_PORT = 21040, PLANT_METRICS_PORT = 21041 };
 
@@ -24,7 +25,8 @@ struct plant {
 	_Atomic bool is_ready;
 };
 
-/* `more` is appended to the config. Starts (or starts again) on what is in the room. */
+/* `more` is appended to the config. Starts (or starts again) on what is in the
+ * room. */
 void plant_init(struct plant *plant);
 void plant_write(struct plant *plant, const char *weights, const char *more);
 void plant_start(struct plant *plant);
@@ -33,21 +35,22 @@ void plant_release(struct plant *plant);
 
 struct answer_seen {
 	long status;
-	char *text;      /* owned */
+	char *text; /* owned */
 	size_t len;
-	json_t *json;    /* owned; NULL when it is none */
+	json_t *json; /* owned; NULL when it is none */
 	char headers[4096];
 	double seconds;
 };
 
 struct ask {
 	bool by_tcp;
-	unsigned port;         /* by_tcp; 0: PLANT_PORT */
+	unsigned port; /* by_tcp; 0: PLANT_PORT */
 	const char *method, *path, *body;
 	const char *headers[6]; /* "Name: value"; NULL-ended */
 };
 
-void plant_ask(struct plant *plant, const struct ask *ask, struct answer_seen *out);
+void plant_ask(
+    struct plant *plant, const struct ask *ask, struct answer_seen *out);
 void answer_free(struct answer_seen *answer);
 /* "code" of a problem, "" without. */
 const char *answer_code(const struct answer_seen *answer);

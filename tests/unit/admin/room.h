@@ -40,7 +40,8 @@ room_empty(const char *dir)
 		if (strcmp(entry->d_name, ".") == 0 ||
 		    strcmp(entry->d_name, "..") == 0)
 			continue;
-		snprintf(path, sizeof(path), "%.500s/%.255s", dir, entry->d_name);
+		snprintf(
+		    path, sizeof(path), "%.500s/%.255s", dir, entry->d_name);
 		if (entry->d_type == DT_DIR) {
 			room_empty(path);
 			rmdir(path);

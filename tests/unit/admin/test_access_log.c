@@ -2,11 +2,7 @@
  * Access log lines from hostile bytes: always one line, always JSON, never
  * above 8 KiB.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "check.h"
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -58,7 +54,8 @@ format(const struct access_record *record, const struct strings *redact)
 	assert_null(memchr(buf, '\n', len - 1));
 	json = json_loadb(buf, len - 1, JSON_REJECT_DUPLICATES, &error);
 	if (!json)
-		fail_msg("%s at %d: %.*s", error.text, error.position, (int)len, buf);
+		fail_msg("%s at %d: %.*s", error.text, error.position, (int)len,
+		    buf);
 	return json;
 }
 
@@ -87,8 +84,8 @@ test_access_log__has_the_keys_of_the_contract(void **state)
 	assert_string_equal(text(json, "network.protocol.version"), "1.1");
 	assert_string_equal(text(json, "weir.pool"), "blue");
 	assert_string_equal(text(json, "weir.decision"), "weight");
-	assert_true(json_number_value(json_object_get(
-	                json, "weir.ms.total")) == 2.007);
+	assert_true(
+	    json_number_value(json_object_get(json, "weir.ms.total")) == 2.007);
 	assert_null(json_object_get(json, "weir.ms.queue"));
 	assert_null(json_object_get(json, "error.type"));
 	json_decref(json);

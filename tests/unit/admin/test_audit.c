@@ -1,14 +1,11 @@
 /*
  * The audit chain: any byte that changes and any line that goes is found.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "check.h"
+#include "room.h"
+
 
 #include "admin/audit.h"
-#include "room.h"
 
 struct fixture {
 	struct room room;
@@ -46,9 +43,12 @@ write_entries(const struct fixture *f, int n)
 	for (int i = 0; i < n; i++) {
 		json_t *after = json_pack("{s:i}", "canary", i);
 		struct audit_entry entry = {.actor = "uid:0",
-		    .address = "unix:uid=0,pid=1", .action = "weights",
-		    .target = "shop", .reason = "it said \"go\"\n",
-		    .result = "ok", .after = after};
+		    .address = "unix:uid=0,pid=1",
+		    .action = "weights",
+		    .target = "shop",
+		    .reason = "it said \"go\"\n",
+		    .result = "ok",
+		    .after = after};
 
 		assert_true(audit_append(&audit, &entry, &err));
 		json_decref(after);
@@ -178,11 +178,11 @@ test_audit__the_tail_is_the_newest_of_a_target(void **state)
 	}
 	tail = audit_tail(&audit, 3, "odd");
 	assert_int_equal(json_array_size(tail), 3);
-	assert_int_equal(json_integer_value(json_object_get(
-	                     json_array_get(tail, 2), "seq")),
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_array_get(tail, 2), "seq")),
 	    10);
-	assert_int_equal(json_integer_value(json_object_get(
-	                     json_array_get(tail, 0), "seq")),
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_array_get(tail, 0), "seq")),
 	    6);
 	json_decref(tail);
 	audit_release(&audit);

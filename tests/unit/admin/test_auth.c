@@ -1,11 +1,7 @@
 /*
  * Who is known, what each role may do, and what guessing costs.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "check.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,11 +15,18 @@ static char shop[] = "shop";
 static char *shop_only[] = {shop};
 
 static struct access_rule rules[] = {
-    {.kind = WHO_TOKEN, .who = ci_word, .secret = {SECRET_ENV, ci_env},
-        .role = ROLE_OPERATOR, .splits = {shop_only, 1}},
-    {.kind = WHO_TOKEN, .who = board_word, .secret = {SECRET_ENV, board_env},
+    {.kind = WHO_TOKEN,
+        .who = ci_word,
+        .secret = {SECRET_ENV, ci_env},
+        .role = ROLE_OPERATOR,
+        .splits = {shop_only, 1}},
+    {.kind = WHO_TOKEN,
+        .who = board_word,
+        .secret = {SECRET_ENV, board_env},
         .role = ROLE_VIEWER},
-    {.kind = WHO_TOKEN, .who = leads_word, .secret = {SECRET_ENV, leads_env},
+    {.kind = WHO_TOKEN,
+        .who = leads_word,
+        .secret = {SECRET_ENV, leads_env},
         .role = ROLE_APPROVER},
     {.kind = WHO_UID, .who = ops_word, .uid = 1000, .role = ROLE_ADMIN},
 };
@@ -67,8 +70,8 @@ test_auth__a_token_gives_its_rule(void **state)
 {
 	struct actor actor;
 
-	assert_int_equal(by_token(*state, "192.0.2.1", "0123456789abcdef-ci", 0,
-	                     &actor),
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "0123456789abcdef-ci", 0, &actor),
 	    AUTH_KNOWN);
 	assert_string_equal(actor.name, "token:ci");
 	assert_true(actor_may(&actor, ROLE_VIEWER, NULL));
@@ -127,14 +130,14 @@ test_auth__the_sixth_wrong_token_of_a_second_is_not_looked_at(void **state)
 		assert_int_equal(
 		    by_token(*state, "192.0.2.1", "wrong", 1, &actor),
 		    AUTH_WRONG);
-	assert_int_equal(by_token(*state, "192.0.2.1", "wrong", 1, &actor),
-	    AUTH_LIMITED);
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "wrong", 1, &actor), AUTH_LIMITED);
 	/* even the right one, or the limit would be a way to test guesses */
-	assert_int_equal(by_token(*state, "192.0.2.1", "0123456789abcdef-ci", 1,
-	                     &actor),
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "0123456789abcdef-ci", 1, &actor),
 	    AUTH_LIMITED);
-	assert_int_equal(by_token(*state, "192.0.2.2", "0123456789abcdef-ci", 1,
-	                     &actor),
+	assert_int_equal(
+	    by_token(*state, "192.0.2.2", "0123456789abcdef-ci", 1, &actor),
 	    AUTH_KNOWN);
 	assert_int_equal(by_token(*state, "192.0.2.1", "0123456789abcdef-ci",
 	                     2 * NSEC_PER_SEC, &actor),
@@ -154,7 +157,8 @@ test_auth__an_ipv6_caller_is_its_64(void **state)
 	}
 	assert_int_equal(by_token(*state, "2001:db8::ffff", "wrong", 1, &actor),
 	    AUTH_LIMITED);
-	assert_int_equal(by_token(*state, "2001:db8:0:1::1", "wrong", 1, &actor),
+	assert_int_equal(
+	    by_token(*state, "2001:db8:0:1::1", "wrong", 1, &actor),
 	    AUTH_WRONG);
 }
 
@@ -167,17 +171,19 @@ test_auth__many_callers_do_not_free_a_limited_one(void **state)
 	for (int i = 0; i < 5; i++)
 		by_token(*state, "192.0.2.1", "wrong", 1, &actor);
 	for (int i = 0; i < 5000; i++) {
-		snprintf(address, sizeof(address), "10.0.%d.%d", i / 250, i % 250);
+		snprintf(
+		    address, sizeof(address), "10.0.%d.%d", i / 250, i % 250);
 		by_token(*state, address, "wrong", 1, &actor);
 	}
-	assert_int_equal(by_token(*state, "192.0.2.1", "wrong", 1, &actor),
-	    AUTH_LIMITED);
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "wrong", 1, &actor), AUTH_LIMITED);
 }
 
 static void
 test_auth__a_uid_rule_replaces_the_default(void **state)
 {
-	struct credentials root = {.is_unix = true, .uid = 0, .address = "uid=0"};
+	struct credentials root = {
+	    .is_unix = true, .uid = 0, .address = "uid=0"};
 	struct credentials ops = {
 	    .is_unix = true, .uid = 1000, .address = "uid=1000"};
 	struct actor actor;

@@ -2,18 +2,15 @@
  * The journal against crashes at any byte, damage, full disks and a second
  * process.
  */
-#include <setjmp.h>
+#include "check.h"
+#include "room.h"
+
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "admin/journal.h"
-#include "room.h"
 
 struct fixture {
 	struct room room;
@@ -112,8 +109,10 @@ test_journal__torn_at_any_byte_it_keeps_the_whole_lines(void **state)
 		room_write(f->journal, text, at);
 		must_open(&journal, f, &cut);
 		assert_int_equal(journal.sequence, whole);
-		assert_int_equal(
-		    cut, at - (whole == 3 ? len : whole == 2 ? two : whole ? first : 0));
+		assert_int_equal(cut, at - (whole == 3      ? len
+		                               : whole == 2 ? two
+		                               : whole      ? first
+		                                            : 0));
 		snprintf(expected, sizeof(expected), "{\"a\":%d}", (int)whole);
 		if (whole > 0)
 			assert_holds(&journal, "split/shop", expected);
@@ -143,7 +142,8 @@ test_journal__a_tail_of_holes_is_cut(void **state)
 	must_put(&journal, "split/shop", "{\"a\":2}");
 	journal_release(&journal);
 	text = room_read(f->journal, &len);
-	memset(text + len - 8, 0, 7); /* the newline arrived, the rest did not */
+	memset(
+	    text + len - 8, 0, 7); /* the newline arrived, the rest did not */
 	room_write(f->journal, text, len);
 	must_open(&journal, f, &cut);
 	assert_int_not_equal(cut, 0);
@@ -308,7 +308,8 @@ test_journal__a_long_journal_is_folded_by_itself(void **state)
 	journal_release(&journal);
 }
 
-/* RLIMIT_FSIZE stands for the full disk: the write comes back short, then fails. */
+/* RLIMIT_FSIZE stands for the full disk: the write comes back short, then
+ * fails. */
 static void
 limit_files(rlim_t bytes)
 {
@@ -364,7 +365,8 @@ test_journal__two_processes_cannot_share_it(void **state)
 	uint64_t cut;
 
 	must_open(&journal, f, &cut);
-	/* flock is by open file: a second open is as good as a second process */
+	/* flock is by open file: a second open is as good as a second process
+	 */
 	assert_false(journal_open(&other, f->room.dir, &cut, &err));
 	assert_non_null(strstr(err.text, "another weir"));
 	journal_release(&journal);

@@ -2,18 +2,15 @@
  * The admin API over its sockets: what each request is answered with, and
  * what is left of it in state, audit log and events.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "check.h"
+#include "plant.h"
+
 #include <sys/stat.h>
 
 #include "admin/audit.h"
-#include "plant.h"
 
-#define CI "Authorization: Bearer 0123456789abcdef-ci"
-#define BOARD "Authorization: Bearer 0123456789abcdef-board"
+#define CI      "Authorization: Bearer 0123456789abcdef-ci"
+#define BOARD   "Authorization: Bearer 0123456789abcdef-board"
 #define WEIGHTS "/v1/splits/shop/weights"
 
 static int
@@ -64,8 +61,8 @@ weight(struct plant *plant, const char *pool)
 
 	expect_at(plant, &(struct ask){.path = "/v1/splits/shop"}, 200, "",
 	    &answer, __LINE__);
-	value = json_number_value(json_object_get(
-	    json_object_get(answer.json, "weights"), pool));
+	value = json_number_value(
+	    json_object_get(json_object_get(answer.json, "weights"), pool));
 	answer_free(&answer);
 	return value;
 }
@@ -85,8 +82,10 @@ test_server__weights_are_set_and_shown(void **state)
 	struct answer_seen answer;
 
 	expect_at(plant,
-	    &(struct ask){.method = "PUT", .path = WEIGHTS,
-	        .body = "{\"weights\": {\"blue\": 66.67, \"canary\": 33.33}, \"reason\": \"try\"}"},
+	    &(struct ask){.method = "PUT",
+	        .path = WEIGHTS,
+	        .body = "{\"weights\": {\"blue\": 66.67, \"canary\": 33.33}, "
+	                "\"reason\": \"try\"}"},
 	    200, "", &answer, __LINE__);
 	assert_string_equal(
 	    json_string_value(json_object_get(answer.json, "reason")), "try");
@@ -107,7 +106,8 @@ test_server__weights_survive_a_new_start(void **state)
 	plant_stop(plant);
 	plant_start(plant);
 	assert_true(weight(plant, "canary") == 60);
-	EXPECT(plant, 200, "", .method = "POST", .path = "/v1/splits/shop/undo");
+	EXPECT(
+	    plant, 200, "", .method = "POST", .path = "/v1/splits/shop/undo");
 	assert_true(weight(plant, "canary") == 10);
 }
 
@@ -139,21 +139,26 @@ test_server__wrong_weights_change_nothing(void **state)
 	    {"{\"weights\": {\"blue\": 75, \"canary\": 26}}", 422, "bad-sum"},
 	    {"{\"weights\": {\"blue\": 75}}", 422, "bad-sum"},
 	    {"{\"weights\": {}}", 422, "bad-sum"},
-	    {"{\"weights\": {\"blue\": -1, \"canary\": 101}}", 422, "bad-weight"},
-	    {"{\"weights\": {\"blue\": 99.999, \"canary\": 0.001}}", 422, "bad-weight"},
+	    {"{\"weights\": {\"blue\": -1, \"canary\": 101}}", 422,
+	        "bad-weight"},
+	    {"{\"weights\": {\"blue\": 99.999, \"canary\": 0.001}}", 422,
+	        "bad-weight"},
 	    {"{\"weights\": {\"blue\": 1e300}}", 422, "bad-weight"},
 	    {"{\"weights\": {\"blue\": \"100\"}}", 422, "bad-weight"},
 	    {"{\"weights\": {\"blue\": true}}", 422, "bad-weight"},
 	    {"{\"weights\": {\"blue\": NaN}}", 400, "bad-json"},
-	    {"{\"weights\": {\"blue\": 95, \"cannary\": 5}}", 404, "unknown-pool"},
+	    {"{\"weights\": {\"blue\": 95, \"cannary\": 5}}", 404,
+	        "unknown-pool"},
 	    {"{\"weights\": {\"blue\": 50, \"blue\": 100}}", 400, "bad-json"},
 	    {"{\"weight\": {\"blue\": 100}}", 400, "unknown-field"},
 	    {"{\"weights\": [100]}", 400, "bad-json"},
-	    {"{\"weights\": {\"blue\": 100}, \"reason\": 5}", 400, "bad-reason"},
+	    {"{\"weights\": {\"blue\": 100}, \"reason\": 5}", 400,
+	        "bad-reason"},
 	    {"[1]", 400, "bad-json"},
 	    {"{", 400, "bad-json"},
 	    {"", 400, "bad-json"},
-	    {"{\"weights\": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}", 400, "bad-json"},
+	    {"{\"weights\": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}", 400,
+	        "bad-json"},
 	};
 	struct plant *plant = *state;
 
@@ -195,20 +200,21 @@ test_server__of_two_with_the_same_version_one_wins(void **state)
 	long version;
 
 	plant_ask(plant, &(struct ask){.path = "/v1/splits/shop"}, &answer);
-	version = (long)json_integer_value(
-	    json_object_get(answer.json, "version"));
+	version =
+	    (long)json_integer_value(json_object_get(answer.json, "version"));
 	answer_free(&answer);
 	snprintf(header, sizeof(header), "If-Match: \"%ld\"", version);
 	EXPECT(plant, 200, "", .method = "PUT", .path = WEIGHTS,
 	    .body = "{\"weights\": {\"blue\": 100}}", .headers = {header});
 	expect_at(plant,
-	    &(struct ask){.method = "PUT", .path = WEIGHTS,
+	    &(struct ask){.method = "PUT",
+	        .path = WEIGHTS,
 	        .body = "{\"weights\": {\"canary\": 100}}",
 	        .headers = {header}},
 	    412, "stale-version", &answer, __LINE__);
-	assert_non_null(strstr(
-	    json_string_value(json_object_get(answer.json, "detail")),
-	    "uid:0"));
+	assert_non_null(
+	    strstr(json_string_value(json_object_get(answer.json, "detail")),
+	        "uid:0"));
 	answer_free(&answer);
 	assert_true(weight(plant, "blue") == 100);
 	EXPECT(plant, 200, "", .method = "PUT", .path = WEIGHTS,
@@ -223,7 +229,8 @@ test_server__a_dry_run_changes_nothing(void **state)
 	struct answer_seen answer;
 
 	expect_at(plant,
-	    &(struct ask){.method = "PUT", .path = WEIGHTS "?dry_run=1",
+	    &(struct ask){.method = "PUT",
+	        .path = WEIGHTS "?dry_run=1",
 	        .body = "{\"weights\": {\"canary\": 100}}"},
 	    200, "", &answer, __LINE__);
 	assert_true(json_is_true(json_object_get(answer.json, "dry_run")));
@@ -248,7 +255,8 @@ test_server__undo_goes_back_and_forth(void **state)
 	EXPECT(plant, 200, "", .method = "POST", .path = "/v1/splits/shop/undo",
 	    .body = "{\"reason\": \"errors\"}");
 	assert_true(weight(plant, "canary") == 10);
-	EXPECT(plant, 200, "", .method = "POST", .path = "/v1/splits/shop/undo");
+	EXPECT(
+	    plant, 200, "", .method = "POST", .path = "/v1/splits/shop/undo");
 	assert_true(weight(plant, "canary") == 100);
 }
 
@@ -275,7 +283,8 @@ test_server__a_repeated_post_is_answered_once(void **state)
 {
 	struct plant *plant = *state;
 	struct answer_seen first, second;
-	struct ask undo = {.method = "POST", .path = "/v1/splits/shop/undo",
+	struct ask undo = {.method = "POST",
+	    .path = "/v1/splits/shop/undo",
 	    .body = "{\"reason\": \"a\"}",
 	    .headers = {"Idempotency-Key: 4711"}};
 
@@ -289,8 +298,7 @@ test_server__a_repeated_post_is_answered_once(void **state)
 	answer_free(&second);
 	undo.body = "{\"reason\": \"b\"}";
 	EXPECT(plant, 422, "idempotency-key-reused", .method = undo.method,
-	    .path = undo.path, .body = undo.body,
-	    .headers = {undo.headers[0]});
+	    .path = undo.path, .body = undo.body, .headers = {undo.headers[0]});
 	undo.headers[0] = "Idempotency-Key: 4712";
 	expect_at(plant, &undo, 200, "", &first, __LINE__);
 	answer_free(&first);
@@ -373,7 +381,8 @@ test_server__guessing_is_limited(void **state)
 		struct answer_seen answer;
 
 		plant_ask(plant,
-		    &(struct ask){.by_tcp = true, .path = "/v1/splits",
+		    &(struct ask){.by_tcp = true,
+		        .path = "/v1/splits",
 		        .headers = {"Authorization: Bearer wrong"}},
 		    &answer);
 		limited += answer.status == 429;
@@ -386,8 +395,9 @@ static void
 test_server__a_rebound_name_is_turned_away(void **state)
 {
 	static const char *const hosts[] = {"Host: evil.example.com",
-	    "Host: evil.example.com:21040", "Host: localhost", "Host: 127.0.0.1:1",
-	    "Host: localhost:21040.evil.example", "Host: "};
+	    "Host: evil.example.com:21040", "Host: localhost",
+	    "Host: 127.0.0.1:1", "Host: localhost:21040.evil.example",
+	    "Host: "};
 	struct plant *plant = *state;
 
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
@@ -432,8 +442,9 @@ test_server__methods_types_and_paths(void **state)
 	    "method-not-allowed", &answer, __LINE__);
 	assert_non_null(strstr(answer.headers, "Allow: PUT"));
 	answer_free(&answer);
-	expect_at(plant, &(struct ask){.method = "DELETE", .path = "/v1/splits"},
-	    405, "method-not-allowed", &answer, __LINE__);
+	expect_at(plant,
+	    &(struct ask){.method = "DELETE", .path = "/v1/splits"}, 405,
+	    "method-not-allowed", &answer, __LINE__);
 	assert_non_null(strstr(answer.headers, "Allow: GET, HEAD"));
 	answer_free(&answer);
 	EXPECT(plant, 405, "method-not-allowed", .method = "PATCH",
@@ -465,15 +476,14 @@ test_server__the_metrics_listener_has_three_paths(void **state)
 	EXPECT(plant, 200, "", .by_tcp = true, .port = PLANT_METRICS_PORT,
 	    .path = "/healthz");
 	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
-	    .port = PLANT_METRICS_PORT, .path = "/v1/splits",
-	    .headers = {CI});
+	    .port = PLANT_METRICS_PORT, .path = "/v1/splits", .headers = {CI});
 	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
 	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = WEIGHTS,
 	    .body = "{}", .headers = {CI});
 	plant->is_ready = false;
 	plant_ask(plant,
-	    &(struct ask){.by_tcp = true, .port = PLANT_METRICS_PORT,
-	        .path = "/readyz"},
+	    &(struct ask){
+	        .by_tcp = true, .port = PLANT_METRICS_PORT, .path = "/readyz"},
 	    &answer);
 	assert_int_equal(answer.status, 503);
 	answer_free(&answer);
@@ -506,7 +516,8 @@ test_server__an_endpoint_with_odd_characters_is_reached(void **state)
 
 	expect_at(plant,
 	    &(struct ask){.method = "PUT",
-	        .path = "/v1/pools/blue/endpoints/unix:%2Ftmp%2Fweir%20test%2Fapp.sock/state",
+	        .path = "/v1/pools/blue/endpoints/"
+	                "unix:%2Ftmp%2Fweir%20test%2Fapp.sock/state",
 	        .body = "{\"state\": \"drain\", \"reason\": \"update\"}"},
 	    200, "", &answer, __LINE__);
 	assert_int_equal(
@@ -545,7 +556,8 @@ test_server__a_reload_takes_the_file(void **state)
 	EXPECT(plant, 200, "", .method = "POST", .path = "/v1/config/reload",
 	    .body = "{\"reason\": \"new weights\"}");
 	assert_true(weight(plant, "canary") == 70);
-	plant_ask(plant, &(struct ask){.path = "/v1/audit?target=shop"}, &answer);
+	plant_ask(
+	    plant, &(struct ask){.path = "/v1/audit?target=shop"}, &answer);
 	assert_non_null(strstr(answer.text, "file-wins"));
 	answer_free(&answer);
 }
@@ -560,10 +572,12 @@ test_server__a_bad_file_changes_nothing_and_says_where(void **state)
 	expect_at(plant,
 	    &(struct ask){.method = "POST", .path = "/v1/config/reload"}, 422,
 	    "bad-config", &answer, __LINE__);
-	assert_true(json_array_size(json_object_get(answer.json, "errors")) > 0);
-	assert_true(json_integer_value(json_object_get(
-	                json_array_get(json_object_get(answer.json, "errors"), 0),
-	                "line")) > 0);
+	assert_true(
+	    json_array_size(json_object_get(answer.json, "errors")) > 0);
+	assert_true(
+	    json_integer_value(json_object_get(
+	        json_array_get(json_object_get(answer.json, "errors"), 0),
+	        "line")) > 0);
 	answer_free(&answer);
 	assert_true(weight(plant, "canary") == 10);
 }
@@ -582,9 +596,10 @@ test_server__listeners_come_and_go_with_a_reload(void **state)
 	free(text);
 	EXPECT(plant, 200, "", .by_tcp = true, .path = "/healthz");
 	EXPECT(plant, 200, "", .method = "POST", .path = "/v1/config/reload");
-	EXPECT(plant, 200, "", .by_tcp = true, .port = 21043, .path = "/healthz");
-	plant_ask(plant, &(struct ask){.by_tcp = true, .path = "/healthz"},
-	    &answer);
+	EXPECT(
+	    plant, 200, "", .by_tcp = true, .port = 21043, .path = "/healthz");
+	plant_ask(
+	    plant, &(struct ask){.by_tcp = true, .path = "/healthz"}, &answer);
 	assert_int_equal(answer.status, 0);
 	answer_free(&answer);
 }
@@ -598,8 +613,8 @@ test_server__config_check_and_diff(void **state)
 	EXPECT(plant, 422, "bad-config", .method = "POST",
 	    .path = "/v1/config/check", .body = "version: 1\nlisteners: 5\n",
 	    .headers = {"Content-Type: application/yaml"});
-	put_weights(plant,
-	    "{\"weights\": {\"canary\": 100}, \"reason\": \"because\"}");
+	put_weights(
+	    plant, "{\"weights\": {\"canary\": 100}, \"reason\": \"because\"}");
 	plant_ask(plant, &(struct ask){.path = "/v1/config/diff"}, &answer);
 	assert_int_equal(answer.status, 200);
 	assert_non_null(strstr(answer.text, "because"));
@@ -626,12 +641,14 @@ test_server__refusals_are_audited_too(void **state)
 	    .path = WEIGHTS, .body = "{}", .headers = {BOARD});
 	EXPECT(plant, 401, "unauthorized", .by_tcp = true, .method = "PUT",
 	    .path = WEIGHTS, .body = "{}");
-	put_weights(plant, "{\"weights\": {\"canary\": 100}, \"reason\": \"x\"}");
+	put_weights(
+	    plant, "{\"weights\": {\"canary\": 100}, \"reason\": \"x\"}");
 	plant_ask(plant, &(struct ask){.path = "/v1/audit"}, &answer);
 	assert_non_null(strstr(answer.text, "refused:forbidden"));
 	assert_non_null(strstr(answer.text, "refused:unauthorized"));
 	assert_non_null(strstr(answer.text, "token:board"));
-	file = fopen(json_string_value(json_object_get(answer.json, "path")), "r");
+	file =
+	    fopen(json_string_value(json_object_get(answer.json, "path")), "r");
 	assert_non_null(file);
 	assert_true(audit_verify(file, "audit", &verdict, &err));
 	assert_int_equal(verdict.lines, 3);
@@ -666,8 +683,9 @@ test_server__metrics_satisfy_promtool(void **state)
 
 	plant_ask(plant, &(struct ask){.path = "/metrics"}, &answer);
 	assert_int_equal(answer.status, 200);
-	assert_non_null(strstr(answer.text,
-	    "weir_split_weight_ratio{split=\"shop\",pool=\"canary\",kind=\"desired\"} 0.1\n"));
+	assert_non_null(
+	    strstr(answer.text, "weir_split_weight_ratio{split=\"shop\",pool="
+	                        "\"canary\",kind=\"desired\"} 0.1\n"));
 	if (system("command -v promtool >/dev/null 2>&1") == 0) {
 		promtool = popen("promtool check metrics 2>&1", "w");
 		assert_non_null(promtool);
@@ -709,7 +727,8 @@ test_server__a_change_takes_less_than_10_ms(void **state)
 		char body[64];
 
 		snprintf(body, sizeof(body),
-		    "{\"weights\": {\"blue\": %d, \"canary\": %d}}", i, 100 - i);
+		    "{\"weights\": {\"blue\": %d, \"canary\": %d}}", i,
+		    100 - i);
 		expect_at(plant,
 		    &(struct ask){
 		        .method = "PUT", .path = WEIGHTS, .body = body},
@@ -718,8 +737,8 @@ test_server__a_change_takes_less_than_10_ms(void **state)
 			best = answer.seconds;
 		answer_free(&answer);
 	}
-	print_message("PUT weights, journal included: %.2f ms at best\n",
-	    best * 1e3);
+	print_message(
+	    "PUT weights, journal included: %.2f ms at best\n", best * 1e3);
 	assert_true(best < 0.010);
 }
 
@@ -739,7 +758,8 @@ main(void)
 	    TEST(test_server__undo_goes_back_and_forth),
 	    TEST(test_server__no_weight_for_a_pool_without_endpoints),
 	    TEST(test_server__a_repeated_post_is_answered_once),
-	    TEST(test_server__a_state_that_cannot_be_written_refuses_the_change),
+	    TEST(
+	        test_server__a_state_that_cannot_be_written_refuses_the_change),
 	    TEST(test_server__tcp_wants_a_token),
 	    TEST(test_server__roles_and_scopes_hold),
 	    TEST(test_server__guessing_is_limited),
