@@ -16,8 +16,8 @@ enum {
 	ACCESS_LINE_MAX = 8192,
 	/*
 	 * Bytes of input per field. An input byte becomes six at worst, so
-	 * PATH + QUERY + AGENT + HOST + the small ones stay below the line's end
-	 * only for ordinary text; the line's own bound does the rest.
+	 * PATH + QUERY + AGENT + HOST + the small ones stay below the line's
+	 * end only for ordinary text; the line's own bound does the rest.
 	 */
 	PATH_MAX_SHOWN = 2048,
 	QUERY_MAX_SHOWN = 1024,
@@ -98,9 +98,9 @@ line_begin(struct line *line, uint64_t wall_ns)
 static const char *
 version_text(const struct access_record *record)
 {
-	return record->http_minor >= 20 ? "2"
-	    : record->http_minor == 0   ? "1.0"
-	                                : "1.1";
+	return record->http_minor >= 20  ? "2"
+	       : record->http_minor == 0 ? "1.0"
+	                                 : "1.1";
 }
 
 /* User-Agent is the one field with a header's name that is logged. */

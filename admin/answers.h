@@ -21,7 +21,8 @@ enum {
 
 struct answer {
 	uint8_t key[32];     /* of actor, path and Idempotency-Key */
-	uint8_t request[32]; /* of the query and the body: another one under the same key is an error */
+	uint8_t request[32]; /* of the query and the body: another one under the
+	                        same key is an error */
 	time_t at;           /* 0: free */
 	int status;
 	char *body, *type, *etag; /* owned; etag may be NULL */
@@ -31,8 +32,10 @@ struct answer {
 struct answers;
 struct answers *answers_new(void);
 void answers_free(struct answers **answers);
-const struct answer *answers_find(const struct answers *answers, const uint8_t key[32], time_t now);
+const struct answer *answers_find(
+    const struct answers *answers, const uint8_t key[32], time_t now);
 /* Copies; the oldest makes room. */
-void answers_keep(struct answers *answers, const struct answer *answer, time_t now);
+void answers_keep(
+    struct answers *answers, const struct answer *answer, time_t now);
 
 #endif

@@ -24,7 +24,7 @@ enum {
 	API_TEXT_MAX = 1 << 20, /* a config to check */
 	API_DEPTH_MAX = 16,     /* nesting of a JSON body */
 	API_REASON_MAX = 512,
-	API_ARGS_MAX = 2,       /* {names} in one path */
+	API_ARGS_MAX = 2, /* {names} in one path */
 };
 
 enum {
@@ -64,11 +64,11 @@ struct door;
 TAILQ_HEAD(doors, door);
 
 struct admin {
-	struct event_base *base;    /* borrowed: ends after us */
-	struct registry *registry;  /* borrowed */
-	struct state *state;        /* borrowed */
+	struct event_base *base;   /* borrowed: ends after us */
+	struct registry *registry; /* borrowed */
+	struct state *state;       /* borrowed */
 	struct admin_hooks hooks;
-	struct auth *auth;          /* owned, as all below */
+	struct auth *auth; /* owned, as all below */
 	struct audit audit;
 	struct events *events;
 	struct answers *answers;
@@ -76,22 +76,24 @@ struct admin {
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;
+	const struct call *reloading; /* the call that asked for the reload that
+	                                 goes on, NULL */
 };
 
 struct call {
-	struct admin *admin;       /* borrowed */
-	struct door *door;         /* borrowed; may be retired while we run */
+	struct admin *admin; /* borrowed */
+	struct door *door;   /* borrowed; may be retired while we run */
 	struct evhttp_request *http;
 	const struct api_row *row; /* NULL until one was found */
 	char *args[API_ARGS_MAX];  /* owned, decoded */
 	struct evkeyvalq query;
 	struct actor actor;
-	char address[128];         /* of the peer, for log and audit */
-	char peer_key[64];         /* of the peer, for limits */
-	json_t *body;              /* owned; NULL without */
-	struct span text;          /* raw body; borrowed from http */
-	const char *reason;        /* from the body or ?reason=; NULL */
-	const char *replay_key;    /* Idempotency-Key, NULL without */
+	char address[128];      /* of the peer, for log and audit */
+	char peer_key[64];      /* of the peer, for limits */
+	json_t *body;           /* owned; NULL without */
+	struct span text;       /* raw body; borrowed from http */
+	const char *reason;     /* from the body or ?reason=; NULL */
+	const char *replay_key; /* Idempotency-Key, NULL without */
 	bool is_dry_run;
 	bool is_mutating; /* by its method, even when no row was found */
 };
@@ -100,29 +102,35 @@ struct call {
 
 /* Takes the reference. `etag` may be NULL. */
 void call_json(struct call *call, int status, json_t *body, const char *etag);
-void call_text(struct call *call, int status, const char *type, const char *text, size_t len);
+void call_text(struct call *call, int status, const char *type,
+    const char *text, size_t len);
 
 struct problem {
 	int status;
-	const char *code;  /* "pool-unhealthy": stable */
+	const char *code;         /* "pool-unhealthy": stable */
 	const char *hint, *field; /* may be NULL */
-	json_t *extra;     /* further members; the reference is taken; may be NULL */
+	json_t
+	    *extra; /* further members; the reference is taken; may be NULL */
 };
 /* RFC 9457; `format` is the detail. A refused mutation is audited here. */
-void call_problem(struct call *call, const struct problem *problem, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void call_problem(struct call *call, const struct problem *problem,
+    const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* 404 with did-you-mean. `kind` is "split" or "pool". */
-void call_unknown(struct call *call, const char *kind, const char *name, const char *const *words, size_t n);
+void call_unknown(struct call *call, const char *kind, const char *name,
+    const char *const *words, size_t n);
 
 /* ---- asking the call ---- */
 
 const char *call_header(const struct call *call, const char *name);
-const char *call_query(const struct call *call, const char *name); /* NULL: not given */
-/* False: answered 400 because the body has a member that is not among `names` (NULL-ended). */
+const char *call_query(
+    const struct call *call, const char *name); /* NULL: not given */
+/* False: answered 400 because the body has a member that is not among `names`
+ * (NULL-ended). */
 bool call_body_knows(struct call *call, const char *const *names);
 /* Honours If-Match. False: answered 412 with `winner` (may be NULL). */
 bool call_matches(struct call *call, uint64_t version, const char *winner);
-void call_audit(struct call *call, const char *target, const json_t *before, const json_t *after, const char *result);
+void call_audit(struct call *call, const char *target, const json_t *before,
+    const json_t *after, const char *result);
 /* Writes one, logging when that fails. */
 void admin_audit(struct admin *admin, const struct audit_entry *entry);
 
@@ -135,13 +143,15 @@ json_t *json_percent(bp_t bp);
 json_t *weights_to_json(const struct split *split, const bp_t *bp);
 json_t *split_to_json(const struct admin *admin, const struct split *split);
 struct meter;
-void meter_to_json(json_t *object, const struct meter *meter); /* requests, rate, p50_ms, ... */
+void meter_to_json(json_t *object,
+    const struct meter *meter); /* requests, rate, p50_ms, ... */
 void split_etag(const struct split *split, char *buf, size_t cap);
 nsec_t now_mono(void);
 
 /* ---- the rows' functions ---- */
 
-#define ENDPOINT(method, path, role, scope, flags, fn, doc) void fn(struct call *call);
+#define ENDPOINT(method, path, role, scope, flags, fn, doc)                    \
+	void fn(struct call *call);
 #include "admin/endpoints.def"
 #undef ENDPOINT
 

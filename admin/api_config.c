@@ -24,8 +24,8 @@ api_config_get(struct call *call)
 	}
 	snprintf(etag, sizeof(etag), "\"%016llx\"",
 	    (unsigned long long)admin_config(call->admin)->hash);
-	evhttp_add_header(evhttp_request_get_output_headers(call->http),
-	    "ETag", etag);
+	evhttp_add_header(
+	    evhttp_request_get_output_headers(call->http), "ETag", etag);
 	call_text(call, 200, "application/json", text, strlen(text));
 	free(text);
 }
@@ -51,8 +51,8 @@ diff_splits(const struct admin *admin)
 
 		if (runs_as_written(split))
 			continue;
-		row = json_pack("{s:s, s:o, s:o}", "split", split->name,
-		    "file", weights_to_json(split, split->file), "runtime",
+		row = json_pack("{s:s, s:o, s:o}", "split", split->name, "file",
+		    weights_to_json(split, split->file), "runtime",
 		    weights_to_json(split, split_weights(split)->bp));
 		json_object_set_new(
 		    row, "changed_at", json_time(split->changed_at));
@@ -80,11 +80,11 @@ diff_pool(const struct pool_view *view, json_t *list)
 		        &endpoint->admin, memory_order_relaxed);
 
 		if (admin != ENDPOINT_ACTIVE)
-			json_array_append_new(list,
-			    json_pack("{s:s, s:s, s:s}", "pool",
-			        view->pool->name, "endpoint",
-			        endpoint->address.text, "state",
-			        endpoint_admin_name(admin)));
+			json_array_append_new(
+			    list, json_pack("{s:s, s:s, s:s}", "pool",
+			              view->pool->name, "endpoint",
+			              endpoint->address.text, "state",
+			              endpoint_admin_name(admin)));
 	}
 }
 
@@ -135,8 +135,7 @@ api_config_diff(struct call *call)
 	const struct config *config = admin_config(call->admin);
 	json_t *body = json_pack("{s:s, s:s, s:o, s:o}", "schema",
 	    "weir.config_diff/v1", "file", config->path, "splits",
-	    diff_splits(call->admin), "endpoints",
-	    diff_endpoints(call->admin));
+	    diff_splits(call->admin), "endpoints", diff_endpoints(call->admin));
 
 	diff_pending(config, body);
 	call_json(call, 200, body, NULL);
@@ -224,7 +223,6 @@ answer_reload(struct call *call, const struct diags *diags)
 	if (warnings)
 		json_object_set(body, "warnings", warnings);
 	json_decref(members);
-	call_audit(call, "config", NULL, NULL, "ok");
 	call_json(call, 200, body, NULL);
 }
 
@@ -235,6 +233,7 @@ api_config_reload(struct call *call)
 	struct admin *admin = call->admin;
 	struct diags diags = {0};
 	struct err err = {0};
+	bool ok;
 
 	if (!call_body_knows(call, known))
 		return;
@@ -242,8 +241,11 @@ api_config_reload(struct call *call)
 		rehearse_reload(call);
 		return;
 	}
-	if (admin->hooks.reload(
-	        admin->hooks.ctx, call->actor.name, &diags, &err))
+	admin->reloading = call; /* admin_apply writes the audit entry */
+	ok = admin->hooks.reload(
+	    admin->hooks.ctx, call->actor.name, &diags, &err);
+	admin->reloading = NULL;
+	if (ok)
 		answer_reload(call, &diags);
 	else if (diags.errors > 0)
 		refuse_config(call, &diags);

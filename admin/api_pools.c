@@ -24,7 +24,8 @@ down_json(const struct endpoint *endpoint)
 	return json_pack("{s:s, s:f}", "reason",
 	    endpoint->down_reason[0] ? endpoint->down_reason
 	                             : "connections failed",
-	    "seconds", since ? (double)(now_mono() - since) / NSEC_PER_SEC : 0.0);
+	    "seconds",
+	    since ? (double)(now_mono() - since) / NSEC_PER_SEC : 0.0);
 }
 
 static json_t *
@@ -69,8 +70,8 @@ meta_json(const struct pool_cfg *cfg)
 	json_t *meta = json_object();
 
 	for (size_t i = 0; i < cfg->n_meta; i++)
-		json_object_set_new(meta, cfg->meta[i].name,
-		    json_string(cfg->meta[i].value));
+		json_object_set_new(
+		    meta, cfg->meta[i].name, json_string(cfg->meta[i].value));
 	return meta;
 }
 
@@ -80,8 +81,7 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_t *endpoints = json_array(), *object = json_object();
 	struct pool_stats stats;
 
-	pool_stats_read(
-	    view->pool, registry_workers(admin->registry), &stats);
+	pool_stats_read(view->pool, registry_workers(admin->registry), &stats);
 	for (size_t i = 0; i < view->n_endpoints; i++)
 		json_array_append_new(
 		    endpoints, endpoint_json(admin, view->endpoints[i]));
@@ -124,8 +124,7 @@ api_pools(struct call *call)
 static const struct pool_view *
 pool_of(struct call *call)
 {
-	const struct pool_view *view =
-	    admin_pool(call->admin, call->args[0]);
+	const struct pool_view *view = admin_pool(call->admin, call->args[0]);
 	struct snapshot *snapshot = current(call->admin);
 	const char *names[256];
 	size_t n = 0;
@@ -207,7 +206,8 @@ put_state(struct call *call, const struct pool_view *view,
 
 	if (!state_put_endpoint(admin->state, pool, address, state, &err)) {
 		log_event(LOG_ERROR,
-		    "a change of an endpoint was refused: it cannot be recorded",
+		    "a change of an endpoint was refused: it cannot be "
+		    "recorded",
 		    "endpoint", address, "error", err.text, NULL);
 		call_problem(call,
 		    &(struct problem){507, "state-unwritable",
@@ -227,21 +227,21 @@ static void
 tell_state(struct call *call, const struct pool_view *view,
     const struct endpoint *endpoint, const char *before, const char *after)
 {
-	json_t *was = json_pack("{s:s, s:s}", "endpoint",
-	    endpoint->address.text, "state", before);
-	json_t *is = json_pack("{s:s, s:s}", "endpoint",
-	    endpoint->address.text, "state", after);
+	json_t *was = json_pack(
+	    "{s:s, s:s}", "endpoint", endpoint->address.text, "state", before);
+	json_t *is = json_pack(
+	    "{s:s, s:s}", "endpoint", endpoint->address.text, "state", after);
 	json_t *event = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pool",
 	    view->pool->name, "endpoint", endpoint->address.text, "before",
 	    before, "after", after, "by", call->actor.name);
-	char *text = json_dumps(event, JSON_COMPACT);
+	char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
 	call_audit(call, view->pool->name, was, is, "ok");
 	if (text)
 		events_publish(call->admin->events, "endpoint", text);
-	log_event(LOG_INFO, "endpoint state changed", "pool",
-	    view->pool->name, "endpoint", endpoint->address.text, "state",
-	    after, "by", call->actor.name, NULL);
+	log_event(LOG_INFO, "endpoint state changed", "pool", view->pool->name,
+	    "endpoint", endpoint->address.text, "state", after, "by",
+	    call->actor.name, NULL);
 	free(text);
 	json_decref(event);
 	json_decref(was);

@@ -5,8 +5,8 @@
  * what was answered with 200 is in effect and survives the process.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "admin/api.h"
@@ -37,22 +37,22 @@ actual_json(const struct admin *admin, const struct split *split)
 	actual = json_object();
 	for (uint32_t i = 0; i < split->n_pools; i++)
 		json_object_set_new(actual, split->pools[i],
-		    json_real(round(sampler_actual(admin->sampler,
-		                        split->name, i) *
-		                  10000) /
+		    json_real(
+		        round(sampler_actual(admin->sampler, split->name, i) *
+		              10000) /
 		        100));
 	return actual;
 }
 
 static void
-set_quantile(json_t *object, const char *key, const struct meter *meter,
-    double q)
+set_quantile(
+    json_t *object, const char *key, const struct meter *meter, double q)
 {
 	nsec_t value;
 
 	if (meter && meter_quantile(meter, q, &value))
-		json_object_set_new(object, key,
-		    json_real(round((double)value / 1e4) / 100));
+		json_object_set_new(
+		    object, key, json_real(round((double)value / 1e4) / 100));
 	else
 		json_object_set_new(object, key, json_null());
 }
@@ -83,8 +83,8 @@ slot_json(const struct admin *admin, const struct split *split, uint32_t slot)
 	json_t *object = json_object();
 
 	json_object_set_new(object, "name", json_string(split->pools[slot]));
-	json_object_set_new(object, "weight",
-	    json_percent(split_weights(split)->bp[slot]));
+	json_object_set_new(
+	    object, "weight", json_percent(split_weights(split)->bp[slot]));
 	json_object_set_new(object, "endpoints",
 	    json_integer(view ? (json_int_t)view->n_endpoints : 0));
 	json_object_set_new(object, "usable",
@@ -104,9 +104,8 @@ split_to_json(const struct admin *admin, const struct split *split)
 {
 	const struct weights *weights = split_weights(split);
 	json_t *pools = json_array();
-	json_t *object = json_pack("{s:s, s:s, s:I}", "schema",
-	    "weir.split/v1", "name", split->name, "version",
-	    (json_int_t)weights->version);
+	json_t *object = json_pack("{s:s, s:s, s:I}", "schema", "weir.split/v1",
+	    "name", split->name, "version", (json_int_t)weights->version);
 
 	for (uint32_t i = 0; i < split->n_pools; i++)
 		json_array_append_new(pools, slot_json(admin, split, i));
@@ -167,11 +166,9 @@ api_splits(struct call *call)
 	sampler_read(call->admin->sampler, now_mono());
 	for (size_t i = 0; i < registry_n_splits(registry); i++)
 		json_array_append_new(list,
-		    split_to_json(
-		        call->admin, registry_split_at(registry, i)));
+		    split_to_json(call->admin, registry_split_at(registry, i)));
 	call_json(call, 200,
-	    json_pack("{s:s, s:o}", "schema", "weir.splits/v1", "splits",
-	        list),
+	    json_pack("{s:s, s:o}", "schema", "weir.splits/v1", "splits", list),
 	    NULL);
 }
 
@@ -205,7 +202,8 @@ bad_weight(struct call *call, const char *pool, const char *what)
 	snprintf(field, sizeof(field), "weights.%s", pool);
 	call_problem(call,
 	    &(struct problem){422, "bad-weight",
-	        "a weight is a percentage from 0 to 100 with at most two decimals",
+	        "a weight is a percentage from 0 to 100 with at most two "
+	        "decimals",
 	        field, NULL},
 	    "pool '%.64s': %s", pool, what);
 	return false;
@@ -234,16 +232,16 @@ read_weight(struct call *call, const char *pool, const json_t *value, bp_t *out)
 static bool
 unknown_pool(struct call *call, const struct split *split, const char *pool)
 {
-	const char *near = suggest(span_of(pool),
-	    (const char *const *)split->pools, split->n_pools);
+	const char *near = suggest(
+	    span_of(pool), (const char *const *)split->pools, split->n_pools);
 	char field[96], hint[160];
 
 	snprintf(field, sizeof(field), "weights.%.80s", pool);
 	if (near)
 		snprintf(hint, sizeof(hint), "did you mean \"%s\"?", near);
 	else
-		snprintf(hint, sizeof(hint), "GET /v1/splits/%s lists its pools",
-		    split->name);
+		snprintf(hint, sizeof(hint),
+		    "GET /v1/splits/%s lists its pools", split->name);
 	call_problem(call,
 	    &(struct problem){404, "unknown-pool", hint, field, NULL},
 	    "split '%s' has no pool \"%.64s\"", split->name, pool);
@@ -286,7 +284,8 @@ read_weights(struct call *call, const struct split *split, bp_t *bp)
 	if (!json_is_object(weights)) {
 		call_problem(call,
 		    &(struct problem){400, "bad-json",
-		        "{\"weights\": {\"blue\": 95, \"canary\": 5}, \"reason\": \"...\"}",
+		        "{\"weights\": {\"blue\": 95, \"canary\": 5}, "
+		        "\"reason\": \"...\"}",
 		        "weights", NULL},
 		    "\"weights\" must be an object of pools and percentages");
 		return false;
@@ -323,7 +322,8 @@ check_healthy(struct call *call, const struct split *split, const bp_t *bp)
 		    &(struct problem){409, "pool-unhealthy",
 		        "weirctl pool shows its endpoints and why they are out",
 		        "weights", NULL},
-		    "pool '%s' has no usable endpoint and cannot be given weight",
+		    "pool '%s' has no usable endpoint and cannot be given "
+		    "weight",
 		    split->pools[i]);
 		return false;
 	}
@@ -337,8 +337,8 @@ copy_or_null(const char *text)
 }
 
 static bool
-record(struct call *call, const struct split *split, const bp_t *bp,
-    time_t wall)
+record(
+    struct call *call, const struct split *split, const bp_t *bp, time_t wall)
 {
 	struct split_state state;
 	struct err err;
@@ -358,11 +358,13 @@ record(struct call *call, const struct split *split, const bp_t *bp,
 	split_state_release(&state);
 	if (ok)
 		return true;
-	log_event(LOG_ERROR, "a change of weights was refused: it cannot be recorded",
-	    "split", split->name, "error", err.text, NULL);
+	log_event(LOG_ERROR,
+	    "a change of weights was refused: it cannot be recorded", "split",
+	    split->name, "error", err.text, NULL);
 	call_problem(call,
 	    &(struct problem){507, "state-unwritable",
-	        "free space in state_dir; traffic goes on with the weights as they are",
+	        "free space in state_dir; traffic goes on with the weights as "
+	        "they are",
 	        NULL, NULL},
 	    "%s", err.text);
 	return false;
@@ -372,11 +374,11 @@ static void
 announce(struct call *call, const struct split *split, const json_t *before)
 {
 	json_t *event = json_pack("{s:s, s:I, s:O, s:o, s:s, s:o}", "split",
-	    split->name, "version",
-	    (json_int_t)split_weights(split)->version, "before", before,
-	    "after", weights_to_json(split, split_weights(split)->bp), "by",
+	    split->name, "version", (json_int_t)split_weights(split)->version,
+	    "before", before, "after",
+	    weights_to_json(split, split_weights(split)->bp), "by",
 	    call->actor.name, "reason", text_or_null(call->reason));
-	char *text = json_dumps(event, JSON_COMPACT);
+	char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
 	if (text)
 		events_publish(call->admin->events, "weights", text);
@@ -389,7 +391,7 @@ change(struct call *call, struct split *split, const bp_t *bp)
 {
 	json_t *before = weights_to_json(split, split_weights(split)->bp);
 	json_t *after = weights_to_json(split, bp);
-	char *told = json_dumps(after, JSON_COMPACT);
+	char *told = json_dumps(after, JSON_COMPACT | JSON_REAL_PRECISION(12));
 	time_t wall = time(NULL);
 
 	if (record(call, split, bp, wall)) {
@@ -458,7 +460,8 @@ api_undo(struct call *call)
 	if (!split->has_previous) {
 		call_problem(call,
 		    &(struct problem){409, "nothing-to-undo", NULL, NULL, NULL},
-		    "the weights of split '%s' were never changed", split->name);
+		    "the weights of split '%s' were never changed",
+		    split->name);
 		return;
 	}
 	memcpy(bp, split->previous, sizeof(bp));

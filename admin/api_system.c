@@ -47,11 +47,10 @@ api_version(struct call *call)
 	json_object_set_new(body, "started_at", json_time(facts.started_at));
 	json_object_set_new(
 	    body, "last_reload_at", json_time(facts.last_reload_at));
-	json_object_set_new(body, "config_file",
-	    json_string(admin_config(call->admin)->path));
+	json_object_set_new(
+	    body, "config_file", json_string(admin_config(call->admin)->path));
 	json_object_set_new(body, "state_write_errors",
-	    json_integer(
-	        (json_int_t)state_write_errors(call->admin->state)));
+	    json_integer((json_int_t)state_write_errors(call->admin->state)));
 	call_json(call, 200, body, NULL);
 }
 
@@ -59,16 +58,15 @@ void
 api_metrics(struct call *call)
 {
 	const char *accept = call_header(call, "Accept");
-	bool is_open =
-	    accept && strstr(accept, "application/openmetrics-text");
+	bool is_open = accept && strstr(accept, "application/openmetrics-text");
 	size_t len;
 	char *text = metrics_text(call->admin, is_open, &len);
 
 	if (text)
 		call_text(call, 200,
-		    is_open
-		        ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-		        : "text/plain; version=0.0.4; charset=utf-8",
+		    is_open ? "application/openmetrics-text; version=1.0.0; "
+		              "charset=utf-8"
+		            : "text/plain; version=0.0.4; charset=utf-8",
 		    text, len);
 	else
 		call_problem(call,
@@ -87,9 +85,8 @@ api_audit(struct call *call)
 	int64_t limit = 100;
 	const struct audit *audit = &call->admin->audit;
 
-	if (word &&
-	    (!units_integer(span_of(word), &limit) || limit < 0 ||
-	        limit > 1000)) {
+	if (word && (!units_integer(span_of(word), &limit) || limit < 0 ||
+	                limit > 1000)) {
 		call_problem(call,
 		    &(struct problem){400, "bad-limit", NULL, "limit", NULL},
 		    "limit is a number from 0 to 1000");
@@ -145,8 +142,8 @@ certificates_json(const struct admin *admin)
 		        info->names, "subject", info->subject, "path",
 		        info->path, "not_before", json_time(info->not_before),
 		        "not_after", json_time(info->not_after), "days_left",
-		        (json_int_t)((info->not_after - now) / 86400),
-		        "key", info->is_ecdsa ? "ecdsa" : "rsa"));
+		        (json_int_t)((info->not_after - now) / 86400), "key",
+		        info->is_ecdsa ? "ecdsa" : "rsa"));
 	}
 	return list;
 }
@@ -170,18 +167,18 @@ add_parameters(const struct api_row *row, json_t *list)
 	while ((at = strchr(at, '{')) != NULL) {
 		size_t len = strcspn(at + 1, "}");
 
-		json_array_append_new(list,
-		    json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", at + 1, len,
-		        "in", "path", "required", 1, "schema", "type",
-		        "string"));
+		json_array_append_new(
+		    list, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", at + 1,
+		              len, "in", "path", "required", 1, "schema",
+		              "type", "string"));
 		at += len;
 	}
 	if (row->flags & API_MUTATES)
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:s, s:{s:s}}", "name", "dry_run",
-		        "in", "query", "description",
-		        "1: check everything, change nothing", "schema",
-		        "type", "string"));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:s, s:{s:s}}", "name",
+		              "dry_run", "in", "query", "description",
+		              "1: check everything, change nothing", "schema",
+		              "type", "string"));
 }
 
 static json_t *
@@ -198,8 +195,7 @@ operation_json(const struct api_row *row)
 	    "operationId", row->name + 4, "summary", row->doc, "parameters",
 	    parameters, "responses", "200", "description", "done", "default",
 	    "description", "RFC 9457 problem with code, hint and field",
-	    "content", "application/problem+json", "schema", "type",
-	    "object");
+	    "content", "application/problem+json", "schema", "type", "object");
 	json_object_set_new(
 	    operation, "x-weir-role", json_string(role_name(row->role)));
 	if (row->flags & (API_BODY | API_TEXT))
@@ -235,7 +231,7 @@ api_openapi(struct call *call)
 	        "{s:s, s:{s:s, s:s}, s:o, s:{s:{s:{s:s, s:s}}}, s:[{s:[]}]}",
 	        "openapi", "3.1.0", "info", "title", "weir admin API",
 	        "version", WEIR_VERSION, "paths", paths, "components",
-	        "securitySchemes", "token", "type", "http", "scheme",
-	        "bearer", "security", "token"),
+	        "securitySchemes", "token", "type", "http", "scheme", "bearer",
+	        "security", "token"),
 	    NULL);
 }

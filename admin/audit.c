@@ -83,18 +83,21 @@ take_head(struct audit *audit, const char *bytes, size_t len)
 	/* The next line still commits to what stands there. */
 	audit_line_hash(line, audit->head);
 	log_event(LOG_ERROR,
-	    "the audit log's last line was changed: verification will fail there",
+	    "the audit log's last line was changed: verification will fail "
+	    "there",
 	    "file", audit->path, NULL);
 }
 
 static bool
 open_file(struct audit *audit, struct err *err)
 {
-	int fd = open(audit->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC,
-	    0600);
+	int fd =
+	    open(audit->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return err_set(err, "audit log %s: %s; set logs.audit.path to a file that weir may write",
+		return err_set(err,
+		    "audit log %s: %s; set logs.audit.path to a file that weir "
+		    "may write",
 		    audit->path, strerror(errno));
 	if (audit->fd >= 0)
 		close(audit->fd);
@@ -159,8 +162,8 @@ entry_json(const struct audit *audit, const struct audit_entry *entry)
 	gettimeofday(&now, NULL);
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(stamp, sizeof(stamp), "%s.%03dZ", day,
-	    (int)(now.tv_usec / 1000));
+	snprintf(
+	    stamp, sizeof(stamp), "%s.%03dZ", day, (int)(now.tv_usec / 1000));
 	json_object_set_new(
 	    line, "seq", json_integer((json_int_t)audit->sequence + 1));
 	set_text(line, "time", stamp);
@@ -169,9 +172,11 @@ entry_json(const struct audit *audit, const struct audit_entry *entry)
 	set_text(line, "action", entry->action);
 	set_text(line, "target", entry->target);
 	if (entry->before)
-		json_object_set(line, "before", (json_t *)(uintptr_t)entry->before);
+		json_object_set(
+		    line, "before", (json_t *)(uintptr_t)entry->before);
 	if (entry->after)
-		json_object_set(line, "after", (json_t *)(uintptr_t)entry->after);
+		json_object_set(
+		    line, "after", (json_t *)(uintptr_t)entry->after);
 	set_text(line, "reason", entry->reason);
 	set_text(line, "result", entry->result);
 	set_text(line, "prev", audit->head);
@@ -198,7 +203,9 @@ audit_append(
     struct audit *audit, const struct audit_entry *entry, struct err *err)
 {
 	json_t *object = entry_json(audit, entry);
-	char *body = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+	char *body = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII |
+	                                    JSON_REAL_PRECISION(12) |
+	                                    JSON_REAL_PRECISION(12));
 	char hash[AUDIT_HASH_LEN + 1], *line = NULL;
 	size_t len = 0;
 	bool ok = false;
@@ -209,8 +216,8 @@ audit_append(
 	if (!line)
 		err_set(err, "out of memory");
 	else if (len > AUDIT_LINE_MAX)
-		err_set(err, "the audit entry is above %d bytes",
-		    AUDIT_LINE_MAX);
+		err_set(
+		    err, "the audit entry is above %d bytes", AUDIT_LINE_MAX);
 	else
 		ok = write_line(audit, line, len, err);
 	if (ok) {

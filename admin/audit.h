@@ -28,7 +28,8 @@ struct audit {
 	uint64_t failures;
 };
 
-/* All texts borrowed; NULL where there is none. before and after are borrowed too. */
+/* All texts borrowed; NULL where there is none. before and after are borrowed
+ * too. */
 struct audit_entry {
 	const char *actor, *address, *action, *target, *reason;
 	const char *result; /* "ok", "refused:forbidden" */
@@ -40,10 +41,12 @@ bool audit_open(struct audit *audit, const char *path, struct err *err);
 /* After a rotation: the chain goes on in the new file. */
 bool audit_reopen(struct audit *audit, struct err *err);
 /* One write; the caller logs a failure, which is counted. */
-bool audit_append(struct audit *audit, const struct audit_entry *entry, struct err *err);
+bool audit_append(
+    struct audit *audit, const struct audit_entry *entry, struct err *err);
 /* fdatasync when something was written since; called on a timer. */
 void audit_sync(struct audit *audit);
-/* The last lines that `split` (NULL: any) is the target of, oldest first; a new reference. */
+/* The last lines that `split` (NULL: any) is the target of, oldest first; a new
+ * reference. */
 json_t *audit_tail(const struct audit *audit, size_t limit, const char *target);
 void audit_release(struct audit *audit);
 
@@ -53,6 +56,7 @@ struct audit_verdict {
 	char head[AUDIT_HASH_LEN + 1];
 };
 /* False with err naming the first line that does not hold. */
-bool audit_verify(FILE *file, const char *name, struct audit_verdict *out, struct err *err);
+bool audit_verify(
+    FILE *file, const char *name, struct audit_verdict *out, struct err *err);
 
 #endif

@@ -37,8 +37,8 @@ audit_line_seal(
 
 	assert(len > 2 && body[len - 1] == '}');
 	audit_line_hash((struct span){body, len - 1}, hash_out);
-	n = asprintf(&line, "%.*s,\"hash\":\"%s\"}\n", (int)len - 1, body,
-	    hash_out);
+	n = asprintf(
+	    &line, "%.*s,\"hash\":\"%s\"}\n", (int)len - 1, body, hash_out);
 	if (n < 0)
 		return NULL;
 	*len_out = (size_t)n;
@@ -89,12 +89,14 @@ follows(const struct audit_line *line, struct audit_verdict *verdict,
 		verdict->is_continued =
 		    strspn(line->prev, "0") != AUDIT_HASH_LEN;
 		if (!verdict->is_continued && line->sequence != 1)
-			return err_set(err, "%s:1: the first line has number %llu",
-			    name, (unsigned long long)line->sequence);
+			return err_set(err,
+			    "%s:1: the first line has number %llu", name,
+			    (unsigned long long)line->sequence);
 	} else if (strcmp(line->prev, verdict->head) != 0 ||
-	    line->sequence != *sequence + 1) {
+	           line->sequence != *sequence + 1) {
 		return err_set(err,
-		    "%s:%llu: it does not follow the line before: lines were removed, inserted or moved here",
+		    "%s:%llu: it does not follow the line before: lines were "
+		    "removed, inserted or moved here",
 		    name, (unsigned long long)verdict->lines + 1);
 	}
 	*sequence = line->sequence;
@@ -104,8 +106,8 @@ follows(const struct audit_line *line, struct audit_verdict *verdict,
 }
 
 bool
-audit_verify(FILE *file, const char *name, struct audit_verdict *out,
-    struct err *err)
+audit_verify(
+    FILE *file, const char *name, struct audit_verdict *out, struct err *err)
 {
 	char *text = NULL;
 	size_t cap = 0;
@@ -123,7 +125,8 @@ audit_verify(FILE *file, const char *name, struct audit_verdict *out,
 		else if (!audit_line_parse(
 		             (struct span){text, (size_t)n - 1}, &line))
 			ok = err_set(err,
-			    "%s:%llu: the line was changed: its hash does not match",
+			    "%s:%llu: the line was changed: its hash does not "
+			    "match",
 			    name, (unsigned long long)out->lines + 1);
 		else
 			ok = follows(&line, out, &sequence, name, err);

@@ -64,7 +64,9 @@ read_token(const struct access_rule *cfg, struct rule *rule, struct err *err)
 		return err_wrap(err, "admin.access: %s", cfg->who);
 	if (len == 0) {
 		free(bytes);
-		return err_set(err, "admin.access: %s: the token is empty (openssl rand -hex 32 makes a good one)",
+		return err_set(err,
+		    "admin.access: %s: the token is empty (openssl rand -hex "
+		    "32 makes a good one)",
 		    cfg->who);
 	}
 	tls_sha256(bytes, len, rule->digest);
@@ -273,8 +275,8 @@ auth_identify(struct auth *auth, const struct credentials *credentials,
 	match_uid(auth, credentials->uid, out);
 	if (out->n_grants > 0)
 		return AUTH_KNOWN;
-	snprintf(out->name, sizeof(out->name), "uid:%u",
-	    (unsigned)credentials->uid);
+	snprintf(
+	    out->name, sizeof(out->name), "uid:%u", (unsigned)credentials->uid);
 	return AUTH_MISSING;
 }
 

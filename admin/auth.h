@@ -13,21 +13,22 @@
 
 enum {
 	AUTH_TOKENS_MAX = 64,
-	AUTH_GRANTS_MAX = 8,  /* rules that one caller may match */
+	AUTH_GRANTS_MAX = 8,    /* rules that one caller may match */
 	AUTH_CALLERS_MAX = 256, /* addresses whose failures are remembered */
 	AUTH_FAILURES_PER_SECOND = 5,
 };
 
 struct auth;
-/* Reads the tokens' secrets and keeps only their hashes. `own` is the uid that runs weir. */
+/* Reads the tokens' secrets and keeps only their hashes. `own` is the uid that
+ * runs weir. */
 struct auth *auth_new(const struct admin_cfg *cfg, uid_t own, struct err *err);
 void auth_free(struct auth **auth);
 
 struct credentials {
 	bool is_unix;
-	uid_t uid;            /* is_unix */
-	const char *address;  /* of the peer: failures are limited by it */
-	struct span token;    /* after "Bearer "; len 0: none given */
+	uid_t uid;           /* is_unix */
+	const char *address; /* of the peer: failures are limited by it */
+	struct span token;   /* after "Bearer "; len 0: none given */
 };
 
 struct grant {
@@ -48,12 +49,14 @@ enum auth_result {
 	AUTH_WRONG,
 	AUTH_LIMITED, /* too many wrong ones from there: not even looked at */
 };
-enum auth_result auth_identify(struct auth *auth, const struct credentials *credentials,
-    nsec_t now, struct actor *out);
-/* Counts against the address, for refusals that cost us something. False: it is over its limit. */
+enum auth_result auth_identify(struct auth *auth,
+    const struct credentials *credentials, nsec_t now, struct actor *out);
+/* Counts against the address, for refusals that cost us something. False: it is
+ * over its limit. */
 bool auth_charge(struct auth *auth, const char *address, nsec_t now);
 
-/* May the actor do what asks for `role`? `split` NULL: something that is not one split's, which a scoped grant does not cover (reading excepted). */
+/* May the actor do what asks for `role`? `split` NULL: something that is not
+ * one split's, which a scoped grant does not cover (reading excepted). */
 bool actor_may(const struct actor *actor, enum role role, const char *split);
 
 #endif

@@ -43,15 +43,14 @@ body_parse(struct span text, struct err *err)
 	json_t *body;
 
 	if (depth_of(text) > API_DEPTH_MAX) {
-		err_set(err, "the body is nested deeper than %d",
-		    API_DEPTH_MAX);
+		err_set(
+		    err, "the body is nested deeper than %d", API_DEPTH_MAX);
 		return NULL;
 	}
-	body = json_loadb(
-	    text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
+	body = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
 	if (!body) {
-		err_set(err, "line %d, column %d: %s", error.line,
-		    error.column, error.text);
+		err_set(err, "line %d, column %d: %s", error.line, error.column,
+		    error.text);
 		return NULL;
 	}
 	if (!json_is_object(body)) {
@@ -68,7 +67,7 @@ type_is(const char *given, const char *type)
 	size_t len = strlen(type);
 
 	return given && strncasecmp(given, type, len) == 0 &&
-	    strchr("; \t", given[len]);
+	       strchr("; \t", given[len]);
 }
 
 static bool
@@ -78,13 +77,13 @@ check_type(struct call *call)
 	bool is_text = call->row->flags & API_TEXT;
 
 	if (type_is(type, "application/json") ||
-	    (is_text &&
-	        (type_is(type, "text/plain") ||
-	            type_is(type, "application/yaml"))))
+	    (is_text && (type_is(type, "text/plain") ||
+	                    type_is(type, "application/yaml"))))
 		return true;
 	call_problem(call,
 	    &(struct problem){415, "unsupported-media-type",
-	        is_text ? "send Content-Type: application/yaml, text/plain or application/json"
+	        is_text ? "send Content-Type: application/yaml, text/plain or "
+	                  "application/json"
 	                : "send Content-Type: application/json",
 	        "Content-Type", NULL},
 	    "this path does not read bodies of type \"%.60s\"",
@@ -132,7 +131,8 @@ take_reason(struct call *call)
 	return false;
 }
 
-/* A query may hold bytes that are no UTF-8; they would not get into any JSON. */
+/* A query may hold bytes that are no UTF-8; they would not get into any JSON.
+ */
 static bool
 check_reason_text(struct call *call)
 {

@@ -97,10 +97,9 @@ call_matches(struct call *call, uint64_t version, const char *winner)
 
 	if (!list || lists_version(list, version))
 		return true;
-	snprintf(
-	    etag, sizeof(etag), "\"%llu\"", (unsigned long long)version);
-	evhttp_add_header(evhttp_request_get_output_headers(call->http),
-	    "ETag", etag);
+	snprintf(etag, sizeof(etag), "\"%llu\"", (unsigned long long)version);
+	evhttp_add_header(
+	    evhttp_request_get_output_headers(call->http), "ETag", etag);
 	call_problem(call,
 	    &(struct problem){412, "stale-version",
 	        "read it again and decide on what is there now", "If-Match",
@@ -119,8 +118,8 @@ admin_audit(struct admin *admin, const struct audit_entry *entry)
 	struct err err;
 
 	if (!audit_append(&admin->audit, entry, &err))
-		log_event(LOG_ERROR, "an audit entry was not written",
-		    "action", entry->action, "error", err.text, NULL);
+		log_event(LOG_ERROR, "an audit entry was not written", "action",
+		    entry->action, "error", err.text, NULL);
 }
 
 void

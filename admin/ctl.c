@@ -70,19 +70,24 @@ enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 static void
 print_lines(FILE *out, const char *text)
 {
-	for (; *text; text += strcspn(text, "\n") + 1)
-		fprintf(out, "  %.*s\n", (int)strcspn(text, "\n"), text);
+	while (*text) {
+		const char *end = strchrnul(text, '\n');
+
+		fprintf(out, "  %.*s\n", (int)(end - text), text);
+		text = *end ? end + 1 : end;
+	}
 }
 
 static void
 print_overview(FILE *out)
 {
 	fputs("weirctl " WEIR_VERSION
-	      ": the client of a running weir\n\nusage: weirctl COMMAND ...        weirctl COMMAND --help says more\n\n",
+	      ": the client of a running weir\n\nusage: weirctl COMMAND ...    "
+	      "    weirctl COMMAND --help says more\n\n",
 	    out);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name,
-		    commands[i].summary);
+		fprintf(
+		    out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\nexample:\n  weirctl weights shop blue=95 canary=5\n\n", out);
 	fputs(flags_text, out);
 }
@@ -90,9 +95,8 @@ print_overview(FILE *out)
 static void
 print_help(const struct ctl_command *command, FILE *out)
 {
-	fprintf(out, "usage: weirctl %s%s%s [flags]\n\n%s.\n",
-	    command->name, *command->usage ? " " : "", command->usage,
-	    command->summary);
+	fprintf(out, "usage: weirctl %s%s%s [flags]\n\n%s.\n", command->name,
+	    *command->usage ? " " : "", command->usage, command->summary);
 	if (command->more)
 		fprintf(out, "%s", command->more);
 	fputs("\nexample:\n", out);
@@ -104,9 +108,19 @@ print_help(const struct ctl_command *command, FILE *out)
 /* ---- flags ---- */
 
 enum flag_key {
-	FLAG_OUTPUT, FLAG_ADMIN, FLAG_REASON, FLAG_IF_MATCH, FLAG_TIMEOUT,
-	FLAG_POOL, FLAG_LIMIT, FLAG_DRY_RUN, FLAG_WATCH, FLAG_FOLLOW,
-	FLAG_HELP, FLAG_VERSION, FLAG_COUNT
+	FLAG_OUTPUT,
+	FLAG_ADMIN,
+	FLAG_REASON,
+	FLAG_IF_MATCH,
+	FLAG_TIMEOUT,
+	FLAG_POOL,
+	FLAG_LIMIT,
+	FLAG_DRY_RUN,
+	FLAG_WATCH,
+	FLAG_FOLLOW,
+	FLAG_HELP,
+	FLAG_VERSION,
+	FLAG_COUNT
 };
 
 static const struct {
@@ -143,8 +157,8 @@ set_output(struct ctl *ctl, const char *value)
 	static const char *const forms[] = {"table", "json"};
 
 	if (strcmp(value, "json") != 0 && strcmp(value, "table") != 0)
-		return refuse("unknown output", value,
-		    suggest(span_of(value), forms, 2));
+		return refuse(
+		    "unknown output", value, suggest(span_of(value), forms, 2));
 	ctl->is_json = strcmp(value, "json") == 0;
 	return CTL_OK;
 }
@@ -156,8 +170,8 @@ set_timeout(struct ctl *ctl, const char *value)
 
 	if (!units_duration(span_of(value), &timeout) ||
 	    timeout < NSEC_PER_MSEC)
-		return refuse("--timeout wants a duration like 10s, not",
-		    value, NULL);
+		return refuse(
+		    "--timeout wants a duration like 10s, not", value, NULL);
 	ctl->timeout_ms = (long)(timeout / NSEC_PER_MSEC);
 	return CTL_OK;
 }
@@ -166,19 +180,38 @@ static int
 set_flag(struct ctl *ctl, enum flag_key key, const char *value)
 {
 	switch (key) {
-	case FLAG_OUTPUT: return set_output(ctl, value);
-	case FLAG_TIMEOUT: return set_timeout(ctl, value);
-	case FLAG_ADMIN: ctl->admin = value; break;
-	case FLAG_REASON: ctl->reason = value; break;
-	case FLAG_IF_MATCH: ctl->if_match = value; break;
-	case FLAG_POOL: ctl->pool = value; break;
-	case FLAG_LIMIT: ctl->limit = value; break;
-	case FLAG_DRY_RUN: ctl->is_dry_run = true; break;
-	case FLAG_WATCH: ctl->is_watch = true; break;
-	case FLAG_FOLLOW: ctl->is_follow = true; break;
+	case FLAG_OUTPUT:
+		return set_output(ctl, value);
+	case FLAG_TIMEOUT:
+		return set_timeout(ctl, value);
+	case FLAG_ADMIN:
+		ctl->admin = value;
+		break;
+	case FLAG_REASON:
+		ctl->reason = value;
+		break;
+	case FLAG_IF_MATCH:
+		ctl->if_match = value;
+		break;
+	case FLAG_POOL:
+		ctl->pool = value;
+		break;
+	case FLAG_LIMIT:
+		ctl->limit = value;
+		break;
+	case FLAG_DRY_RUN:
+		ctl->is_dry_run = true;
+		break;
+	case FLAG_WATCH:
+		ctl->is_watch = true;
+		break;
+	case FLAG_FOLLOW:
+		ctl->is_follow = true;
+		break;
 	case FLAG_HELP:
 	case FLAG_VERSION:
-	case FLAG_COUNT: break; /* seen to before */
+	case FLAG_COUNT:
+		break; /* seen to before */
 	}
 	return CTL_OK;
 }
@@ -216,7 +249,9 @@ take_flag(struct ctl *ctl, char **argv, int argc, int *i)
 
 	if (arg[1] == 'o') {
 		key = FLAG_OUTPUT;
-		value = arg[2] == '\0' ? NULL : arg[2] == '=' ? arg + 3 : arg + 2;
+		value = arg[2] == '\0'  ? NULL
+		        : arg[2] == '=' ? arg + 3
+		                        : arg + 2;
 		equals = value;
 	} else if (arg[1] != '-') {
 		return refuse("unknown flag", arg, NULL);
@@ -277,8 +312,8 @@ unknown_command(const char *word)
 
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		names[i] = commands[i].name;
-	return refuse("unknown command", word,
-	    suggest(span_of(word), names, N_COMMANDS));
+	return refuse(
+	    "unknown command", word, suggest(span_of(word), names, N_COMMANDS));
 }
 
 static bool
@@ -302,7 +337,8 @@ run(struct ctl *ctl)
 		code = ctl->command->run(ctl);
 		if (fflush(stdout) != 0)
 			return CTL_INTERNAL;
-		if (!ctl->is_watch || (code != CTL_OK && code != CTL_UNREACHABLE))
+		if (!ctl->is_watch ||
+		    (code != CTL_OK && code != CTL_UNREACHABLE))
 			return code;
 		nanosleep(&pause, NULL);
 	}
@@ -373,8 +409,7 @@ ctl_main(int argc, char **argv)
 	ctl.admin = getenv("WEIR_ADMIN");
 	if (!ctl.admin || !*ctl.admin)
 		ctl.admin = "unix:/run/weir/admin.sock";
-	ctl.has_colour =
-	    isatty(STDOUT_FILENO) && (!no_colour || !*no_colour);
+	ctl.has_colour = isatty(STDOUT_FILENO) && (!no_colour || !*no_colour);
 	if (argc > 1 && has_word(argv + 1, 1, "--version", "version")) {
 		puts("weirctl " WEIR_VERSION);
 		return CTL_OK;

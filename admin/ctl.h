@@ -31,7 +31,7 @@ struct ctl {
 	size_t n_words;
 	bool is_json, is_watch, is_dry_run, is_follow;
 	bool has_colour;
-	const char *admin;    /* "unix:/path", "host:port", "http://..." */
+	const char *admin; /* "unix:/path", "host:port", "http://..." */
 	const char *reason, *if_match, *pool, *limit; /* NULL: not given */
 	long timeout_ms;
 };
@@ -45,28 +45,32 @@ struct ctl_command {
 
 struct ctl_request {
 	const char *method;
-	const char *path;  /* below the root, escaped */
-	json_t *body;      /* borrowed; NULL without */
-	struct span text;  /* instead of body, with type */
+	const char *path; /* below the root, escaped */
+	json_t *body;     /* borrowed; NULL without */
+	struct span text; /* instead of body, with type */
 	const char *type;
 };
 
 struct ctl_answer {
 	long status;
-	char *text;   /* owned, NUL-ended */
+	char *text; /* owned, NUL-ended */
 	size_t len;
 	json_t *json; /* owned; NULL when it is none */
 };
 
-/* CTL_OK with an answer that the caller releases, or an exit code after telling why. */
-int ctl_ask(struct ctl *ctl, const struct ctl_request *request, struct ctl_answer *out);
+/* CTL_OK with an answer that the caller releases, or an exit code after telling
+ * why. */
+int ctl_ask(
+    struct ctl *ctl, const struct ctl_request *request, struct ctl_answer *out);
 int ctl_get(struct ctl *ctl, const char *path, struct ctl_answer *out);
 void ctl_answer_release(struct ctl_answer *answer);
 /* Calls fn for every chunk of a stream until it ends; no time limit. */
-int ctl_stream(struct ctl *ctl, const char *path, void (*fn)(void *ctx, const char *bytes, size_t len), void *ctx);
+int ctl_stream(struct ctl *ctl, const char *path,
+    void (*fn)(void *ctx, const char *bytes, size_t len), void *ctx);
 /* "/v1/splits/<escaped>/undo"; the caller frees. */
 char *ctl_path(const char *before, const char *name, const char *after);
-/* Adds the query of a mutation (dry run, reason); takes and returns an owned path. */
+/* Adds the query of a mutation (dry run, reason); takes and returns an owned
+ * path. */
 char *ctl_path_mutation(const struct ctl *ctl, char *path);
 
 /* ---- printing (ctl_print.c) ---- */
@@ -81,26 +85,31 @@ void ctl_table_print(struct ctl_table **table, FILE *out); /* and frees */
 int ctl_print_json(const json_t *json);
 int ctl_usage(const struct ctl *ctl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-const char *ctl_text(const json_t *object, const char *key); /* "-" when null or absent */
+const char *ctl_text(
+    const json_t *object, const char *key); /* "-" when null or absent */
 double ctl_number(const json_t *object, const char *key);
-void ctl_print_percent(char *buf, size_t cap, const json_t *value); /* "5%", "33.33%", "-" */
+void ctl_print_percent(
+    char *buf, size_t cap, const json_t *value); /* "5%", "33.33%", "-" */
 void ctl_print_ms(char *buf, size_t cap, const json_t *value);
-void ctl_print_age(char *buf, size_t cap, const char *time);      /* "3m" since an RFC 3339 time */
-/* 404s of the client's own making: suggests among words; returns CTL_NOT_FOUND. */
-int ctl_unknown(const char *kind, const char *word, const char *const *words, size_t n);
+void ctl_print_age(
+    char *buf, size_t cap, const char *time); /* "3m" since an RFC 3339 time */
+/* 404s of the client's own making: suggests among words; returns CTL_NOT_FOUND.
+ */
+int ctl_unknown(
+    const char *kind, const char *word, const char *const *words, size_t n);
 
 /* ---- the commands ---- */
 
-int ctl_status(struct ctl *ctl);  /* ctl_status.c */
+int ctl_status(struct ctl *ctl); /* ctl_status.c */
 int ctl_top(struct ctl *ctl);
-int ctl_pool(struct ctl *ctl);    /* ctl_pool.c */
+int ctl_pool(struct ctl *ctl); /* ctl_pool.c */
 int ctl_endpoint(struct ctl *ctl);
 int ctl_cert(struct ctl *ctl);
 int ctl_weights(struct ctl *ctl); /* ctl_weights.c */
 int ctl_split(struct ctl *ctl);
 int ctl_undo(struct ctl *ctl);
-int ctl_config(struct ctl *ctl);  /* ctl_config.c */
-int ctl_events(struct ctl *ctl);  /* ctl_audit.c */
+int ctl_config(struct ctl *ctl); /* ctl_config.c */
+int ctl_events(struct ctl *ctl); /* ctl_audit.c */
 int ctl_audit(struct ctl *ctl);
 /* Prints one split as a table; shared by weights, undo and split. */
 void ctl_print_split(const json_t *split);

@@ -10,7 +10,8 @@ static char *
 compact(const json_t *json)
 {
 	return json ? json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII |
-	                      JSON_ENCODE_ANY)
+	                                   JSON_REAL_PRECISION(12) |
+	                                   JSON_ENCODE_ANY)
 	            : NULL;
 }
 
@@ -28,7 +29,8 @@ static void
 print_event(struct reading *reading, const char *data)
 {
 	if (reading->is_json)
-		printf("{\"schema\":\"weir.event/v1\",\"id\":\"%s\",\"event\":\"%s\",\"data\":%s}\n",
+		printf("{\"schema\":\"weir.event/"
+		       "v1\",\"id\":\"%s\",\"event\":\"%s\",\"data\":%s}\n",
 		    reading->id, reading->kind, data);
 	else
 		printf("%-10s %s\n", reading->kind, data);
@@ -147,9 +149,8 @@ list_audit(struct ctl *ctl)
 	int64_t limit = 20;
 	int code;
 
-	if (ctl->limit &&
-	    (!units_integer(span_of(ctl->limit), &limit) || limit < 0 ||
-	        limit > 1000))
+	if (ctl->limit && (!units_integer(span_of(ctl->limit), &limit) ||
+	                      limit < 0 || limit > 1000))
 		return ctl_usage(ctl, "--limit is a number from 0 to 1000");
 	snprintf(path, sizeof(path), "/v1/audit?limit=%d", (int)limit);
 	code = ctl_get(ctl, path, &answer);
@@ -207,7 +208,8 @@ verify_file(struct ctl *ctl, const char *path)
 	return CTL_INTERNAL;
 }
 
-/* Without a file's name the server tells where its file is; we read it ourselves. */
+/* Without a file's name the server tells where its file is; we read it
+ * ourselves. */
 static int
 verify(struct ctl *ctl)
 {
@@ -232,5 +234,6 @@ ctl_audit(struct ctl *ctl)
 		return list_audit(ctl);
 	if (strcmp(ctl->words[0], "verify") == 0 && ctl->n_words <= 2)
 		return verify(ctl);
-	return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
+	return ctl_usage(
+	    ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
 }

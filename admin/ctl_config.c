@@ -49,12 +49,14 @@ print_diff(const json_t *diff)
 	json_array_foreach (splits, i, row)
 		print_split_diff(row);
 	json_array_foreach (endpoints, i, row)
-		printf("endpoint %s of pool %s: %s\n", ctl_text(row, "endpoint"),
-		    ctl_text(row, "pool"), ctl_text(row, "state"));
+		printf("endpoint %s of pool %s: %s\n",
+		    ctl_text(row, "endpoint"), ctl_text(row, "pool"),
+		    ctl_text(row, "state"));
 	if (json_array_size(splits) + json_array_size(endpoints) == 0)
 		puts("runtime is as the file says");
 	if (!pending)
-		printf("%s has errors: a reload would be refused (weir check -c %s)\n",
+		printf("%s has errors: a reload would be refused (weir check "
+		       "-c %s)\n",
 		    ctl_text(diff, "file"), ctl_text(diff, "file"));
 	else if (*pending)
 		printf("a reload of %s would change:\n%s",
@@ -153,7 +155,8 @@ check(struct ctl *ctl, const char *path)
 	size_t len;
 	char *text = read_file(ctl, path, &len);
 	struct ctl_request request = {.method = "POST",
-	    .path = "/v1/config/check", .text = {text, len},
+	    .path = "/v1/config/check",
+	    .text = {text, len},
 	    .type = "application/yaml"};
 	struct ctl_answer answer;
 	int code;
@@ -175,7 +178,8 @@ check(struct ctl *ctl, const char *path)
 int
 ctl_config(struct ctl *ctl)
 {
-	static const char *const verbs[] = {"diff", "reload", "render", "check"};
+	static const char *const verbs[] = {
+	    "diff", "reload", "render", "check"};
 	const char *verb = ctl->n_words > 0 ? ctl->words[0] : "";
 	const char *near;
 	size_t want = strcmp(verb, "check") == 0 ? 2 : 1;

@@ -25,8 +25,8 @@ read_token(char token[TOKEN_MAX])
 		return true;
 	file = fopen(path, "re");
 	if (!file) {
-		fprintf(stderr, "weirctl: WEIR_TOKEN_FILE: cannot read %s\n",
-		    path);
+		fprintf(
+		    stderr, "weirctl: WEIR_TOKEN_FILE: cannot read %s\n", path);
 		return false;
 	}
 	n = fread(token, 1, TOKEN_MAX - 1, file);
@@ -43,11 +43,13 @@ static int
 unreachable(const struct ctl *ctl, CURLcode code)
 {
 	if (code == CURLE_OPERATION_TIMEDOUT)
-		fprintf(stderr, "weirctl: weir at %s did not answer within %ld ms\n",
+		fprintf(stderr,
+		    "weirctl: weir at %s did not answer within %ld ms\n",
 		    ctl->admin, ctl->timeout_ms);
 	else
 		fprintf(stderr,
-		    "weirctl: cannot reach weir at %s: %s\n  is it running? --admin ADDR or WEIR_ADMIN names another address\n",
+		    "weirctl: cannot reach weir at %s: %s\n  is it running? "
+		    "--admin ADDR or WEIR_ADMIN names another address\n",
 		    ctl->admin, curl_easy_strerror(code));
 	return CTL_UNREACHABLE;
 }
@@ -56,15 +58,19 @@ static int
 exit_code(long status)
 {
 	switch (status) {
-	case 404: return CTL_NOT_FOUND;
+	case 404:
+		return CTL_NOT_FOUND;
 	case 401:
 	case 403:
 	case 421:
-	case 429: return CTL_NOT_ALLOWED;
+	case 429:
+		return CTL_NOT_ALLOWED;
 	case 409:
 	case 410:
-	case 412: return CTL_CONFLICT;
-	default: return status < 500 ? CTL_USAGE : CTL_INTERNAL;
+	case 412:
+		return CTL_CONFLICT;
+	default:
+		return status < 500 ? CTL_USAGE : CTL_INTERNAL;
 	}
 }
 
@@ -91,13 +97,14 @@ refused(const struct ctl *ctl, const struct ctl_answer *answer)
 
 	if (!json_is_object(problem)) {
 		fprintf(stderr,
-		    "weirctl: %s answered with status %ld, but not as weir does\n",
+		    "weirctl: %s answered with status %ld, but not as weir "
+		    "does\n",
 		    ctl->admin, answer->status);
 		return exit_code(answer->status);
 	}
 	if (ctl->is_json) {
-		json_object_set_new(answer->json, "schema",
-		    json_string("weir.problem/v1"));
+		json_object_set_new(
+		    answer->json, "schema", json_string("weir.problem/v1"));
 		ctl_print_json(problem);
 	}
 	print_diags(json_object_get(problem, "errors"));
@@ -137,8 +144,7 @@ set_address(CURL *curl, const struct ctl *ctl, const char *path)
 	int n;
 
 	if (strncmp(admin, "unix:", 5) == 0) {
-		curl_easy_setopt(
-		    curl, CURLOPT_UNIX_SOCKET_PATH, admin + 5);
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, admin + 5);
 		n = asprintf(&url, "http://localhost%s", path);
 	} else if (strstr(admin, "://")) {
 		n = asprintf(&url, "%s%s", admin, path);
@@ -195,7 +201,8 @@ static CURLcode
 exchange(CURL *curl, struct ctl *ctl, const struct ctl_request *request,
     const char *token, struct ctl_answer *out)
 {
-	char *text = request->body ? json_dumps(request->body, JSON_COMPACT)
+	char *text = request->body ? json_dumps(request->body,
+	                                 JSON_COMPACT | JSON_REAL_PRECISION(12))
 	                           : NULL;
 	const char *bytes = text ? text : request->text.ptr;
 	size_t len = text ? strlen(text) : request->text.len;
@@ -224,8 +231,8 @@ exchange(CURL *curl, struct ctl *ctl, const struct ctl_request *request,
 }
 
 int
-ctl_ask(struct ctl *ctl, const struct ctl_request *request,
-    struct ctl_answer *out)
+ctl_ask(
+    struct ctl *ctl, const struct ctl_request *request, struct ctl_answer *out)
 {
 	char token[TOKEN_MAX];
 	CURL *curl;
@@ -260,7 +267,8 @@ ctl_get(struct ctl *ctl, const char *path, struct ctl_answer *out)
 	int code = ctl_ask(ctl, &request, out);
 
 	if (code == CTL_OK && !out->json) {
-		fprintf(stderr, "weirctl: %s%s is not JSON\n", ctl->admin, path);
+		fprintf(
+		    stderr, "weirctl: %s%s is not JSON\n", ctl->admin, path);
 		ctl_answer_release(out);
 		return CTL_INTERNAL;
 	}

@@ -112,7 +112,8 @@ ctl_pool(struct ctl *ctl)
 		return show_pool(ctl, ctl->words[0]);
 	if (ctl->n_words == 2 && strcmp(ctl->words[0], "show") == 0)
 		return show_pool(ctl, ctl->words[1]);
-	return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
+	return ctl_usage(
+	    ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
 }
 
 /* ---- endpoint ---- */
@@ -137,8 +138,7 @@ unknown_address(const json_t *pools, const char *address)
 	json_t *pool, *row;
 
 	json_array_foreach (pools, i, pool)
-		json_array_foreach (
-		    json_object_get(pool, "endpoints"), j, row)
+		json_array_foreach (json_object_get(pool, "endpoints"), j, row)
 			if (n < 128)
 				words[n++] = ctl_text(row, "address");
 	return ctl_unknown("endpoint", address, words, n);
@@ -146,8 +146,8 @@ unknown_address(const json_t *pools, const char *address)
 
 /* The pool that has the address, when exactly one has. */
 static int
-find_pool(struct ctl *ctl, const json_t *pools, const char *address,
-    const char **out)
+find_pool(
+    struct ctl *ctl, const json_t *pools, const char *address, const char **out)
 {
 	const char *found = NULL;
 	json_t *pool;
@@ -161,7 +161,8 @@ find_pool(struct ctl *ctl, const json_t *pools, const char *address,
 			continue;
 		if (found)
 			return ctl_usage(ctl,
-			    "%s is in the pools %s and %s: say which with --pool",
+			    "%s is in the pools %s and %s: say which with "
+			    "--pool",
 			    address, found, name);
 		found = name;
 	}
@@ -174,11 +175,11 @@ put_state(struct ctl *ctl, const char *pool, const char *address,
     const char *state, struct ctl_answer *answer)
 {
 	char *head = ctl_path("/v1/pools/", pool, "/endpoints/");
-	char *path = head
-	    ? ctl_path_mutation(ctl, ctl_path(head, address, "/state"))
-	    : NULL;
-	json_t *body = json_pack("{s:s, s:s*}", "state", state, "reason",
-	    ctl->reason);
+	char *path =
+	    head ? ctl_path_mutation(ctl, ctl_path(head, address, "/state"))
+	         : NULL;
+	json_t *body =
+	    json_pack("{s:s, s:s*}", "state", state, "reason", ctl->reason);
 	struct ctl_request request = {
 	    .method = "PUT", .path = path, .body = body};
 	int code = ctl_ask(ctl, &request, answer);
@@ -200,8 +201,8 @@ set_states(struct ctl *ctl, const json_t *pools, const char *state)
 		ctl_answer_release(&answer);
 		code = find_pool(ctl, pools, ctl->words[i], &pool);
 		if (code == CTL_OK)
-			code = put_state(
-			    ctl, pool, ctl->words[i], state, &answer);
+			code =
+			    put_state(ctl, pool, ctl->words[i], state, &answer);
 	}
 	if (code == CTL_OK && ctl->is_json)
 		code = ctl_print_json(answer.json);
@@ -227,15 +228,16 @@ ctl_endpoint(struct ctl *ctl)
 			continue;
 		code = ctl_get(ctl, "/v1/pools", &answer);
 		if (code == CTL_OK) {
-			code = set_states(ctl,
-			    json_object_get(answer.json, "pools"), state);
+			code = set_states(
+			    ctl, json_object_get(answer.json, "pools"), state);
 			ctl_answer_release(&answer);
 		}
 		return code;
 	}
 	near = suggest(span_of(state), states, 3);
-	return ctl_usage(ctl, "the state is active, drain or maint, not \"%s\"%s%s",
-	    state, near ? "; did you mean " : "", near ? near : "");
+	return ctl_usage(ctl,
+	    "the state is active, drain or maint, not \"%s\"%s%s", state,
+	    near ? "; did you mean " : "", near ? near : "");
 }
 
 /* ---- cert ---- */
@@ -277,7 +279,8 @@ ctl_cert(struct ctl *ctl)
 	if (ctl->is_json)
 		code = ctl_print_json(answer.json);
 	else
-		print_certificates(json_object_get(answer.json, "certificates"));
+		print_certificates(
+		    json_object_get(answer.json, "certificates"));
 	ctl_answer_release(&answer);
 	return code;
 }

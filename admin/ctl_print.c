@@ -87,7 +87,9 @@ ctl_table_print(struct ctl_table **table, FILE *out)
 int
 ctl_print_json(const json_t *json)
 {
-	if (json_dumpf(json, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) != 0)
+	if (json_dumpf(json, stdout,
+	        JSON_INDENT(2) | JSON_PRESERVE_ORDER |
+	            JSON_REAL_PRECISION(12)) != 0)
 		return CTL_INTERNAL;
 	putchar('\n');
 	return CTL_OK;

@@ -62,8 +62,7 @@ print_down(const json_t *pools)
 	size_t i, j;
 
 	json_array_foreach (pools, i, pool)
-		json_array_foreach (
-		    json_object_get(pool, "endpoints"), j, row)
+		json_array_foreach (json_object_get(pool, "endpoints"), j, row)
 			if (!json_is_true(json_object_get(row, "usable")))
 				printf("OUT: %s %s: %s%s%s\n",
 				    ctl_text(pool, "name"),
@@ -102,8 +101,8 @@ print_glance_json(const struct glance *glance)
 
 	json_object_update(whole, glance->version.json);
 	json_object_set_new(whole, "schema", json_string("weir.status/v1"));
-	json_object_set(whole, "splits",
-	    json_object_get(glance->splits.json, "splits"));
+	json_object_set(
+	    whole, "splits", json_object_get(glance->splits.json, "splits"));
 	json_object_set(
 	    whole, "pools", json_object_get(glance->pools.json, "pools"));
 	code = ctl_print_json(whole);
@@ -133,14 +132,15 @@ ctl_status(struct ctl *ctl)
 static void
 print_load(const json_t *pools)
 {
-	static const char *const heads[] = {"POOL", "REQ/S", "ERRORS",
-	    "IN FLIGHT", "P50", "P95", "P99", "UP"};
+	static const char *const heads[] = {
+	    "POOL", "REQ/S", "ERRORS", "IN FLIGHT", "P50", "P95", "P99", "UP"};
 	struct ctl_table *table = ctl_table_new(heads, 8);
 	json_t *pool;
 	size_t i;
 
 	json_array_foreach (pools, i, pool) {
-		static const char *const keys[] = {"p50_ms", "p95_ms", "p99_ms"};
+		static const char *const keys[] = {
+		    "p50_ms", "p95_ms", "p99_ms"};
 		char ms[24];
 
 		ctl_table_cell(table, "%s", ctl_text(pool, "name"));

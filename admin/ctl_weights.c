@@ -42,14 +42,12 @@ add_pool(struct ctl_table *table, const json_t *split, const json_t *pool)
 		    next, sizeof(next), json_object_get(would, name));
 	ctl_table_cell(table, "%s%s", name,
 	    strcmp(name, ctl_text(split, "stable")) == 0 ? " (stable)" : "");
-	ctl_table_cell(
-	    table, "%s%s%s", weight, would ? " -> " : "", next);
+	ctl_table_cell(table, "%s%s%s", weight, would ? " -> " : "", next);
 	ctl_table_cell(table, "%s", actual);
 	ctl_table_cell(table, "%d/%d", (int)ctl_number(pool, "usable"),
 	    (int)ctl_number(pool, "endpoints"));
 	ctl_table_cell(table, "%.1f", ctl_number(pool, "rate"));
-	ctl_table_cell(
-	    table, "%.2f%%", ctl_number(pool, "error_rate") * 100);
+	ctl_table_cell(table, "%.2f%%", ctl_number(pool, "error_rate") * 100);
 	ctl_table_cell(table, "%s", p50);
 	ctl_table_cell(table, "%s", p99);
 }
@@ -102,7 +100,8 @@ static int
 bad_pair(const struct ctl *ctl, const char *word)
 {
 	return ctl_usage(ctl,
-	    "\"%s\" is not NAME=PERCENT with a percentage from 0 to 100 and at most two decimals, like canary=5",
+	    "\"%s\" is not NAME=PERCENT with a percentage from 0 to 100 and at "
+	    "most two decimals, like canary=5",
 	    word);
 }
 
@@ -123,8 +122,7 @@ take_pair(const struct ctl *ctl, const char *word, json_t *weights)
 	if (json_object_get(weights, name))
 		return ctl_usage(ctl, "pool \"%s\" is named twice", name);
 	if (json_object_set_new(weights, name,
-	        bp % 100 ? json_real(bp / 100.0) : json_integer(bp / 100)) !=
-	    0)
+	        bp % 100 ? json_real(bp / 100.0) : json_integer(bp / 100)) != 0)
 		return ctl_usage(ctl, "\"%s\" is not a name", name);
 	return CTL_OK;
 }
@@ -134,8 +132,8 @@ make_body(const struct ctl *ctl)
 {
 	json_t *body = json_object();
 
-	if (ctl->reason &&
-	    json_object_set_new(body, "reason", json_string(ctl->reason)) != 0) {
+	if (ctl->reason && json_object_set_new(
+	                       body, "reason", json_string(ctl->reason)) != 0) {
 		json_decref(body);
 		ctl_usage(ctl, "the reason is not UTF-8");
 		return NULL;
@@ -235,5 +233,6 @@ ctl_split(struct ctl *ctl)
 		return show_split(ctl, ctl->words[0]);
 	if (ctl->n_words == 2 && strcmp(ctl->words[0], "show") == 0)
 		return show_split(ctl, ctl->words[1]);
-	return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
+	return ctl_usage(
+	    ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
 }

@@ -21,8 +21,8 @@
 #include "admin/answers.h"
 #include "admin/body.h"
 #include "admin/guard.h"
-#include "admin/route.h"
 #include "admin/log.h"
+#include "admin/row.h"
 
 const char *
 call_header(const struct call *call, const char *name)
@@ -44,12 +44,18 @@ method_word(const struct evhttp_request *http)
 	case EVHTTP_REQ_GET:
 	case EVHTTP_REQ_HEAD:
 		return "GET"; /* HEAD is GET without its body */
-	case EVHTTP_REQ_POST: return "POST";
-	case EVHTTP_REQ_PUT: return "PUT";
-	case EVHTTP_REQ_DELETE: return "DELETE";
-	case EVHTTP_REQ_PATCH: return "PATCH";
-	case EVHTTP_REQ_OPTIONS: return "OPTIONS";
-	default: return "OTHER";
+	case EVHTTP_REQ_POST:
+		return "POST";
+	case EVHTTP_REQ_PUT:
+		return "PUT";
+	case EVHTTP_REQ_DELETE:
+		return "DELETE";
+	case EVHTTP_REQ_PATCH:
+		return "PATCH";
+	case EVHTTP_REQ_OPTIONS:
+		return "OPTIONS";
+	default:
+		return "OTHER";
 	}
 }
 
@@ -63,7 +69,7 @@ find_row(struct call *call)
 
 	if (!path)
 		path = "";
-	call->row = api_row_find(
+	call->row = row_find(
 	    method_word(call->http), path, call->args, allow, sizeof(allow));
 	if (call->row && call->door->is_metrics &&
 	    !(call->row->flags & API_METRICS)) {
@@ -73,11 +79,11 @@ find_row(struct call *call)
 	if (call->row)
 		return true;
 	if (allow[0] != '\0') {
-		evhttp_add_header(
-		    evhttp_request_get_output_headers(call->http), "Allow",
-		    allow);
+		evhttp_add_header(evhttp_request_get_output_headers(call->http),
+		    "Allow", allow);
 		call_problem(call,
-		    &(struct problem){405, "method-not-allowed", NULL, NULL, NULL},
+		    &(struct problem){
+		        405, "method-not-allowed", NULL, NULL, NULL},
 		    "this path understands %s", allow);
 		return false;
 	}
@@ -91,7 +97,8 @@ find_row(struct call *call)
 	return false;
 }
 
-/* Parameters that are not understood would be ignored, and "dryrun=1" must not act. */
+/* Parameters that are not understood would be ignored, and "dryrun=1" must not
+ * act. */
 static bool
 take_query(struct call *call)
 {
@@ -120,8 +127,8 @@ take_query(struct call *call)
 		return false;
 	}
 	value = call_query(call, "dry_run");
-	call->is_dry_run = value && strcmp(value, "0") != 0 &&
-	    strcmp(value, "false") != 0;
+	call->is_dry_run =
+	    value && strcmp(value, "0") != 0 && strcmp(value, "false") != 0;
 	call->reason = call_query(call, "reason");
 	return true;
 }
@@ -133,15 +140,15 @@ call_digests(const struct call *call, uint8_t key[32], uint8_t request[32])
 {
 	const char *uri = evhttp_request_get_uri(call->http);
 	size_t len = strlen(call->actor.name) + strlen(uri) +
-	    strlen(call->replay_key) + 3;
+	             strlen(call->replay_key) + 3;
 	char *text = malloc(len + call->text.len);
 
 	memset(key, 0, 32);
 	memset(request, 0, 32);
 	if (!text)
 		return; /* no key is found under zeros but another zero's */
-	snprintf(text, len, "%s\n%s\n%s", call->actor.name, uri,
-	    call->replay_key);
+	snprintf(
+	    text, len, "%s\n%s\n%s", call->actor.name, uri, call->replay_key);
 	tls_sha256(text, len - 1, key);
 	tls_sha256(call->text.ptr, call->text.len, request);
 	free(text);
@@ -157,8 +164,8 @@ replay(struct call *call, const struct answer *answer)
 	if (answer->etag)
 		evhttp_add_header(headers, "ETag", answer->etag);
 	call->replay_key = NULL; /* it is kept already */
-	call_text(call, answer->status, answer->type, answer->body,
-	    answer->len);
+	call_text(
+	    call, answer->status, answer->type, answer->body, answer->len);
 }
 
 /* True when the call was answered from what is kept. */
@@ -204,7 +211,7 @@ call_init(struct call *call, struct evhttp_request *http, struct door *door)
 	*call = (struct call){.admin = door->admin, .door = door, .http = http};
 	TAILQ_INIT(&call->query);
 	call->is_mutating = strcmp(method_word(http), "GET") != 0 &&
-	    strcmp(method_word(http), "OPTIONS") != 0;
+	                    strcmp(method_word(http), "OPTIONS") != 0;
 }
 
 static void
@@ -226,10 +233,9 @@ static bool
 passes(struct call *call)
 {
 	return guard_host(call) && find_row(call) &&
-	    (is_open(call) ||
-	        (guard_identity(call) && guard_origin(call) &&
-	            guard_role(call))) &&
-	    take_query(call) && body_take(call) && !take_replay(call);
+	       (is_open(call) || (guard_identity(call) && guard_origin(call) &&
+	                             guard_role(call))) &&
+	       take_query(call) && body_take(call) && !take_replay(call);
 }
 
 void

@@ -8,20 +8,21 @@
 struct door {
 	TAILQ_ENTRY(door) link;
 	struct admin *admin;
-	struct evhttp *http;      /* owned */
+	struct evhttp *http;               /* owned */
 	struct evhttp_bound_socket *bound; /* NULL once it no longer accepts */
-	struct event *grave;      /* a retired door is freed a little later */
-	char *text;               /* owned: as in the file */
-	char *unix_path;          /* owned: unlinked at the end; NULL for TCP */
-	char *host;               /* owned: literal it listens at; NULL for unix */
+	struct event *grave; /* a retired door is freed a little later */
+	char *text;          /* owned: as in the file */
+	char *unix_path;     /* owned: unlinked at the end; NULL for TCP */
+	char *host;          /* owned: literal it listens at; NULL for unix */
 	uint16_t port;
-	bool is_metrics;          /* /metrics, /healthz, /readyz and nothing else */
+	bool is_metrics; /* /metrics, /healthz, /readyz and nothing else */
 	bool is_loopback;
-	bool is_listed;           /* in admin->doors */
+	bool is_listed; /* in admin->doors */
 };
 
 void dispatch(struct evhttp_request *http, void *door);
 /* Digests under which a call's answer is kept. */
-void call_digests(const struct call *call, uint8_t key[32], uint8_t request[32]);
+void call_digests(
+    const struct call *call, uint8_t key[32], uint8_t request[32]);
 
 #endif

@@ -33,8 +33,7 @@ enum {
 static bool
 refuse(struct err *err, const struct address *address, const char *what)
 {
-	return err_set(
-	    err, "admin listener %s: %s", address->text, what);
+	return err_set(err, "admin listener %s: %s", address->text, what);
 }
 
 /* Only the last directory: /run/weir, not /run. */
@@ -68,17 +67,19 @@ remove_stale(const struct address *address, struct err *err)
 		return true;
 	if (!S_ISSOCK(st.st_mode))
 		return refuse(err, address,
-		    "something that is no socket has this name; remove it or choose another");
+		    "something that is no socket has this name; remove it or "
+		    "choose another");
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return refuse(err, address, strerror(errno));
 	answers = connect(fd, (const struct sockaddr *)&address->sa,
 	              address->sa_len) == 0 ||
-	    errno == EAGAIN;
+	          errno == EAGAIN;
 	close(fd);
 	if (answers)
 		return refuse(err, address,
-		    "another process answers there; stop it or choose another path");
+		    "another process answers there; stop it or choose another "
+		    "path");
 	if (unlink(address->host) != 0 && errno != ENOENT)
 		return refuse(err, address, strerror(errno));
 	return true;
@@ -100,7 +101,7 @@ bind_unix(const struct address *address, struct err *err)
 	}
 	mask = umask(0177); /* 0600 from its first moment */
 	ok = bind(fd, (const struct sockaddr *)&address->sa, address->sa_len) ==
-	    0;
+	     0;
 	umask(mask);
 	if (ok && listen(fd, DOOR_BACKLOG) == 0)
 		return fd;
@@ -113,8 +114,8 @@ static int
 bind_tcp(const struct address *address, struct err *err)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)&address->sa;
-	int fd = socket(sa->sa_family,
-	    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(
+	    sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int one = 1;
 
 	if (fd < 0) {
@@ -125,8 +126,7 @@ bind_tcp(const struct address *address, struct err *err)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (sa->sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(fd, sa, address->sa_len) == 0 &&
-	    listen(fd, DOOR_BACKLOG) == 0)
+	if (bind(fd, sa, address->sa_len) == 0 && listen(fd, DOOR_BACKLOG) == 0)
 		return fd;
 	refuse(err, address, strerror(errno));
 	close(fd);
@@ -139,10 +139,12 @@ is_loopback(const struct address *address)
 	const struct sockaddr *sa = (const struct sockaddr *)&address->sa;
 
 	if (sa->sa_family == AF_INET)
-		return (ntohl(((const struct sockaddr_in *)sa)->sin_addr.s_addr) >>
+		return (ntohl(((const struct sockaddr_in *)sa)
+		                  ->sin_addr.s_addr) >>
 		           24) == 127;
 	return sa->sa_family == AF_INET6 &&
-	    IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)sa)->sin6_addr);
+	       IN6_IS_ADDR_LOOPBACK(
+	           &((const struct sockaddr_in6 *)sa)->sin6_addr);
 }
 
 /* ---- doors ---- */
@@ -162,8 +164,8 @@ door_new(struct admin *admin, const struct address *address)
 	} else {
 		char *host = NULL;
 
-		if (asprintf(&host, strchr(address->host, ':') &&
-		                address->host[0] != '['
+		if (asprintf(&host,
+		        strchr(address->host, ':') && address->host[0] != '['
 		            ? "[%s]"
 		            : "%s",
 		        address->host) >= 0)
@@ -179,10 +181,10 @@ door_new(struct admin *admin, const struct address *address)
 static void
 door_configure(struct door *door)
 {
-	evhttp_set_allowed_methods(door->http,
-	    EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
-	        EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH |
-	        EVHTTP_REQ_OPTIONS);
+	evhttp_set_allowed_methods(
+	    door->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
+	                    EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
+	                    EVHTTP_REQ_PATCH | EVHTTP_REQ_OPTIONS);
 	evhttp_set_max_headers_size(door->http, DOOR_HEAD_MAX);
 	evhttp_set_max_body_size(door->http, API_TEXT_MAX + 4096);
 	evhttp_set_timeout(door->http, DOOR_IDLE_SECONDS);
@@ -190,17 +192,16 @@ door_configure(struct door *door)
 }
 
 static bool
-may_listen(
-    const struct address *address, bool is_metrics, struct err *err)
+may_listen(const struct address *address, bool is_metrics, struct err *err)
 {
 	if (address->kind == ADDRESS_NAME)
 		return refuse(err, address,
 		    "give an address or unix:/path instead of a name");
-	if (address->kind == ADDRESS_UNIX || is_metrics ||
-	    is_loopback(address))
+	if (address->kind == ADDRESS_UNIX || is_metrics || is_loopback(address))
 		return true;
 	return refuse(err, address,
-	    "TLS for the admin API is not in this version; listen at unix:/path or loopback and reach it over ssh or a mesh");
+	    "TLS for the admin API is not in this version; listen at "
+	    "unix:/path or loopback and reach it over ssh or a mesh");
 }
 
 struct door *

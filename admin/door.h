@@ -5,8 +5,10 @@
 #include "admin/dispatch.h"
 
 /* NULL with err: the address cannot be listened at. */
-struct door *door_open(struct admin *admin, const struct address *address, bool is_metrics, struct err *err);
-/* Accepts no more; what is open has a few seconds, streams of events end by themselves. */
+struct door *door_open(struct admin *admin, const struct address *address,
+    bool is_metrics, struct err *err);
+/* Accepts no more; what is open has a few seconds, streams of events end by
+ * themselves. */
 void door_retire(struct door *door);
 void door_free(struct door *door);
 

@@ -41,7 +41,8 @@ line_number(struct line *line, uint64_t value)
 	line_bytes(line, text, (size_t)n);
 }
 
-/* Bytes of the well-formed UTF-8 character at p (Unicode table 3-7), 0 when it is none. */
+/* Bytes of the well-formed UTF-8 character at p (Unicode table 3-7), 0 when it
+ * is none. */
 static size_t
 utf8_length(const unsigned char *p, size_t left)
 {
@@ -71,7 +72,8 @@ utf8_length(const unsigned char *p, size_t left)
 	return n;
 }
 
-/* C1 controls (U+0080..U+009F) move a terminal's cursor too, in UTF-8 as c2 80..9f. */
+/* C1 controls (U+0080..U+009F) move a terminal's cursor too, in UTF-8 as
+ * c2 80..9f. */
 static bool
 is_c1(const unsigned char *p, size_t n)
 {
@@ -83,7 +85,8 @@ line_character(struct line *line, const unsigned char *p, size_t n)
 {
 	char text[8];
 
-	if (n == 0) {
+	/* \u0000 is JSON too, but many readers stumble over it */
+	if (n == 0 || *p == '\0') {
 		line_text(line, REPLACEMENT);
 	} else if (*p == '"' || *p == '\\') {
 		text[0] = '\\';

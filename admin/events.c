@@ -25,7 +25,7 @@ struct happening {
 
 struct stream {
 	TAILQ_ENTRY(stream) link;
-	struct events *events;       /* borrowed: ends its streams before itself */
+	struct events *events; /* borrowed: ends its streams before itself */
 	struct evhttp_request *http; /* owned by its connection */
 };
 
@@ -41,8 +41,8 @@ struct events {
 static struct happening *
 ring_at(const struct events *events, unsigned long long number)
 {
-	return (struct happening *)(uintptr_t)&events
-	    ->ring[number % EVENTS_KEPT];
+	return (
+	    struct happening *)(uintptr_t)&events->ring[number % EVENTS_KEPT];
 }
 
 static unsigned long long
@@ -73,8 +73,7 @@ stream_behind(const struct stream *stream)
 {
 	struct evhttp_connection *connection =
 	    evhttp_request_get_connection(stream->http);
-	struct bufferevent *bev =
-	    evhttp_connection_get_bufferevent(connection);
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(connection);
 
 	return evbuffer_get_length(bufferevent_get_output(bev));
 }
@@ -174,14 +173,14 @@ stream_begin(struct stream *stream, const char *last_id)
 	struct evhttp_connection *connection =
 	    evhttp_request_get_connection(http);
 	bool is_gap;
-	unsigned long long from =
-	    resume_from(stream->events, last_id, &is_gap);
+	unsigned long long from = resume_from(stream->events, last_id, &is_gap);
 
 	evhttp_add_header(headers, "Content-Type", "text/event-stream");
 	evhttp_add_header(headers, "Cache-Control", "no-store");
 	evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
 	evhttp_connection_set_closecb(connection, on_close, stream);
-	/* a stream is quiet for long, by its nature; the heartbeat finds the dead */
+	/* a stream is quiet for long, by its nature; the heartbeat finds the
+	 * dead */
 	bufferevent_set_timeouts(
 	    evhttp_connection_get_bufferevent(connection), NULL, NULL);
 	evhttp_send_reply_start(http, 200, "OK");
@@ -252,10 +251,10 @@ events_json(const struct events *events)
 		gmtime_r(&event->at, &tm);
 		strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm);
 		snprintf(id, sizeof(id), "%lld-%llu", events->start, i);
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:s, s:o?}", "id", id, "time", at,
-		        "event", event->kind, "data",
-		        json_loads(event->json, 0, NULL)));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:s, s:o?}", "id", id, "time",
+		              at, "event", event->kind, "data",
+		              json_loads(event->json, 0, NULL)));
 	}
 	return list;
 }
@@ -263,7 +262,8 @@ events_json(const struct events *events)
 struct events *
 events_new(struct event_base *base)
 {
-	static const struct timeval every = {.tv_sec = EVENTS_HEARTBEAT_SECONDS};
+	static const struct timeval every = {
+	    .tv_sec = EVENTS_HEARTBEAT_SECONDS};
 	struct events *events = calloc(1, sizeof(*events));
 
 	if (!events)
@@ -272,8 +272,7 @@ events_new(struct event_base *base)
 	TAILQ_INIT(&events->streams);
 	events->heartbeat =
 	    event_new(base, -1, EV_PERSIST, on_heartbeat, events);
-	if (!events->heartbeat ||
-	    event_add(events->heartbeat, &every) != 0) {
+	if (!events->heartbeat || event_add(events->heartbeat, &every) != 0) {
 		events_free(&events);
 		return NULL;
 	}

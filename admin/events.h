@@ -13,7 +13,8 @@
 enum {
 	EVENTS_KEPT = 1000,
 	EVENTS_STREAMS_MAX = 64,
-	EVENTS_BEHIND_MAX = 256 << 10, /* unsent bytes of a stream that is too slow */
+	EVENTS_BEHIND_MAX =
+	    256 << 10, /* unsent bytes of a stream that is too slow */
 	EVENTS_HEARTBEAT_SECONDS = 15,
 };
 
@@ -23,8 +24,10 @@ struct events *events_new(struct event_base *base);
 void events_free(struct events **events);
 /* `json` is an object's text without newlines. */
 void events_publish(struct events *events, const char *kind, const char *json);
-/* Takes the request over. `last_id` may be NULL. False: there are too many streams; nothing was sent. */
-bool events_stream(struct events *events, struct evhttp_request *http, const char *last_id);
+/* Takes the request over. `last_id` may be NULL. False: there are too many
+ * streams; nothing was sent. */
+bool events_stream(
+    struct events *events, struct evhttp_request *http, const char *last_id);
 json_t *events_json(const struct events *events);
 
 #endif

@@ -8,22 +8,33 @@
 
 static const char *const type_names[] = {"counter", "gauge", "histogram"};
 
-/* Seconds; a decimal text each, since a float's digits would not match a query. */
+/* Seconds; a decimal text each, since a float's digits would not match a query.
+ */
 static const struct {
 	const char *text;
 	nsec_t edge;
 } edges[] = {
-    {"0.0005", 500000}, {"0.001", 1000000}, {"0.0025", 2500000},
-    {"0.005", 5000000}, {"0.01", 10000000}, {"0.025", 25000000},
-    {"0.05", 50000000}, {"0.1", 100000000}, {"0.25", 250000000},
-    {"0.5", 500000000}, {"1.0", 1000000000}, {"2.5", 2500000000},
-    {"5.0", 5000000000}, {"10.0", 10000000000}, {"30.0", 30000000000},
+    {"0.0005", 500000},
+    {"0.001", 1000000},
+    {"0.0025", 2500000},
+    {"0.005", 5000000},
+    {"0.01", 10000000},
+    {"0.025", 25000000},
+    {"0.05", 50000000},
+    {"0.1", 100000000},
+    {"0.25", 250000000},
+    {"0.5", 500000000},
+    {"1.0", 1000000000},
+    {"2.5", 2500000000},
+    {"5.0", 5000000000},
+    {"10.0", 10000000000},
+    {"30.0", 30000000000},
     {"60.0", 60000000000},
 };
 
 void
-family_begin(struct exposition *x, enum family type, const char *name,
-    const char *help)
+family_begin(
+    struct exposition *x, enum family type, const char *name, const char *help)
 {
 	const char *suffix =
 	    type == FAMILY_COUNTER && !x->is_open ? "_total" : "";
@@ -96,7 +107,8 @@ put_bucket(struct exposition *x, const struct label *labels, const char *le,
 	fprintf(x->out, " %llu\n", (unsigned long long)count);
 }
 
-/* How many of bucket i lie at or below the edge, with an even spread assumed. */
+/* How many of bucket i lie at or below the edge, with an even spread assumed.
+ */
 static uint64_t
 part_below(const struct histogram_sum *sum, unsigned i, nsec_t edge)
 {
@@ -107,7 +119,7 @@ part_below(const struct histogram_sum *sum, unsigned i, nsec_t edge)
 	if (edge >= high)
 		return sum->bucket[i];
 	return (uint64_t)((double)sum->bucket[i] * (double)(edge - low) /
-	    (double)(high - low));
+	                  (double)(high - low));
 }
 
 void
@@ -121,7 +133,7 @@ family_histogram(struct exposition *x, const struct label *labels,
 		total += sum->bucket[j];
 	for (size_t e = 0; e < sizeof(edges) / sizeof(edges[0]); e++) {
 		while (i < HISTOGRAM_BUCKETS - 1 &&
-		    histogram_edge(i) <= edges[e].edge)
+		       histogram_edge(i) <= edges[e].edge)
 			below += sum->bucket[i++];
 		put_bucket(x, labels, edges[e].text,
 		    below + part_below(sum, i, edges[e].edge));

@@ -15,8 +15,8 @@
 enum family { FAMILY_COUNTER, FAMILY_GAUGE, FAMILY_HISTOGRAM };
 
 struct exposition {
-	FILE *out;     /* borrowed */
-	bool is_open;  /* OpenMetrics */
+	FILE *out;        /* borrowed */
+	bool is_open;     /* OpenMetrics */
 	const char *name; /* of the current family, without _total */
 	enum family type;
 };
@@ -26,10 +26,14 @@ struct label {
 };
 
 /* `name` of a counter is without its _total. */
-void family_begin(struct exposition *x, enum family type, const char *name, const char *help);
-void family_count(struct exposition *x, const struct label *labels, uint64_t value);
-void family_value(struct exposition *x, const struct label *labels, double value);
-void family_histogram(struct exposition *x, const struct label *labels, const struct histogram_sum *sum);
+void family_begin(
+    struct exposition *x, enum family type, const char *name, const char *help);
+void family_count(
+    struct exposition *x, const struct label *labels, uint64_t value);
+void family_value(
+    struct exposition *x, const struct label *labels, double value);
+void family_histogram(struct exposition *x, const struct label *labels,
+    const struct histogram_sum *sum);
 void exposition_end(struct exposition *x);
 
 #endif

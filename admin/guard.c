@@ -22,12 +22,12 @@ peer_credentials(const struct call *call, struct ucred *out)
 {
 	struct evhttp_connection *connection =
 	    evhttp_request_get_connection(call->http);
-	evutil_socket_t fd = bufferevent_getfd(
-	    evhttp_connection_get_bufferevent(connection));
+	evutil_socket_t fd =
+	    bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
 	socklen_t len = sizeof(*out);
 
 	return fd >= 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &len) == 0;
+	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, out, &len) == 0;
 }
 
 void
@@ -75,14 +75,14 @@ guard_host(struct call *call)
 	const struct door *door = call->door;
 	const char *host = call_header(call, "Host");
 
-	/* a unix socket cannot be reached from a page, and scrapers use any name */
+	/* a unix socket cannot be reached from a page, and scrapers use any
+	 * name */
 	if (door->unix_path || (door->is_metrics && !door->is_loopback))
 		return true;
-	if (host &&
-	    (host_is(host, "localhost", door->port) ||
-	        host_is(host, "127.0.0.1", door->port) ||
-	        host_is(host, "[::1]", door->port) ||
-	        host_is(host, door->host, door->port)))
+	if (host && (host_is(host, "localhost", door->port) ||
+	                host_is(host, "127.0.0.1", door->port) ||
+	                host_is(host, "[::1]", door->port) ||
+	                host_is(host, door->host, door->port)))
 		return true;
 	call_problem(call,
 	    &(struct problem){421, "unknown-host",
@@ -117,7 +117,8 @@ refuse_identity(struct call *call, enum auth_result result)
 		call->admin->counts.limited++;
 		evhttp_add_header(headers, "Retry-After", "1");
 		call_problem(call,
-		    &(struct problem){429, "too-many-attempts", NULL, NULL, NULL},
+		    &(struct problem){
+		        429, "too-many-attempts", NULL, NULL, NULL},
 		    "too many wrong tokens from this address");
 		return;
 	}
@@ -125,13 +126,16 @@ refuse_identity(struct call *call, enum auth_result result)
 	if (call->door->unix_path)
 		call_problem(call,
 		    &(struct problem){401, "unauthorized",
-		        "admin.access has no rule for this user; add {who: \"uid:N\", role: operator} or send a token",
+		        "admin.access has no rule for this user; add {who: "
+		        "\"uid:N\", role: operator} or send a token",
 		        NULL, NULL},
-		    "%s is not known here", call->actor.name[0] ? call->actor.name : "this token");
+		    "%s is not known here",
+		    call->actor.name[0] ? call->actor.name : "this token");
 	else
 		call_problem(call,
 		    &(struct problem){401, "unauthorized",
-		        "send Authorization: Bearer TOKEN (weirctl: WEIR_TOKEN_FILE); tokens are rules of admin.access",
+		        "send Authorization: Bearer TOKEN (weirctl: "
+		        "WEIR_TOKEN_FILE); tokens are rules of admin.access",
 		        "Authorization", NULL},
 		    result == AUTH_WRONG ? "this token is not known"
 		                         : "a token is needed over TCP");
@@ -155,7 +159,8 @@ guard_identity(struct call *call)
 	    call->admin->auth, &credentials, now_mono(), &call->actor);
 	if (result == AUTH_KNOWN)
 		return true;
-	/* each refused mutation is a line of the audit log: those are limited too */
+	/* each refused mutation is a line of the audit log: those are limited
+	 * too */
 	if (result == AUTH_MISSING && call->is_mutating &&
 	    !auth_charge(call->admin->auth, call->peer_key, now_mono()))
 		result = AUTH_LIMITED;
@@ -169,9 +174,9 @@ static bool
 is_same_origin(const struct call *call, const char *origin)
 {
 	const char *host = call_header(call, "Host");
-	const char *rest = strncmp(origin, "http://", 7) == 0 ? origin + 7
-	    : strncmp(origin, "https://", 8) == 0             ? origin + 8
-	                                                      : NULL;
+	const char *rest = strncmp(origin, "http://", 7) == 0    ? origin + 7
+	                   : strncmp(origin, "https://", 8) == 0 ? origin + 8
+	                                                         : NULL;
 
 	return rest && host && strcasecmp(rest, host) == 0;
 }
@@ -228,7 +233,8 @@ guard_role(struct call *call)
 		return true;
 	call_problem(call,
 	    &(struct problem){403, "forbidden",
-	        "the roles are viewer < operator < admin, and approver; a rule of admin.access may be bound to splits",
+	        "the roles are viewer < operator < admin, and approver; a rule "
+	        "of admin.access may be bound to splits",
 	        NULL, NULL},
 	    "%s may not do this: it needs the role %s%s%s", call->actor.name,
 	    role_name(row->role), row->scope == SCOPE_ALL ? "" : " for ",

@@ -4,7 +4,8 @@
 
 #include "admin/api.h"
 
-void guard_peer(struct call *call); /* who is at the other end, for log and limits */
+void guard_peer(
+    struct call *call); /* who is at the other end, for log and limits */
 bool guard_host(struct call *call);
 bool guard_identity(struct call *call);
 bool guard_origin(struct call *call);

@@ -44,8 +44,10 @@ make_directory(const char *dir, struct err *err)
 	}
 	ok = mkdir(dir, 0700) == 0 || errno == EEXIST;
 	if (!ok)
-		err_set(err, "state_dir %s: %s; create it for the user of weir or set state_dir", dir,
-		    strerror(errno));
+		err_set(err,
+		    "state_dir %s: %s; create it for the user of weir or set "
+		    "state_dir",
+		    dir, strerror(errno));
 	free(path);
 	return ok;
 }
@@ -58,19 +60,22 @@ open_files(struct journal *journal, struct err *err)
 	journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (journal->dir_fd < 0)
 		return err_set(err, "state_dir %s: %s", dir, strerror(errno));
-	journal->lock_fd = openat(
-	    journal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	journal->lock_fd =
+	    openat(journal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (journal->lock_fd < 0)
-		return err_set(err, "state_dir %s: cannot write there: %s; give it to the user of weir or set state_dir",
+		return err_set(err,
+		    "state_dir %s: cannot write there: %s; give it to the user "
+		    "of weir or set state_dir",
 		    dir, strerror(errno));
 	if (flock(journal->lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return err_set(err, "state_dir %s: another weir uses it; stop that one or set another state_dir",
+		return err_set(err,
+		    "state_dir %s: another weir uses it; stop that one or set "
+		    "another state_dir",
 		    dir);
 	journal->fd = openat(journal->dir_fd, "journal",
 	    O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (journal->fd < 0)
-		return err_set(
-		    err, "%s/journal: %s", dir, strerror(errno));
+		return err_set(err, "%s/journal: %s", dir, strerror(errno));
 	return true;
 }
 
@@ -97,8 +102,8 @@ item_reserve(struct journal *journal, const char *key)
 
 	if (item || journal->n_items == JOURNAL_KEYS_MAX)
 		return item;
-	items = realloc(journal->items,
-	    (journal->n_items + 1) * sizeof(*journal->items));
+	items = realloc(
+	    journal->items, (journal->n_items + 1) * sizeof(*journal->items));
 	if (!items)
 		return NULL;
 	journal->items = items;
@@ -165,7 +170,8 @@ write_items(const struct journal *journal, int fd, size_t *n_out)
 
 		if (!item->text)
 			continue;
-		line = journal_line(item->sequence, item->key, item->text, &len);
+		line =
+		    journal_line(item->sequence, item->key, item->text, &len);
 		ok = line && write_all(fd, line, len);
 		free(line);
 		if (!ok)
@@ -175,7 +181,8 @@ write_items(const struct journal *journal, int fd, size_t *n_out)
 	return true;
 }
 
-/* The last line says how many there were: a snapshot that lost its end is seen. */
+/* The last line says how many there were: a snapshot that lost its end is seen.
+ */
 static bool
 write_end(const struct journal *journal, int fd, size_t n_written)
 {
@@ -202,13 +209,13 @@ write_snapshot(struct journal *journal)
 	if (fd < 0)
 		return false;
 	ok = write_items(journal, fd, &n) && write_end(journal, fd, n) &&
-	    fsync(fd) == 0;
+	     fsync(fd) == 0;
 	if (close(fd) != 0)
 		ok = false;
 	return ok &&
-	    renameat(journal->dir_fd, "snapshot.new", journal->dir_fd,
-	        "snapshot") == 0 &&
-	    fsync(journal->dir_fd) == 0;
+	       renameat(journal->dir_fd, "snapshot.new", journal->dir_fd,
+	           "snapshot") == 0 &&
+	       fsync(journal->dir_fd) == 0;
 }
 
 bool
@@ -243,8 +250,7 @@ append(struct journal *journal, const char *line, size_t len, struct err *err)
 }
 
 static bool
-put_line(struct journal *journal, const char *line, size_t len,
-    struct err *err)
+put_line(struct journal *journal, const char *line, size_t len, struct err *err)
 {
 	if (len > JOURNAL_LINE_MAX)
 		return err_set(err, "state of %zu bytes is above %d", len,
@@ -256,8 +262,8 @@ put_line(struct journal *journal, const char *line, size_t len,
 }
 
 bool
-journal_put(struct journal *journal, const char *key, const char *text,
-    struct err *err)
+journal_put(
+    struct journal *journal, const char *key, const char *text, struct err *err)
 {
 	char *copy = strdup(text), *line;
 	size_t len = 0;

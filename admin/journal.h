@@ -2,8 +2,8 @@
  * A durable map from keys to JSON texts: an append-only journal of puts over a
  * snapshot of the whole. Knows nothing of what the texts mean; state.c does.
  *
- * A line is "<crc32c, 8 hex digits> <sequence> <key> <text>\n", the checksum over
- * all that follows its space. Sequence numbers are consecutive over both
+ * A line is "<crc32c, 8 hex digits> <sequence> <key> <text>\n", the checksum
+ * over all that follows its space. Sequence numbers are consecutive over both
  * files, so a line that is missing is noticed as well as one that changed.
  */
 #ifndef WEIR_ADMIN_JOURNAL_H
@@ -18,7 +18,8 @@
 enum {
 	JOURNAL_LINE_MAX = 64 << 10,
 	JOURNAL_KEYS_MAX = 8192,
-	JOURNAL_COMPACT_BYTES = 1 << 20, /* a journal above this is folded into the snapshot */
+	JOURNAL_COMPACT_BYTES =
+	    1 << 20, /* a journal above this is folded into the snapshot */
 };
 
 struct journal_item {
@@ -28,10 +29,11 @@ struct journal_item {
 
 struct journal {
 	int dir_fd, fd, lock_fd;
-	char *dir;        /* owned */
+	char *dir;         /* owned */
 	uint64_t sequence; /* of the last durable put */
-	uint64_t good;    /* bytes of the journal that are known to be whole */
-	bool is_suspect;  /* a write failed: the next put rewrites everything first */
+	uint64_t good;     /* bytes of the journal that are known to be whole */
+	bool is_suspect;   /* a write failed: the next put rewrites everything
+	                      first */
 	struct journal_item *items; /* owned */
 	size_t n_items;
 	uint64_t failures;
@@ -42,10 +44,14 @@ struct journal {
  * what is there is damaged; err says which file, where, and what to do.
  * `cut_out` gets the bytes of a torn tail that was dropped, 0 when none.
  */
-bool journal_open(struct journal *journal, const char *dir, uint64_t *cut_out, struct err *err);
-/* Returns after fsync. False: nothing has changed on disk as far as can be. `key` has no space. */
-bool journal_put(struct journal *journal, const char *key, const char *text, struct err *err);
-const struct journal_item *journal_find(const struct journal *journal, const char *key);
+bool journal_open(struct journal *journal, const char *dir, uint64_t *cut_out,
+    struct err *err);
+/* Returns after fsync. False: nothing has changed on disk as far as can be.
+ * `key` has no space. */
+bool journal_put(struct journal *journal, const char *key, const char *text,
+    struct err *err);
+const struct journal_item *journal_find(
+    const struct journal *journal, const char *key);
 /* Writes the snapshot anew and empties the journal. */
 bool journal_compact(struct journal *journal, struct err *err);
 void journal_release(struct journal *journal);

@@ -14,9 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 64 << 20 }; /* far above JOURNAL_COMPACT_BYTES and a full snapshot */
+enum {
+	FILE_MAX = 64 << 20
+}; /* far above JOURNAL_COMPACT_BYTES and a full snapshot */
 
-/* CRC-32C (Castagnoli), bit by bit: a few hundred bytes per change of weights. */
+/* CRC-32C (Castagnoli), bit by bit: a few hundred bytes per change of weights.
+ */
 static uint32_t
 crc32c(const char *bytes, size_t len)
 {
@@ -40,8 +43,8 @@ journal_line(
 
 	if (n < 0)
 		return NULL;
-	snprintf(sum, sizeof(sum), "%08" PRIx32,
-	    crc32c(line + 9, (size_t)n - 10));
+	snprintf(
+	    sum, sizeof(sum), "%08" PRIx32, crc32c(line + 9, (size_t)n - 10));
 	memcpy(line, sum, 8);
 	*len_out = (size_t)n;
 	return line;
@@ -108,7 +111,8 @@ static bool
 damaged(struct reading *r, const char *what)
 {
 	return err_set(r->err,
-	    "%s/%s:%u: %s; restore the directory from a backup, or move %s away to start with the weights of the file",
+	    "%s/%s:%u: %s; restore the directory from a backup, or move %s "
+	    "away to start with the weights of the file",
 	    r->journal->dir, r->name, r->line, what, r->journal->dir);
 }
 
@@ -121,7 +125,7 @@ take_snapshot_line(struct reading *r, const struct journal_record *record)
 		return damaged(r, "lines after the end");
 	if (strcmp(record->key, "end") != 0)
 		return journal_keep(r->journal, record) ||
-		    damaged(r, "too many keys");
+		       damaged(r, "too many keys");
 	snprintf(count, sizeof(count), "%zu", r->journal->n_items);
 	if (!span_eq(record->text, span_of(count)))
 		return damaged(r, "lines are missing");
@@ -171,7 +175,8 @@ read_lines(struct reading *r, bool is_snapshot, size_t *good_out)
 		r->line++;
 		if (!newline || !journal_parse(line, &record)) {
 			if (is_snapshot || !is_torn(r, line, newline != NULL))
-				return damaged(r, "the checksum does not match");
+				return damaged(
+				    r, "the checksum does not match");
 			break;
 		}
 		if (is_snapshot ? !take_snapshot_line(r, &record)
@@ -190,14 +195,15 @@ slurp(struct reading *r, int fd)
 	size_t got = 0;
 
 	if (fstat(fd, &st) != 0 || st.st_size > FILE_MAX)
-		return err_set(r->err, "%s/%s: cannot be read, or is above 64 MiB",
+		return err_set(r->err,
+		    "%s/%s: cannot be read, or is above 64 MiB",
 		    r->journal->dir, r->name);
 	r->bytes = malloc((size_t)st.st_size + 1);
 	if (!r->bytes)
 		return err_set(r->err, "out of memory");
 	while (got < (size_t)st.st_size) {
-		ssize_t n = pread(fd, r->bytes + got,
-		    (size_t)st.st_size - got, (off_t)got);
+		ssize_t n = pread(
+		    fd, r->bytes + got, (size_t)st.st_size - got, (off_t)got);
 
 		if (n <= 0)
 			return err_set(r->err, "%s/%s: %s", r->journal->dir,
@@ -217,11 +223,10 @@ read_snapshot(struct journal *journal, struct err *err)
 	bool ok;
 
 	if (fd < 0)
-		return errno == ENOENT ||
-		    err_set(err, "%s/snapshot: %s", journal->dir,
-		        strerror(errno));
+		return errno == ENOENT || err_set(err, "%s/snapshot: %s",
+		                              journal->dir, strerror(errno));
 	ok = slurp(&r, fd) && read_lines(&r, true, &good) &&
-	    (r.has_end || damaged(&r, "its end is missing"));
+	     (r.has_end || damaged(&r, "its end is missing"));
 	close(fd);
 	free(r.bytes);
 	return ok;
@@ -242,9 +247,8 @@ journal_read(struct journal *journal, uint64_t *cut_out, struct err *err)
 	if (!ok)
 		return false;
 	journal->good = good;
-	if (*cut_out > 0 &&
-	    (ftruncate(journal->fd, (off_t)good) != 0 ||
-	        fdatasync(journal->fd) != 0))
+	if (*cut_out > 0 && (ftruncate(journal->fd, (off_t)good) != 0 ||
+	                        fdatasync(journal->fd) != 0))
 		return err_set(
 		    err, "%s/journal: %s", journal->dir, strerror(errno));
 	return true;

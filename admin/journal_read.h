@@ -1,4 +1,5 @@
-/* The text form of a journal's lines, and the reading of both files at start. */
+/* The text form of a journal's lines, and the reading of both files at start.
+ */
 #ifndef WEIR_ADMIN_JOURNAL_READ_H
 #define WEIR_ADMIN_JOURNAL_READ_H
 
@@ -12,7 +13,8 @@ struct journal_record {
 };
 
 /* A whole line with its newline; the caller frees. NULL: out of memory. */
-char *journal_line(uint64_t sequence, const char *key, const char *text, size_t *len_out);
+char *journal_line(
+    uint64_t sequence, const char *key, const char *text, size_t *len_out);
 /* `line` is without its newline. */
 bool journal_parse(struct span line, struct journal_record *out);
 bool journal_read(struct journal *journal, uint64_t *cut_out, struct err *err);

@@ -17,7 +17,7 @@
 enum {
 	LOG_LINE_MAX = 8192,
 	LOG_VALUE_MAX = 2048, /* bytes of one value */
-	LOG_TAIL = 32, /* kept free to close a line that was cut */
+	LOG_TAIL = 32,        /* kept free to close a line that was cut */
 };
 
 enum log_format { FORMAT_AUTO, FORMAT_TEXT, FORMAT_JSON };
@@ -47,7 +47,8 @@ wants_json(void)
 
 	if (format == FORMAT_AUTO) {
 		format = isatty(STDERR_FILENO) ? FORMAT_TEXT : FORMAT_JSON;
-		atomic_store_explicit(&log_format, format, memory_order_relaxed);
+		atomic_store_explicit(
+		    &log_format, format, memory_order_relaxed);
 	}
 	return format == FORMAT_JSON;
 }
@@ -84,8 +85,8 @@ line_time(struct line *line, bool json)
 }
 
 static void
-log_json(struct line *line, enum log_level level, const char *message,
-    va_list ap)
+log_json(
+    struct line *line, enum log_level level, const char *message, va_list ap)
 {
 	const char *key, *value;
 	size_t mark;
@@ -129,16 +130,16 @@ line_value(struct line *line, const char *value)
 }
 
 static void
-log_text(struct line *line, enum log_level level, const char *message,
-    va_list ap)
+log_text(
+    struct line *line, enum log_level level, const char *message, va_list ap)
 {
 	const char *key;
 
 	line_time(line, false);
-	line_text(line, level == LOG_ERROR    ? "  error  "
-	        : level == LOG_WARN           ? "  warn   "
-	        : level == LOG_DEBUG          ? "  debug  "
-	                                      : "  ");
+	line_text(line, level == LOG_ERROR   ? "  error  "
+	                : level == LOG_WARN  ? "  warn   "
+	                : level == LOG_DEBUG ? "  debug  "
+	                                     : "  ");
 	line_escaped(line, span_of(message), LOG_VALUE_MAX);
 	while ((key = va_arg(ap, const char *)) != NULL) {
 		line_text(line, "  ");

@@ -74,7 +74,7 @@ meter_rate(const struct meter *meter)
 	if (span <= 0)
 		return 0;
 	return (double)(meter->ring[to].requests - meter->ring[from].requests) *
-	    NSEC_PER_SEC / (double)span;
+	       NSEC_PER_SEC / (double)span;
 }
 
 double

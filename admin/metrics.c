@@ -12,7 +12,8 @@
 #include "admin/sampler.h"
 
 static void
-put_gauge(struct exposition *x, const char *name, const char *help, double value)
+put_gauge(
+    struct exposition *x, const char *name, const char *help, double value)
 {
 	family_begin(x, FAMILY_GAUGE, name, help);
 	family_value(x, NULL, value);
@@ -33,8 +34,7 @@ about_weir(struct exposition *x, const struct process_facts *facts)
 
 	family_begin(x, FAMILY_GAUGE, "weir_build_info",
 	    "A constant 1 with the version as label.");
-	family_count(
-	    x, (struct label[]){{"version", WEIR_VERSION}, {0}}, 1);
+	family_count(x, (struct label[]){{"version", WEIR_VERSION}, {0}}, 1);
 	put_gauge(x, "weir_config_last_reload_successful",
 	    "1 when the last reload was put to work.", facts->last_reload_ok);
 	put_gauge(x, "weir_config_last_reload_success_timestamp_seconds",
@@ -81,7 +81,8 @@ static void
 about_splits(struct exposition *x, const struct admin *admin)
 {
 	family_begin(x, FAMILY_GAUGE, "weir_split_weight_ratio",
-	    "Weight of a pool in a split: desired, and actual since the last change.");
+	    "Weight of a pool in a split: desired, and actual since the last "
+	    "change.");
 	for (size_t i = 0; i < registry_n_splits(admin->registry); i++) {
 		const struct split *split =
 		    registry_split_at(admin->registry, i);
@@ -126,7 +127,8 @@ about_admin(struct exposition *x, const struct admin *admin)
 			    (struct label[]){{"code", classes[i]}, {0}},
 			    admin->counts.by_class[i]);
 	put_counter(x, "weir_admin_limited",
-	    "Requests to the admin API turned away after too many wrong tokens.",
+	    "Requests to the admin API turned away after too many wrong "
+	    "tokens.",
 	    admin->counts.limited);
 	put_counter(x, "weir_state_write_errors",
 	    "Failed writes of runtime state; the changes were refused.",

@@ -1,4 +1,5 @@
-/* The process_* families that every Prometheus client library has, from /proc. */
+/* The process_* families that every Prometheus client library has, from /proc.
+ */
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -36,10 +37,10 @@ memory(struct exposition *x)
 		return;
 	family_begin(x, FAMILY_GAUGE, "process_virtual_memory_bytes",
 	    "Virtual memory size.");
-	family_value(x, NULL, (double)virtual *page);
+	family_value(x, NULL, (double)virtual * page);
 	family_begin(x, FAMILY_GAUGE, "process_resident_memory_bytes",
 	    "Resident memory size.");
-	family_value(x, NULL, (double)resident *page);
+	family_value(x, NULL, (double)resident * page);
 }
 
 static double
@@ -60,8 +61,8 @@ metrics_process(struct exposition *x, const struct process_facts *facts)
 		family_value(
 		    x, NULL, seconds(usage.ru_utime) + seconds(usage.ru_stime));
 	}
-	family_begin(x, FAMILY_GAUGE, "process_open_fds",
-	    "Open file descriptors.");
+	family_begin(
+	    x, FAMILY_GAUGE, "process_open_fds", "Open file descriptors.");
 	family_count(x, NULL, open_descriptors());
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		family_begin(x, FAMILY_GAUGE, "process_max_fds",

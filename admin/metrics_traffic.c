@@ -10,7 +10,8 @@
 #include "admin/metrics.h"
 
 struct row {
-	const char *route, *pool; /* borrowed from the registry, for this scrape */
+	const char *route,
+	    *pool; /* borrowed from the registry, for this scrape */
 	uint64_t bytes_in, bytes_out;
 	struct histogram_sum total;
 };
@@ -56,8 +57,8 @@ add_sum(struct histogram_sum *to, const struct histogram_sum *from)
 }
 
 static void
-take_series(void *ctx, const struct series_view *view,
-    const struct series_stats *stats)
+take_series(
+    void *ctx, const struct series_view *view, const struct series_stats *stats)
 {
 	struct scrape *scrape = ctx;
 	struct row *row;
@@ -117,7 +118,8 @@ by_series(struct exposition *x, const struct admin *admin)
 	struct scrape scrape = {.x = x};
 
 	family_begin(x, FAMILY_COUNTER, "weir_http_requests",
-	    "Requests that ended, by listener, route, pool, method and status.");
+	    "Requests that ended, by listener, route, pool, method and "
+	    "status.");
 	registry_each_series(admin->registry, take_series, &scrape);
 	put_rows(&scrape);
 	free(scrape.rows);
@@ -143,8 +145,8 @@ connections(struct exposition *x, const struct admin *admin)
 	const struct config *config = admin_config(admin);
 	struct listener_stats stats;
 
-	family_begin(x, FAMILY_GAUGE, "weir_connections",
-	    "Open client connections.");
+	family_begin(
+	    x, FAMILY_GAUGE, "weir_connections", "Open client connections.");
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		const char *name = config->listeners[i].name;
 
@@ -155,7 +157,8 @@ connections(struct exposition *x, const struct admin *admin)
 		        {"listener", name}, {"state", "active"}, {0}},
 		    (double)stats.active);
 		family_value(x,
-		    (struct label[]){{"listener", name}, {"state", "idle"}, {0}},
+		    (struct label[]){
+		        {"listener", name}, {"state", "idle"}, {0}},
 		    (double)stats.idle);
 		family_value(x,
 		    (struct label[]){
@@ -220,8 +223,7 @@ handshakes(struct exposition *x, const struct admin *admin)
 		    sums[j / 2][j % 2]);
 	family_begin(x, FAMILY_COUNTER, "weir_tls_handshake_errors",
 	    "TLS handshakes with clients that failed.");
-	family_count(
-	    x, (struct label[]){{"reason", "any"}, {0}}, errors);
+	family_count(x, (struct label[]){{"reason", "any"}, {0}}, errors);
 }
 
 /* ---- by pool and endpoint ---- */
@@ -254,8 +256,8 @@ put_requests(struct exposition *x, const struct endpoint *endpoint,
     const char *pool, const struct endpoint_stats *stats)
 {
 	family_count(x,
-	    (struct label[]){{"pool", pool},
-	        {"endpoint", endpoint->address.text}, {0}},
+	    (struct label[]){
+	        {"pool", pool}, {"endpoint", endpoint->address.text}, {0}},
 	    stats->requests);
 }
 
@@ -264,8 +266,8 @@ put_retries(struct exposition *x, const struct endpoint *endpoint,
     const char *pool, const struct endpoint_stats *stats)
 {
 	family_count(x,
-	    (struct label[]){{"pool", pool},
-	        {"endpoint", endpoint->address.text}, {0}},
+	    (struct label[]){
+	        {"pool", pool}, {"endpoint", endpoint->address.text}, {0}},
 	    stats->retries);
 }
 
@@ -278,9 +280,8 @@ put_errors(struct exposition *x, const struct endpoint *endpoint,
 			family_count(x,
 			    (struct label[]){{"pool", pool},
 			        {"endpoint", endpoint->address.text},
-			        {"reason",
-			            upstream_error_name(
-			                (enum upstream_error)i)},
+			        {"reason", upstream_error_name(
+			                       (enum upstream_error)i)},
 			        {0}},
 			    stats->errors[i]);
 }
@@ -291,8 +292,8 @@ put_up(struct exposition *x, const struct endpoint *endpoint, const char *pool,
 {
 	(void)stats;
 	family_value(x,
-	    (struct label[]){{"pool", pool},
-	        {"endpoint", endpoint->address.text}, {0}},
+	    (struct label[]){
+	        {"pool", pool}, {"endpoint", endpoint->address.text}, {0}},
 	    endpoint_is_usable(endpoint));
 }
 
@@ -327,8 +328,7 @@ by_pool(struct exposition *x, const struct admin *admin)
 		struct pool_stats stats;
 
 		pool_stats_read(pool, workers, &stats);
-		family_histogram(x,
-		    (struct label[]){{"pool", pool->name}, {0}},
+		family_histogram(x, (struct label[]){{"pool", pool->name}, {0}},
 		    &stats.connect);
 	}
 }

@@ -19,23 +19,40 @@ static const char *
 status_phrase(int status)
 {
 	switch (status) {
-	case 200: return "OK";
-	case 400: return "Bad Request";
-	case 401: return "Unauthorized";
-	case 403: return "Forbidden";
-	case 404: return "Not Found";
-	case 405: return "Method Not Allowed";
-	case 409: return "Conflict";
-	case 410: return "Gone";
-	case 412: return "Precondition Failed";
-	case 413: return "Content Too Large";
-	case 415: return "Unsupported Media Type";
-	case 421: return "Misdirected Request";
-	case 422: return "Unprocessable Content";
-	case 429: return "Too Many Requests";
-	case 503: return "Service Unavailable";
-	case 507: return "Insufficient Storage";
-	default:  return "Internal Server Error";
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 409:
+		return "Conflict";
+	case 410:
+		return "Gone";
+	case 412:
+		return "Precondition Failed";
+	case 413:
+		return "Content Too Large";
+	case 415:
+		return "Unsupported Media Type";
+	case 421:
+		return "Misdirected Request";
+	case 422:
+		return "Unprocessable Content";
+	case 429:
+		return "Too Many Requests";
+	case 503:
+		return "Service Unavailable";
+	case 507:
+		return "Insufficient Storage";
+	default:
+		return "Internal Server Error";
 	}
 }
 
@@ -61,8 +78,7 @@ send_bytes(struct call *call, int status, const char *type, const char *text,
 
 	assert(status >= 200 && status <= 599);
 	call->admin->counts.by_class[status / 100]++;
-	add_headers(
-	    evhttp_request_get_output_headers(call->http), type, len);
+	add_headers(evhttp_request_get_output_headers(call->http), type, len);
 	if (evhttp_request_get_command(call->http) != EVHTTP_REQ_HEAD) {
 		body = evbuffer_new();
 		if (body)
@@ -78,8 +94,10 @@ static void
 keep_answer(struct call *call, int status, const char *type, const char *text,
     size_t len)
 {
-	struct answer answer = {.status = status, .len = len,
-	    .body = (char *)(uintptr_t)text, .type = (char *)(uintptr_t)type};
+	struct answer answer = {.status = status,
+	    .len = len,
+	    .body = (char *)(uintptr_t)text,
+	    .type = (char *)(uintptr_t)type};
 
 	if (!call->replay_key || status >= 500 || call->is_dry_run)
 		return;
@@ -100,13 +118,15 @@ call_text(struct call *call, int status, const char *type, const char *text,
 static void
 send_json(struct call *call, int status, const char *type, json_t *body)
 {
-	char *text = json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	char *text = json_dumps(
+	    body, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
 	size_t len;
 
 	json_decref(body);
 	if (!text) {
-		log_event(LOG_ERROR, "an answer of the admin API could not be made",
-		    "path", call->row ? call->row->path : "-", NULL);
+		log_event(LOG_ERROR,
+		    "an answer of the admin API could not be made", "path",
+		    call->row ? call->row->path : "-", NULL);
 		send_bytes(call, 500, "text/plain", "out of memory\n", 14);
 		return;
 	}
@@ -120,9 +140,8 @@ void
 call_json(struct call *call, int status, json_t *body, const char *etag)
 {
 	if (etag)
-		evhttp_add_header(
-		    evhttp_request_get_output_headers(call->http), "ETag",
-		    etag);
+		evhttp_add_header(evhttp_request_get_output_headers(call->http),
+		    "ETag", etag);
 	send_json(call, status, "application/json", body);
 }
 
@@ -155,8 +174,7 @@ problem_json(const struct problem *problem, const char *detail)
 	if (problem->hint)
 		json_object_set_new(body, "hint", json_string(problem->hint));
 	if (problem->field)
-		json_object_set_new(
-		    body, "field", json_string(problem->field));
+		json_object_set_new(body, "field", json_string(problem->field));
 	if (problem->extra) {
 		json_object_update(body, problem->extra);
 		json_decref(problem->extra);
@@ -179,8 +197,8 @@ make_utf8(char *text)
 }
 
 void
-call_problem(struct call *call, const struct problem *problem,
-    const char *format, ...)
+call_problem(
+    struct call *call, const struct problem *problem, const char *format, ...)
 {
 	char detail[ERR_TEXT_MAX * 2];
 	va_list ap;

@@ -121,7 +121,8 @@ meet_split(struct sampler *sampler, const struct split *split)
 		return;
 	}
 	if (share)
-		return; /* left dead: swept, and made anew at the next reading */
+		return; /* left dead: swept, and made anew at the next reading
+		         */
 	share = split_share_new(split);
 	if (!share || !grow((void ***)&sampler->splits, sampler->n_splits)) {
 		if (share)
@@ -163,8 +164,8 @@ split_of_route(struct sampler *sampler, const char *route)
 			continue;
 		sampler->route_hint = at;
 		return cfg->action == ROUTE_SPLIT
-		    ? config->splits[cfg->target].name
-		    : NULL;
+		           ? config->splits[cfg->target].name
+		           : NULL;
 	}
 	return NULL;
 }
@@ -179,18 +180,19 @@ histogram_sum_add(struct histogram_sum *to, const struct histogram_sum *from)
 }
 
 static void
-take_series(void *ctx, const struct series_view *view,
-    const struct series_stats *stats)
+take_series(
+    void *ctx, const struct series_view *view, const struct series_stats *stats)
 {
 	struct sampler *sampler = ctx;
 	const char *name = split_of_route(sampler, view->route);
-	struct split_share *split = name ? split_share_find(sampler, name) : NULL;
+	struct split_share *split =
+	    name ? split_share_find(sampler, name) : NULL;
 	uint32_t slot = 0;
 
 	if (!split || !split->is_live)
 		return;
-	while (slot < split->n &&
-	    strcmp(split->slots[slot].pool, view->pool) != 0)
+	while (
+	    slot < split->n && strcmp(split->slots[slot].pool, view->pool) != 0)
 		slot++;
 	if (slot == split->n)
 		return;
@@ -215,8 +217,8 @@ feed_split(struct sampler *sampler, struct split_share *share, nsec_t now)
 		struct share *slot = &share->slots[i];
 		uint64_t requests = share->sums[i].requests;
 
-		meter_feed(&slot->meter, now, requests,
-		    share->sums[i].failures, &share->sums[i].latency);
+		meter_feed(&slot->meter, now, requests, share->sums[i].failures,
+		    &share->sums[i].latency);
 		if (has_changed || requests < slot->at_change)
 			slot->at_change = requests;
 	}
@@ -234,8 +236,7 @@ meet_pool(struct sampler *sampler, const char *name)
 	if (!pool)
 		return NULL;
 	pool->name = strdup(name);
-	if (!pool->name ||
-	    !grow((void ***)&sampler->pools, sampler->n_pools)) {
+	if (!pool->name || !grow((void ***)&sampler->pools, sampler->n_pools)) {
 		free(pool->name);
 		free(pool);
 		return NULL;
@@ -342,7 +343,7 @@ sampler_actual(const struct sampler *sampler, const char *split, uint32_t slot)
 	const struct share *share = sampler_share(sampler, split, slot);
 
 	return share ? (double)since_change(share) /
-	        (double)sampler_split_total(sampler, split)
+	                   (double)sampler_split_total(sampler, split)
 	             : 0;
 }
 

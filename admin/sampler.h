@@ -8,7 +8,8 @@
 
 #include "admin/meter.h"
 
-/* A pool's part in one split, counted over the routes that lead to the split. */
+/* A pool's part in one split, counted over the routes that lead to the split.
+ */
 struct share {
 	char *pool; /* owned */
 	struct meter meter;
@@ -18,14 +19,19 @@ struct share {
 struct sampler;
 struct sampler *sampler_new(struct registry *registry);
 void sampler_free(struct sampler **sampler);
-/* Reads everything; call on a timer, before showing, and right after a change of weights. */
+/* Reads everything; call on a timer, before showing, and right after a change
+ * of weights. */
 void sampler_read(struct sampler *sampler, nsec_t now);
 /* NULL: not seen yet. */
-const struct meter *sampler_pool(const struct sampler *sampler, const char *pool);
-const struct share *sampler_share(const struct sampler *sampler, const char *split, uint32_t slot);
-/* Requests since the last change, all pools together; 0: nothing can be said. */
+const struct meter *sampler_pool(
+    const struct sampler *sampler, const char *pool);
+const struct share *sampler_share(
+    const struct sampler *sampler, const char *split, uint32_t slot);
+/* Requests since the last change, all pools together; 0: nothing can be said.
+ */
 uint64_t sampler_split_total(const struct sampler *sampler, const char *split);
 /* The slot's part of them, 0..1; the total must not be 0. */
-double sampler_actual(const struct sampler *sampler, const char *split, uint32_t slot);
+double sampler_actual(
+    const struct sampler *sampler, const char *split, uint32_t slot);
 
 #endif

@@ -16,7 +16,9 @@
 #include "admin/sampler.h"
 #include "admin/state.h"
 
-enum { TICK_COST_DIVISOR = 50 }; /* reading counters takes at most 2 % of the thread */
+enum {
+	TICK_COST_DIVISOR = 50
+}; /* reading counters takes at most 2 % of the thread */
 
 /* ---- the tick ---- */
 
@@ -65,7 +67,7 @@ is_wanted(const struct admin_cfg *cfg, const struct door *door)
 {
 	if (door->is_metrics)
 		return cfg->metrics_listen &&
-		    strcmp(cfg->metrics_listen->text, door->text) == 0;
+		       strcmp(cfg->metrics_listen->text, door->text) == 0;
 	for (size_t i = 0; i < cfg->n_listen; i++)
 		if (strcmp(cfg->listen[i].text, door->text) == 0)
 			return true;
@@ -80,8 +82,8 @@ open_doors(struct admin *admin, const struct admin_cfg *cfg, struct err *err)
 		    !door_open(admin, &cfg->listen[i], false, err))
 			return false;
 	return !cfg->metrics_listen ||
-	    door_at(admin, cfg->metrics_listen->text, true) ||
-	    door_open(admin, cfg->metrics_listen, true, err);
+	       door_at(admin, cfg->metrics_listen->text, true) ||
+	       door_open(admin, cfg->metrics_listen, true, err);
 }
 
 static void
@@ -104,7 +106,9 @@ warn_of_certificates(const struct admin_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_access; i++)
 		if (cfg->access[i].kind == WHO_CERT)
 			log_event(LOG_WARN,
-			    "a rule of admin.access has no effect: client certificates need TLS for the admin API, which is not in this version",
+			    "a rule of admin.access has no effect: client "
+			    "certificates need TLS for the admin API, which is "
+			    "not in this version",
 			    "who", cfg->access[i].who, NULL);
 }
 
@@ -148,7 +152,8 @@ record_splits(struct admin *admin)
 
 	if (!state_sync(admin->state, admin->registry, &err))
 		log_event(LOG_ERROR,
-		    "the weights in effect cannot be recorded; changes by the API will be refused",
+		    "the weights in effect cannot be recorded; changes by the "
+		    "API will be refused",
 		    "error", err.text, NULL);
 }
 
@@ -188,9 +193,12 @@ static const char *
 merge_word(enum merge merge)
 {
 	switch (merge) {
-	case MERGE_FILE_WINS: return "file-wins";
-	case MERGE_POOLS_CHANGED: return "pools-changed";
-	case MERGE_KEEP_RUNTIME: break;
+	case MERGE_FILE_WINS:
+		return "file-wins";
+	case MERGE_POOLS_CHANGED:
+		return "pools-changed";
+	case MERGE_KEEP_RUNTIME:
+		break;
 	}
 	return "keep-runtime";
 }
@@ -209,38 +217,48 @@ static void
 tell_note(struct admin *admin, const struct merge_note *note, const char *by)
 {
 	json_t *before = note_weights(note, note->before);
-	const struct split *split = registry_split(admin->registry, note->split);
-	json_t *after = split
-	    ? weights_to_json(split, split_weights(split)->bp)
-	    : note_weights(note, note->after);
-	struct audit_entry entry = {.actor = by, .action = "reload",
-	    .target = note->split, .result = merge_word(note->merge),
+	const struct split *split =
+	    registry_split(admin->registry, note->split);
+	json_t *after = split ? weights_to_json(split, split_weights(split)->bp)
+	                      : note_weights(note, note->after);
+	struct audit_entry entry = {.actor = by,
+	    .action = "reload",
+	    .target = note->split,
+	    .result = merge_word(note->merge),
 	    .reason = note->merge == MERGE_FILE_WINS
-	        ? "the file's weights changed"
-	        : "the split's pools changed",
-	    .before = before, .after = after};
-	char *text = json_dumps(after, JSON_COMPACT);
+	                  ? "the file's weights changed"
+	                  : "the split's pools changed",
+	    .before = before,
+	    .after = after};
+	char *text = json_dumps(after, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
 	admin_audit(admin, &entry);
 	log_event(LOG_INFO, "the reload changed weights", "split", note->split,
-	    "merge", merge_word(note->merge), "weights", text ? text : "",
-	    "by", by, NULL);
+	    "merge", merge_word(note->merge), "weights", text ? text : "", "by",
+	    by, NULL);
 	free(text);
 	json_decref(before);
 	json_decref(after);
 }
 
 static void
-tell_reload(struct admin *admin, const char *by,
-    const struct merge_note *notes, size_t n_notes)
+tell_reload(struct admin *admin, const char *by, const struct merge_note *notes,
+    size_t n_notes)
 {
 	json_t *event = json_pack("{s:s, s:I}", "by", by, "generation",
-	    (json_int_t)snapshot_generation(publication_current(
-	        registry_publication(admin->registry))));
-	struct audit_entry entry = {.actor = by, .action = "reload",
-	    .target = "config", .result = "ok", .after = event};
-	char *text = json_dumps(event, JSON_COMPACT);
+	    (json_int_t)snapshot_generation(
+	        publication_current(registry_publication(admin->registry))));
+	struct audit_entry entry = {.actor = by,
+	    .action = "reload",
+	    .target = "config",
+	    .result = "ok",
+	    .after = event};
+	char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
+	if (admin->reloading) {
+		entry.address = admin->reloading->address;
+		entry.reason = admin->reloading->reason;
+	}
 	admin_audit(admin, &entry);
 	if (text)
 		events_publish(admin->events, "reload", text);
@@ -277,8 +295,8 @@ void
 admin_announce(struct admin *admin, const char *kind, const char *json)
 {
 	json_t *after = json_loads(json, 0, NULL);
-	struct audit_entry entry = {.actor = "weir", .action = kind,
-	    .result = "ok", .after = after};
+	struct audit_entry entry = {
+	    .actor = "weir", .action = kind, .result = "ok", .after = after};
 
 	admin_audit(admin, &entry);
 	events_publish(admin->events, kind, json);

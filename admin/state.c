@@ -71,8 +71,8 @@ split_text(const struct split_state *split)
 	json_object_set_new(object, "weights", weights_json(split, split->bp));
 	json_object_set_new(object, "file", weights_json(split, split->file));
 	if (split->has_previous)
-		json_object_set_new(object, "previous",
-		    weights_json(split, split->previous));
+		json_object_set_new(
+		    object, "previous", weights_json(split, split->previous));
 	json_object_set_new(
 	    object, "changed_at", json_integer(split->changed_at));
 	if (split->stable)
@@ -158,11 +158,11 @@ split_parse(const char *text, struct split_state *out)
 
 	*out = (struct split_state){0};
 	ok = json_is_object(object) &&
-	    read_number(object, "version", &out->version) &&
-	    read_number(object, "salt", &out->salt) &&
-	    read_pools(object, out) &&
-	    read_weights(object, "weights", out, out->bp) &&
-	    read_weights(object, "file", out, out->file);
+	     read_number(object, "version", &out->version) &&
+	     read_number(object, "salt", &out->salt) &&
+	     read_pools(object, out) &&
+	     read_weights(object, "weights", out, out->bp) &&
+	     read_weights(object, "file", out, out->file);
 	if (ok) {
 		out->has_previous =
 		    read_weights(object, "previous", out, out->previous);
@@ -194,10 +194,10 @@ state_open(const char *dir, struct err *err)
 		return NULL;
 	}
 	if (cut > 0) {
-		snprintf(
-		    bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
+		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
 		log_event(LOG_WARN,
-		    "the journal ended in a half-written change: cut; it was never acknowledged",
+		    "the journal ended in a half-written change: cut; it was "
+		    "never acknowledged",
 		    "state_dir", dir, "bytes", bytes, NULL);
 	}
 	return state;
@@ -213,7 +213,8 @@ log_resumed(const char *name, const struct split_state *split, bool is_restored)
 	for (uint32_t i = 0; i < split->n && len < sizeof(weights) - 96; i++)
 		len += (size_t)snprintf(weights + len, sizeof(weights) - len,
 		    "%s%s=%s", i ? " " : "", split->pools[i],
-		    units_print_percent(split->bp[i], percent, sizeof(percent)));
+		    units_print_percent(
+		        split->bp[i], percent, sizeof(percent)));
 	snprintf(version, sizeof(version), "%llu",
 	    (unsigned long long)split->version);
 	if (is_restored)
@@ -222,7 +223,8 @@ log_resumed(const char *name, const struct split_state *split, bool is_restored)
 		    split->changed_by ? split->changed_by : "-", NULL);
 	else
 		log_event(LOG_WARN,
-		    "the split's pools are others now: the weights of the file hold",
+		    "the split's pools are others now: the weights of the file "
+		    "hold",
 		    "split", name, "recorded", weights, NULL);
 }
 
@@ -236,7 +238,8 @@ restore_split(const char *name, const char *text, struct registry *registry)
 		    registry_restore_split(registry, name, &split));
 	else
 		log_event(LOG_ERROR,
-		    "the recorded state of a split cannot be read: the weights of the file hold",
+		    "the recorded state of a split cannot be read: the weights "
+		    "of the file hold",
 		    "split", name, NULL);
 	split_state_release(&split);
 }
@@ -297,17 +300,18 @@ state_sync(struct state *state, struct registry *registry, struct err *err)
 	return true;
 }
 
-/* An address may hold anything (unix:/a path), a key no space: a digest stands for it. */
+/* An address may hold anything (unix:/a path), a key no space: a digest stands
+ * for it. */
 static void
 endpoint_key(const char *pool, const char *address, char *key, size_t cap)
 {
 	uint8_t digest[32];
-	size_t len =
-	    (size_t)snprintf(key, cap, "endpoint/%s/", pool);
+	size_t len = (size_t)snprintf(key, cap, "endpoint/%s/", pool);
 
 	tls_sha256(address, strlen(address), digest);
 	for (size_t i = 0; i < 12; i++)
-		len += (size_t)snprintf(key + len, cap - len, "%02x", digest[i]);
+		len +=
+		    (size_t)snprintf(key + len, cap - len, "%02x", digest[i]);
 }
 
 bool
@@ -325,8 +329,7 @@ state_put_endpoint(struct state *state, const char *pool, const char *address,
 	          : err_set(err, "out of memory");
 	free(text);
 	json_decref(object);
-	return ok ||
-	    err_wrap(err, "endpoint '%s' was not recorded", address);
+	return ok || err_wrap(err, "endpoint '%s' was not recorded", address);
 }
 
 static void

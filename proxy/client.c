@@ -273,7 +273,10 @@ client_input(struct conn *conn, char *bytes, size_t len)
 		return;
 	}
 	if (len > 0 && !conn_stash(conn, bytes, len)) {
-		conn_end(conn);
+		if (conn->request)
+			request_abandon(conn->request, FAIL_OVERLOAD);
+		else
+			conn_end(conn);
 		return;
 	}
 	stash = conn->in;

@@ -43,8 +43,13 @@ conn_new(struct worker *worker, int fd, bool is_client)
 bool
 conn_watch(struct conn *conn)
 {
-	if (!conn->is_watched)
-		conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	if (conn->is_watched)
+		return true;
+	if (conn->awaits_watch) {
+		conn->awaits_watch = false;
+		conn_no_deadline(conn);
+	}
+	conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
 	return conn->is_watched;
 }
 
@@ -83,6 +88,7 @@ conn_end(struct conn *conn)
 
 	if (conn->phase == CONN_ENDED)
 		return;
+	assert(!conn->is_client || !conn->request); /* whoever ends it has let go of its request */
 	if (conn->tls) {
 		say_close_notify(conn);
 		tls_stream_free(&conn->tls);
@@ -536,7 +542,9 @@ read_clear(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
 	char *bytes = worker->rx + RX_HEADROOM;
-	ssize_t n = recv(conn->fd, bytes, RX_SIZE, 0);
+	/* What joins a stash must fit into it. */
+	size_t want = conn->in ? RX_USUAL : RX_SIZE;
+	ssize_t n = recv(conn->fd, bytes, want, 0);
 
 	if (n == 0) {
 		on_eof(conn);
@@ -544,7 +552,7 @@ read_clear(struct conn *conn)
 	}
 	if (n < 0)
 		return nothing_read(conn);
-	if (n < RX_SIZE && !conn->saw_close) /* R2 */
+	if ((size_t)n < want && !conn->saw_close) /* R2 */
 		conn->has_more = false;
 	on_input(conn, bytes, (size_t)n);
 	look_again(conn);
@@ -563,6 +571,12 @@ conn_begin_handshake(struct conn *conn)
 static void
 read_on(struct conn *conn)
 {
+	/* First what came before: a request's stash is consumed or pauses us again. */
+	if (conn->is_client && conn->in && conn->request && !conn->is_paused) {
+		client_input(conn, NULL, 0);
+		if (conn->phase == CONN_ENDED)
+			return;
+	}
 	for (int reads = 0; conn->has_more && !conn->is_paused && !conn->is_eof; reads++) {
 		if (reads == READS_PER_CALL) {
 			conn_make_ready(conn);
@@ -585,6 +599,7 @@ conn_start(struct conn *conn)
 		if (!conn_watch(conn))
 			on_reset(conn);
 	} else {
+		conn->awaits_watch = true;
 		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
 	}
 }
@@ -668,13 +683,11 @@ conn_run_ready(struct worker *worker)
 		}
 		if (conn->is_paused)
 			continue;
-		if (conn->in && conn->is_client && conn->phase != CONN_LINGER) {
+		if (conn->in && conn->is_client && !conn->request && conn->phase != CONN_LINGER) {
 			client_input(conn, NULL, 0);
 			if (conn->phase == CONN_ENDED || conn->is_paused)
 				continue;
 		}
-		if (conn->is_eof)
-			continue;
 		read_on(conn);
 	}
 }

@@ -57,6 +57,7 @@ struct conn {
 	bool eof_when_sent : 1;   /* tunnel: shut down writing once flushed */
 	bool wrote_eof : 1;
 	bool is_watched : 1;      /* registered with the reactor */
+	bool awaits_watch : 1;    /* its timer only waits to register it */
 	bool has_unread : 1;      /* client: some of its last request was never read */
 	bool is_final : 1;        /* what is sent now is the last: it may leave together with the FIN */
 	bool is_last : 1;         /* upstream: it said that it will close after this answer */

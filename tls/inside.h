@@ -50,8 +50,9 @@ struct pem {
 	char key_place[288];   /* "/etc/weir/shop.key", "environment variable KEY" */
 };
 
-/* A parsed pair in one worker's library. */
+/* A parsed pair. */
 struct cert {
+	struct tls_cert_info info;
 	X509 *leaf;             /* owned */
 	STACK_OF(X509) *others; /* owned; sent after the leaf */
 	EVP_PKEY *key;          /* owned */
@@ -65,7 +66,6 @@ bool pem_read(struct pem *pem, const struct key_pair *pair, struct warnings *war
 void pem_wipe(struct pem *pem);
 bool cert_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx, struct err *err);
 void cert_release(struct cert *cert);
-void cert_describe(const struct cert *cert, const struct pem *pem, struct tls_cert_info *out);
 void cert_warn(const struct tls_cert_info *info, time_t now, struct warnings *warnings);
 void warn(struct warnings *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
 unsigned cert_kind(const struct cert *cert); /* 0..KEY_KINDS-1 */
@@ -86,6 +86,16 @@ const struct face *sni_face(const struct sni *names, size_t at);
 /* `name` in lower case: exact, then wildcard, then 0. */
 size_t sni_find(const struct sni *names, struct span name);
 
+/* ---- face.c ---- */
+
+struct policy {
+	unsigned min_version;
+	long ticket_life;             /* seconds */
+	struct tls_tickets *tickets; /* borrowed; NULL: no tickets */
+};
+/* NULL and err on failure. Any thread, with that thread's library. */
+SSL_CTX *face_context(const struct face *face, const struct cert *certs, const struct policy *policy, const struct library *library, struct err *err);
+
 /* ---- selfsigned.c ---- */
 
 bool selfsigned_make(struct pem *pem, struct err *err);
@@ -98,7 +108,7 @@ struct side {
 	atomic_uint refs;
 	unsigned worker;
 	const struct library *library; /* borrowed: lives as long as the process */
-	SSL_CTX **contexts; /* owned: one per face; a client has one */
+	SSL_CTX **contexts; /* owned: one per face, NULL until it is asked for; a client has one */
 	size_t n_contexts;
 	struct tls_server *server; /* borrowed: freed after its last side; NULL on the client */
 	struct tls_client *client; /* the same; NULL on the server */

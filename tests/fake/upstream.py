@@ -245,7 +245,7 @@ class Peer:
         """Reads the body to its end, once; invites it where the client waits for that."""
         if seen.is_complete:
             return
-        if not self.buf and not seen.is_invited and b"100-continue" in seen.all("expect"):
+        if self.upstream.invites and not self.buf and not seen.is_invited and b"100-continue" in seen.all("expect"):
             self.invite(seen)
         try:
             if seen.all("transfer-encoding"):
@@ -726,6 +726,7 @@ class Upstream:
         self.mood, self.name, self.tls = mood, name, tls
         self.seen, self.faults, self.cut, self.waited = [], [], [], []
         self.peers = []
+        self.invites = True     # says 100 to who expects it
         self.tunnels = self.ticks = self.connections = 0
         self.lock = threading.Condition()
         self.tick = self.lock

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import SLOW, WEIR, UnixConnection, Weir, blue_green, free_port, one_pool, until
+from harness import ROOT, SLOW, WEIR, UnixConnection, Weir, blue_green, free_port, one_pool, until
 from upstream import Upstream
 
 COMMANDS = ["run", "check", "proxy", "demo", "demo-upstream", "explain", "schema", "health", "completion", "version"]
@@ -196,6 +196,16 @@ class Check(unittest.TestCase):
             self.assertRegex(error["code"], r"\AE\d{3}\Z")
             self.assertEqual(error["file"], path)
             self.assertEqual(weir("check", "--explain", error["code"]).returncode, 0)
+
+    def test_what_the_documents_show_is_accepted(self):
+        done = weir("check", "--strict", os.path.join(ROOT, "docker", "weir.yaml"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(os.path.join(ROOT, "README.md")) as readme:
+            whole = [block for block in re.findall(r"```yaml\n(.*?)```", readme.read(), re.S) if "listeners:" in block]
+        self.assertTrue(whole)
+        for block in whole:
+            done = weir("check", "--strict", self.file(block))
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_a_warning_is_an_error_when_strict(self):
         path = self.file(UNUSED)

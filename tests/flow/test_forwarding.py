@@ -233,6 +233,15 @@ class Expectations(Shared):
             self.assertEqual(client.answer().json()["body"], "hello")
             self.assertEqual(client.ask(get("/after")).json()["target"], "/after")
 
+    def test_a_client_is_invited_even_when_the_upstream_never_says_100(self):
+        self.up.invites = False
+        self.addCleanup(setattr, self.up, "invites", True)
+        with self.weir.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+            self.assertEqual(client.head().status, 100)
+            client.send(b"hello")
+            self.assertEqual(client.answer().json()["body"], "hello")
+
     def test_exactly_one_100_even_when_the_upstream_says_it_too(self):
         with self.weir.client() as client:
             client.send(b"POST /m/continue-then-200 HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")

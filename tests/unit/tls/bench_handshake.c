@@ -23,6 +23,18 @@ now_us(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+static size_t
+resident_kb(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t size = 0, resident = 0;
+
+	if (file == NULL || fscanf(file, "%zu %zu", &size, &resident) != 2)
+		return 0;
+	fclose(file);
+	return resident * 4;
+}
+
 static const char request[] =
     "GET / HTTP/1.1\r\nhost: shop.example.com\r\naccept: */*\r\n\r\n";
 static uint8_t response[402];
@@ -240,7 +252,7 @@ main(int argc, char **argv)
 	printf("memory         server of 2 workers %zu KB\n",
 	    (mallinfo2().uordblks - before) / 1024);
 	before = mallinfo2().uordblks;
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 200; i++) {
 		struct tls_server *again =
 		    tls_server_new(&cfg, tickets, 2, NULL, &err);
 
@@ -248,11 +260,11 @@ main(int argc, char **argv)
 			printf("memory         a second server %zu KB\n",
 			    (mallinfo2().uordblks - before) / 1024);
 		tls_server_free(&again);
-		if (i == 9)
-			before = mallinfo2().uordblks;
+		if (i == 19)
+			before = resident_kb();
 	}
-	printf("memory         after 90 more reloads %+ld bytes\n",
-	    (long)(mallinfo2().uordblks - before));
+	printf("memory         after 180 more reloads %+ld KB resident\n",
+	    (long)resident_kb() - (long)before);
 	handshakes("TLS 1.3", server, tls13, rounds);
 	handshakes("TLS 1.2", server, tls12, rounds);
 	records(server, tls13, 402, rounds * 10);

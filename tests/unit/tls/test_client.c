@@ -10,8 +10,10 @@
 #include "duplex.h"
 #include "made.h"
 
+#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct made ca, stranger;
 static struct tls_tickets *tickets;
@@ -176,6 +178,42 @@ test_client__verifies_by_default(void **state)
 	tls_server_free(&server);
 }
 
+/* What SSL_CERT_FILE and SSL_CERT_DIR name is the system's store. */
+static void
+test_client__believes_the_system(void **state)
+{
+	struct pool_tls_cfg cfg = {.on = true};
+	struct tls_server *server = server_of(
+	    (struct made_spec){.issuer = &ca, .names = "DNS:up.test"});
+	char hashed[160];
+	X509 *cert;
+	FILE *file = fopen(ca.cert, "r");
+
+	(void)state;
+	cert = PEM_read_X509(file, NULL, NULL, NULL);
+	fclose(file);
+	snprintf(hashed, sizeof(hashed), "%s/%08lx.0", made_folder(),
+	    X509_subject_name_hash(cert));
+	X509_free(cert);
+	for (int by_dir = 0; by_dir < 2; by_dir++) {
+		struct tls_client *client;
+		struct err err;
+
+		if (by_dir) {
+			assert_int_equal(symlink(ca.cert, hashed), 0);
+			setenv("SSL_CERT_DIR", made_folder(), 1);
+		} else
+			setenv("SSL_CERT_FILE", ca.cert, 1);
+		client = tls_client_new(&cfg, 1, &err);
+		assert_string_equal(
+		    visit(client, server, "up.test", NULL, NULL), "none");
+		tls_client_free(&client);
+		unsetenv("SSL_CERT_FILE");
+		unsetenv("SSL_CERT_DIR");
+	}
+	tls_server_free(&server);
+}
+
 static void
 test_client__shows_names_and_hides_addresses(void **state)
 {
@@ -312,6 +350,7 @@ main(void)
 	    cmocka_unit_test(test_client__does_not_believe_the_expired),
 	    cmocka_unit_test(test_client__verification_off_believes_all),
 	    cmocka_unit_test(test_client__verifies_by_default),
+	    cmocka_unit_test(test_client__believes_the_system),
 	    cmocka_unit_test(test_client__shows_names_and_hides_addresses),
 	    cmocka_unit_test(test_client__comes_back_with_its_session),
 	    cmocka_unit_test(test_client__resumption_is_no_way_around_the_name),

@@ -269,6 +269,49 @@ test_server__clear_requests_are_recognised_and_not_answered(void **state)
 	tls_server_free(&server);
 }
 
+/* Any byte of a hello may be wrong; the answer is a result, never a crash. */
+static void
+test_server__mangled_hellos_are_survived(void **state)
+{
+	struct tls_server *server = server_of(&shop, 1);
+	struct duplex duplex;
+	uint8_t hello[4096];
+	size_t len;
+	uint32_t seed = 1;
+
+	(void)state;
+	meet(&duplex, server, bare13, "shop.example.com", "\x08http/1.1");
+	end_handshake(&duplex.client);
+	len = duplex.up.end;
+	assert_in_range(len, 100, sizeof(hello));
+	memcpy(hello, duplex.up.bytes, len);
+	duplex_release(&duplex);
+	for (int i = 0; i < 3000; i++) {
+		uint8_t copy[sizeof(hello)], out[4096];
+		struct tls_window window = {.in = copy,
+		    .in_len = len,
+		    .out = out,
+		    .out_cap = sizeof(out)};
+		struct tls_stream *stream =
+		    tls_stream_accept(server, 0, &window);
+		enum tls_result result;
+
+		memcpy(copy, hello, len);
+		for (int k = 0; k <= i % 3; k++) {
+			seed = seed * 1664525 + 1013904223;
+			copy[(seed >> 8) % len] ^= (uint8_t)(1 << (seed >> 29));
+		}
+		result = tls_handshake(stream);
+		assert_true(result == TLS_WANT_READ || result == TLS_FAILED);
+		if (result == TLS_FAILED)
+			assert_string_not_equal(
+			    tls_stream_failure(stream), "none");
+		tls_stream_free(&stream);
+	}
+	assert_shown(server, bare13, "shop.example.com", "shop");
+	tls_server_free(&server);
+}
+
 static void
 test_server__renegotiation_ends_the_connection(void **state)
 {
@@ -526,6 +569,7 @@ main(void)
 	    cmocka_unit_test(test_server__min_version_13_refuses_12),
 	    cmocka_unit_test(
 	        test_server__clear_requests_are_recognised_and_not_answered),
+	    cmocka_unit_test(test_server__mangled_hellos_are_survived),
 	    cmocka_unit_test(test_server__renegotiation_ends_the_connection),
 	    cmocka_unit_test(test_server__alerts_of_the_client_are_named),
 	    cmocka_unit_test(test_server__live_streams_outlive_their_server),

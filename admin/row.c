@@ -2,7 +2,7 @@
  * Matching by segments, decoded one by one after the cut at '/', so that an
  * encoded slash in a name ("unix:%2Frun%2Fapp.sock") stays in it.
  */
-#include "admin/route.h"
+#include "admin/row.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +77,7 @@ add_allow(char *allow, size_t cap, const char *method)
 }
 
 const struct api_row *
-api_row_find(const char *method, const char *path, char *args[API_ARGS_MAX],
+row_find(const char *method, const char *path, char *args[API_ARGS_MAX],
     char *allow_out, size_t cap)
 {
 	allow_out[0] = '\0';
