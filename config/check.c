@@ -281,15 +281,17 @@ static void
 check_route_names(struct load *load)
 {
 	const struct config *config = load->config;
-	struct route_name *names = mem_new(config->n_routes, sizeof(*names));
+	size_t n = config->n_routes;
+	struct route_name *names;
 
-	if (config->n_routes == load->routes.n) {
-		for (size_t i = 0; i < config->n_routes; i++)
-			names[i] = (struct route_name){
-			    config->routes[i].name, load->routes.at[i]};
-		qsort(names, config->n_routes, sizeof(*names), name_compare);
-	}
-	for (size_t i = 1; i < load->routes.n && names[i].name; i++) {
+	if (n != load->routes.n)
+		return; /* one was no map, and that is told */
+	names = mem_new(n, sizeof(*names));
+	for (size_t i = 0; i < n; i++)
+		names[i] = (struct route_name){
+		    config->routes[i].name, load->routes.at[i]};
+	qsort(names, n, sizeof(*names), name_compare);
+	for (size_t i = 1; i < n; i++) {
 		char hint[64];
 
 		if (strcmp(names[i].name, names[i - 1].name) != 0)

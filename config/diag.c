@@ -165,6 +165,7 @@ static void
 source_fetch(const struct report *report, struct diag *diag, struct span text)
 {
 	struct span line = lines_get(text, diag->line);
+	bool is_utf8 = strcmp(diag->code, code_words[DIAG_NOT_TEXT]) != 0;
 	char *copy = mem_text(line);
 	size_t from = 0, len;
 
@@ -177,8 +178,10 @@ source_fetch(const struct report *report, struct diag *diag, struct span text)
 	len = bytes_of(
 	    (struct span){line.ptr + from, line.len - from}, SOURCE_MAX);
 	for (size_t i = from; i < from + len; i++) {
-		if (is_steering(copy[i]))
-			copy[i] = copy[i] == '\t' ? ' ' : '?';
+		if (copy[i] == '\t')
+			copy[i] = ' ';
+		else if (is_steering(copy[i]) || (!is_utf8 && (copy[i] & 0x80)))
+			copy[i] = '?';
 	}
 	diag->source = mem_text((struct span){copy + from, len});
 	free(copy);

@@ -73,14 +73,9 @@ load_listener(
 {
 	const struct node *client_ip = field(map, ROW_CLIENT_IP);
 	const struct node *tls = field(map, ROW_TLS);
-	const struct node *bind = node_get(map, SPAN("bind"));
-	char where[WHERE_MAX];
 
 	cfg->name = mem_text(map->key);
 	cfg->bind = load_addresses(map, ROW_BIND, &cfg->n_bind);
-	if (bind && bind->kind == NODE_LIST && bind->n == 0)
-		report_add(load->report, DIAG_MISSING_KEY, bind->key_at, NULL,
-		    "%s: the list is empty", node_where(bind, where));
 	cfg->redirect_to = field_text(map, ROW_REDIRECT_TO);
 	cfg->trusted_proxies = field_cidrs(client_ip, ROW_TRUSTED);
 	cfg->client_ip_header = field_lower(client_ip, ROW_CLIENT_IP_HEADER);

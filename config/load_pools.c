@@ -154,7 +154,10 @@ load_endpoints(struct load *load, const struct node *written,
 	const struct node *given = node_get(map, SPAN("endpoints"));
 	char where[WHERE_MAX];
 
-	if (all.n == 0 && (given == NULL || !given->is_bad))
+	/* like that led nowhere is told; so is a bad list */
+	if (all.n == 0 &&
+	    (given ? !given->is_bad
+	           : map != written || node_get(map, SPAN("like")) == NULL))
 		report_add(load->report, DIAG_MISSING_KEY, node_place(written),
 		    "add endpoints: [\"10.0.0.1:8080\"]",
 		    "\"endpoints\" is missing in %s",

@@ -59,8 +59,8 @@ list_schema(const struct schema_row *row)
 {
 	json_t *entry = schema_of(schema_entry(row));
 
-	return json_pack("{s:[{s:s,s:O},o]}", "anyOf", "type", "array", "items",
-	    entry, entry);
+	return json_pack("{s:[{s:s,s:i,s:O},o]}", "anyOf", "type", "array",
+	    "minItems", row->range ? 1 : 0, "items", entry, entry);
 }
 
 static json_t *
@@ -344,9 +344,11 @@ path_fits(struct span pattern_path, struct span key, bool any)
 	if (span_eq(part, SPAN("*"))) {
 		if (path_fits(pattern_path, key, any))
 			return true;
-		if (!any || key.len == 0)
+		word = next_part(&rest);
+		/* "pools.blance" is a mistake, not a pool's name */
+		if (!any || word.len == 0 ||
+		    (pattern_path.len == 0 && !span_eq(word, SPAN("*"))))
 			return false;
-		next_part(&rest);
 		return path_fits(pattern_path, rest, any);
 	}
 	word = next_part(&rest);

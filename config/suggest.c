@@ -56,7 +56,7 @@ distance(struct span a, struct span b)
 static unsigned
 patience(size_t len)
 {
-	return len <= 2 ? 0 : len <= 4 ? 1 : len <= 8 ? 2 : 3;
+	return len <= 1 ? 0 : len <= 4 ? 1 : len <= 8 ? 2 : 3;
 }
 
 const char *

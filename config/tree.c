@@ -7,6 +7,7 @@
  */
 #include "config/tree.h"
 
+#include <stdio.h>
 #include <yaml.h>
 
 #include "config/lines.h"
@@ -406,7 +407,7 @@ refuse_syntax(struct reader *reader)
 	const yaml_parser_t *parser = &reader->parser;
 	struct place at = place_of(parser->problem_mark, parser->problem_mark);
 	struct span line;
-	const char *hint = NULL;
+	char hint[160] = "";
 
 	if (parser->error == YAML_READER_ERROR) {
 		report_add(reader->report, DIAG_NOT_TEXT,
@@ -414,19 +415,20 @@ refuse_syntax(struct reader *reader)
 		    "the file is not UTF-8 text (%s)", parser->problem);
 		return;
 	}
+	if (parser->context) {
+		snprintf(hint, sizeof(hint), "%s that begins on line %zu",
+		    parser->context, parser->context_mark.line + 1);
+		/* the end of the file is nowhere near the mistake */
+		if (strstr(parser->problem, "end of stream"))
+			at = place_of(
+			    parser->context_mark, parser->context_mark);
+	}
 	line = lines_get(reader->text, at.line);
 	if (memmem(line.ptr, line.len, "${", 2))
-		hint =
-		    "a variable between { } or [ ] needs quotes: \"${NAME}\"";
-	else if (parser->context &&
-	         parser->problem_mark.line != parser->context_mark.line)
-		at = place_of(parser->context_mark, parser->context_mark);
-	if (hint)
-		report_add(reader->report, DIAG_SYNTAX, at, hint, "%s",
-		    parser->problem);
-	else
-		report_add(reader->report, DIAG_SYNTAX, at, parser->problem,
-		    "%s", parser->context ? parser->context : parser->problem);
+		snprintf(hint, sizeof(hint),
+		    "a variable between { } or [ ] needs quotes: \"${NAME}\"");
+	report_add(reader->report, DIAG_SYNTAX, at, hint[0] ? hint : NULL,
+	    "this is not YAML: %s", parser->problem);
 }
 
 /* Tabs at the start of a line, outside of JSON: every one is told. */

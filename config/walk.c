@@ -9,6 +9,8 @@
 #include "config/mem.h"
 #include "config/value.h"
 
+enum { CASE_MAX = 256 }; /* pairs grow with the square */
+
 struct walk {
 	struct report *report; /* borrowed */
 	const struct node *root;
@@ -289,6 +291,28 @@ check_name(struct walk *walk, struct node *child, const char *what)
 	return false;
 }
 
+/* Headers have no case: "X-A" and "x-a" are one. */
+static void
+check_case(struct walk *walk, const struct node *map, size_t i)
+{
+	const struct node *child = map->child[i];
+	char hint[64];
+
+	if (strcmp(map->row->range, "header") != 0 &&
+	    strcmp(map->row->range, "settable") != 0)
+		return;
+	for (size_t j = 0; j < i && i < CASE_MAX; j++) {
+		if (!span_ieq(map->child[j]->key, child->key))
+			continue;
+		snprintf(hint, sizeof(hint), "first on line %u",
+		    map->child[j]->key_at.line);
+		report_add(walk->report, DIAG_DUPLICATE_KEY, child->key_at,
+		    hint, "the header \"%s\" stands here twice",
+		    child->key.ptr);
+		return;
+	}
+}
+
 static void
 walk_named(struct walk *walk, struct node *map)
 {
@@ -298,6 +322,7 @@ walk_named(struct walk *walk, struct node *map)
 		struct node *child = map->child[i];
 		bool is_named = check_name(walk, child, map->row->range);
 
+		check_case(walk, map, i);
 		walk_node(walk, child, entry);
 		child->is_bad |= !is_named;
 	}
@@ -394,6 +419,23 @@ refuse_shape(struct walk *walk, struct node *node)
 	    node_is_null(node) ? "nothing" : shapes[node->kind]);
 }
 
+/* "client: []" would match anybody where nobody was meant. */
+static void
+walk_list(struct walk *walk, struct node *list)
+{
+	const struct schema_row *entry = schema_entry(list->row);
+	char where[WHERE_MAX];
+
+	for (size_t i = 0; i < list->n; i++)
+		walk_node(walk, list->child[i], entry);
+	if (list->n > 0 || list->row->range == NULL)
+		return;
+	list->is_bad = true;
+	report_add(walk->report, DIAG_MISSING_KEY, node_place(list),
+	    "add an entry, or take the key away", "%s: the list is empty",
+	    node_where(list, where));
+}
+
 static void
 walk_node(struct walk *walk, struct node *node, const struct schema_row *row)
 {
@@ -403,10 +445,11 @@ walk_node(struct walk *walk, struct node *node, const struct schema_row *row)
 	if (types & V_SECRET) {
 		walk_secret(walk, node);
 	} else if (node_is_null(node) && types & (V_MAP | V_NAMED | V_LIST)) {
-		return; /* "routes:" alone is as good as none */
+		/* "splits:" alone is as good as none; "tls:" is a mistake */
+		if (node->parent != walk->root)
+			refuse_shape(walk, node);
 	} else if (types & V_LIST && node->kind == NODE_LIST) {
-		for (size_t i = 0; i < node->n; i++)
-			walk_node(walk, node->child[i], schema_entry(row));
+		walk_list(walk, node);
 	} else if (types & V_LIST) {
 		walk_node(walk, node, schema_entry(row));
 	} else if (types & V_NAMED && node->kind == NODE_MAP) {

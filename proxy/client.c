@@ -264,6 +264,7 @@ client_input(struct conn *conn, char *bytes, size_t len)
 {
 	struct worker *worker = conn->worker;
 	struct buf *stash;
+	size_t used = 0;
 
 	if (conn->close_when_sent)
 		return;
@@ -272,40 +273,29 @@ client_input(struct conn *conn, char *bytes, size_t len)
 		return;
 	}
 	if (len > 0 && !conn_stash(conn, bytes, len)) {
-		conn_end(conn);
+		if (conn->request)
+			request_abandon(conn->request, FAIL_OVERLOAD);
+		else
+			conn_end(conn);
 		return;
 	}
+	stash = conn->in;
 	if (!conn->request) {
-		size_t used = 0;
-		enum h1_result result;
+		/* The parsed head points into the stash: it stays until the request has its own. */
+		enum h1_result result = begin_request(conn, stash->data + stash->start, buf_len(stash), &used);
 
-		stash = conn->in;
-		result = begin_request(conn, stash->data + stash->start, buf_len(stash), &used);
 		if (result == H1_MORE && len == 0)
 			await_head(conn, true);
 		if (result != H1_DONE)
 			return;
-		/* The parsed head points into the stash: keep it until the request has its own. */
-		conn->in = NULL;
-		stash->start += (uint32_t)used;
-		len = buf_len(stash);
-		bytes = worker->rx + RX_HEADROOM;
-		memcpy(bytes, stash->data + stash->start, len);
-		used = request_begin(conn, bytes, len);
-	} else {
-		size_t used;
-
-		stash = conn->in;
-		conn->in = NULL;
-		len = buf_len(stash);
-		bytes = worker->rx + RX_HEADROOM;
-		memcpy(bytes, stash->data + stash->start, len);
-		used = 0;
-		buf_give(&worker->bufs, &stash);
-		consume(conn, bytes + used, len - used);
-		return;
 	}
+	conn->in = NULL;
+	len = buf_len(stash) - used;
+	bytes = worker->rx + RX_HEADROOM;
+	memcpy(bytes, stash->data + stash->start + used, len);
+	used = conn->request ? 0 : request_begin(conn, bytes, len);
 	buf_give(&worker->bufs, &stash);
+	consume(conn, bytes + used, len - used);
 }
 
 void
@@ -374,16 +364,41 @@ client_flushed(struct conn *conn)
 
 /* ---- deadlines ---- */
 
-/* A body that moves too slowly, or one that was paused by us. */
+static nsec_t
+body_window(const struct conn *conn)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+	nsec_t window = BODY_WINDOW_S * NSEC_PER_SEC;
+
+	return cfg && cfg->limits.idle_timeout < window ? cfg->limits.idle_timeout : window;
+}
+
+/* The body's first bytes are awaited. */
+void
+client_await_body(struct conn *conn)
+{
+	conn->client.progress = 0;
+	conn->client.is_first_window = true;
+	conn_deadline(conn, body_window(conn));
+}
+
+/*
+ * A window of a body is over: too little of it came, or it was us who did not
+ * read. The first window asks only for a sign of life.
+ */
 static void
 body_timeout(struct conn *conn, struct request *request)
 {
-	if (!conn->is_paused && conn->client.progress < BODY_WINDOW_S * BODY_RATE) {
+	nsec_t window = body_window(conn);
+	uint64_t least = conn->client.is_first_window ? 1 : (uint64_t)(BODY_RATE * window / NSEC_PER_SEC);
+
+	if (!conn->is_paused && conn->client.progress < least) {
 		request_fail(request, FAIL_BODY_TIMEOUT);
 		return;
 	}
 	conn->client.progress = 0;
-	conn_deadline(conn, BODY_WINDOW_S * NSEC_PER_SEC);
+	conn->client.is_first_window = false;
+	conn_deadline(conn, window);
 }
 
 void
@@ -402,10 +417,14 @@ client_timeout(struct conn *conn)
 		}
 	} else if (request->state == REQUEST_TUNNEL) {
 		tunnel_timeout(request);
+	} else if (request->state == REQUEST_WAIT_BODY) {
+		request_body_late(request);
 	} else if (conn->out) {
 		request_abandon(request, FAIL_CLIENT_STALLED);
 	} else if (conn->saw_close) {
 		request_abandon(request, FAIL_CLIENT_GONE);
+	} else if (request->expects_continue && request->state == REQUEST_RELAY) {
+		request_say_continue(request);
 	} else if (!request_body_done(request)) {
 		body_timeout(conn, request);
 	}

@@ -58,8 +58,7 @@ add_warnings(struct diags *diags, const char *listener, char *warnings)
 	struct err err;
 
 	while ((line = strsep(&rest, "\n")) != NULL) {
-		if (*line == '\0' || strstr(line, "can read") ||
-		    strstr(line, "readable"))
+		if (*line == '\0' || strstr(line, "be read by others"))
 			continue;
 		err_set(&err, "listener \"%s\": %s", listener, line);
 		add_diag(diags, true, "W007", err.text);
@@ -138,8 +137,8 @@ tell_text(const struct check_wish *wish, const struct config *config,
 	if (diags->n > 0 && !(is_fine && wish->is_quiet))
 		diags_print(diags, stderr, colour);
 	if (is_fine && !wish->is_quiet)
-		printf("%s: fine: %zu listeners, %zu routes, %zu splits, %zu "
-		       "pools\n",
+		printf("%s: fine: listeners %zu, routes %zu, splits %zu, pools "
+		       "%zu\n",
 		    wish->path, config->n_listeners, config->n_routes,
 		    config->n_splits, config->n_pools);
 }

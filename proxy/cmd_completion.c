@@ -20,6 +20,38 @@ bash_flags(const struct command *command)
 	printf("\" ;;\n");
 }
 
+/*
+ * Splits and pools are asked of the running weir; when there is none, nothing
+ * is offered.
+ */
+static const char weirctl_bash[] =
+    "_weirctl() {\n"
+    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words=\n"
+    "\tlocal ctl=${COMP_WORDS[0]} verb=${COMP_WORDS[1]-} "
+    "name=${COMP_WORDS[2]-}\n"
+    "\tCOMPREPLY=()\n"
+    "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+    "\t\twords=$(\"$ctl\" --help 2>/dev/null | sed -n 's/^  \\([a-z][a-z]*\\)  "
+    ".*/\\1/p')\n"
+    "\telif [ \"${cur#-}\" != \"$cur\" ]; then\n"
+    "\t\twords=$(\"$ctl\" --help 2>/dev/null | grep -o -e '--[a-z-]*' | sort "
+    "-u)\n"
+    "\telif [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+    "\t\tcase $verb in\n"
+    "\t\tweights|split|undo) words=$(\"$ctl\" split --timeout 1s 2>/dev/null | "
+    "sed -n 's/: version .*//p') ;;\n"
+    "\t\tpool|endpoint) words=$(\"$ctl\" pool --timeout 1s 2>/dev/null | sed "
+    "'1d;s/ .*//' | sort -u) ;;\n"
+    "\t\tesac\n"
+    "\telif [ \"$verb\" = weights ]; then\n"
+    "\t\twords=$(\"$ctl\" split \"$name\" --timeout 1s 2>/dev/null | sed "
+    "'1,2d;s/ .*/=/')\n"
+    "\t\tcompopt -o nospace 2>/dev/null || true\n"
+    "\tfi\n"
+    "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+    "}\n"
+    "complete -F _weirctl weirctl\n";
+
 static void
 print_bash(void)
 {
@@ -56,6 +88,7 @@ print_bash(void)
 	       "\tfi\n"
 	       "}\n"
 	       "complete -F _weir weir\n");
+	fputs(weirctl_bash, stdout);
 }
 
 /* Quotes of the shell are kept out of the tables' texts by a test. */

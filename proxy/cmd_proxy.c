@@ -90,15 +90,16 @@ is_name(struct span text)
 	       text.ptr[0] != '-';
 }
 
+/* "a:1," names an empty second endpoint, which is no address. */
 static bool
 take_endpoints(struct args *args, struct span list, struct pool_wish *pool)
 {
-	while (list.len > 0 || pool->n_endpoints == 0) {
-		const char *comma =
-		    list.len > 0 ? memchr(list.ptr, ',', list.len) : NULL;
-		struct span one = {
-		    list.ptr, comma ? (size_t)(comma - list.ptr) : list.len};
-		size_t skip = comma ? one.len + 1 : one.len;
+	const char *end = list.ptr + list.len;
+
+	for (const char *at = list.ptr; at <= end;) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		const char *stop = comma ? comma : end;
+		struct span one = {at, (size_t)(stop - at)};
 
 		if (pool->n_endpoints == WISH_ENDPOINTS_MAX) {
 			args_refuse(args,
@@ -110,8 +111,7 @@ take_endpoints(struct args *args, struct span list, struct pool_wish *pool)
 		if (!is_address(args, one, true))
 			return false;
 		pool->endpoints[pool->n_endpoints++] = one;
-		list.ptr += skip;
-		list.len -= skip;
+		at = stop + 1;
 	}
 	return true;
 }

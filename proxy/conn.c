@@ -43,8 +43,13 @@ conn_new(struct worker *worker, int fd, bool is_client)
 bool
 conn_watch(struct conn *conn)
 {
-	if (!conn->is_watched)
-		conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	if (conn->is_watched)
+		return true;
+	if (conn->awaits_watch) {
+		conn->awaits_watch = false;
+		conn_no_deadline(conn);
+	}
+	conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
 	return conn->is_watched;
 }
 
@@ -83,6 +88,7 @@ conn_end(struct conn *conn)
 
 	if (conn->phase == CONN_ENDED)
 		return;
+	assert(!conn->is_client || !conn->request); /* whoever ends it has let go of its request */
 	if (conn->tls) {
 		say_close_notify(conn);
 		tls_stream_free(&conn->tls);
@@ -161,17 +167,19 @@ is_transient(int error)
 static bool
 send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 {
+	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
+	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
 	ssize_t sent = 0;
 
 	if (conn->is_broken)
 		return false;
 	if (!conn->out) {
 		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
 		} else {
 			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
 
-			sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
+			sent = sendmsg(conn->fd, &msg, flags);
 		}
 		if (sent < 0) {
 			if (!is_transient(errno)) {
@@ -490,6 +498,20 @@ nothing_read(struct conn *conn)
 	return false;
 }
 
+/*
+ * R2 knows of a FIN, not of a reset: libevent reports an error as plain
+ * readiness, and its edge may be this one. Whoever still waits for the rest of
+ * a message asks once more.
+ */
+static void
+look_again(struct conn *conn)
+{
+	if (conn->phase == CONN_ENDED || conn->is_paused)
+		return;
+	if (conn->is_client ? (conn->request ? !client_is_complete(conn) : conn->in != NULL) : conn->request != NULL)
+		conn->has_more = true;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
@@ -509,9 +531,10 @@ read_tls(struct conn *conn)
 	open_window(worker);
 	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
 		return conn->phase != CONN_ENDED && !conn->is_broken;
-	if (conn->phase == CONN_ENDED)
+	if (conn->phase == CONN_ENDED || !decrypt(conn))
 		return false;
-	return decrypt(conn);
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
 }
 
 static bool
@@ -519,7 +542,9 @@ read_clear(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
 	char *bytes = worker->rx + RX_HEADROOM;
-	ssize_t n = recv(conn->fd, bytes, RX_SIZE, 0);
+	/* What joins a stash must fit into it. */
+	size_t want = conn->in ? RX_USUAL : RX_SIZE;
+	ssize_t n = recv(conn->fd, bytes, want, 0);
 
 	if (n == 0) {
 		on_eof(conn);
@@ -527,9 +552,10 @@ read_clear(struct conn *conn)
 	}
 	if (n < 0)
 		return nothing_read(conn);
-	if (n < RX_SIZE && !conn->saw_close) /* R2 */
+	if ((size_t)n < want && !conn->saw_close) /* R2 */
 		conn->has_more = false;
 	on_input(conn, bytes, (size_t)n);
+	look_again(conn);
 	return conn->phase != CONN_ENDED;
 }
 
@@ -545,6 +571,12 @@ conn_begin_handshake(struct conn *conn)
 static void
 read_on(struct conn *conn)
 {
+	/* First what came before: a request's stash is consumed or pauses us again. */
+	if (conn->is_client && conn->in && conn->request && !conn->is_paused) {
+		client_input(conn, NULL, 0);
+		if (conn->phase == CONN_ENDED)
+			return;
+	}
 	for (int reads = 0; conn->has_more && !conn->is_paused && !conn->is_eof; reads++) {
 		if (reads == READS_PER_CALL) {
 			conn_make_ready(conn);
@@ -567,6 +599,7 @@ conn_start(struct conn *conn)
 		if (!conn_watch(conn))
 			on_reset(conn);
 	} else {
+		conn->awaits_watch = true;
 		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
 	}
 }
@@ -650,13 +683,11 @@ conn_run_ready(struct worker *worker)
 		}
 		if (conn->is_paused)
 			continue;
-		if (conn->in && conn->is_client && conn->phase != CONN_LINGER) {
+		if (conn->in && conn->is_client && !conn->request && conn->phase != CONN_LINGER) {
 			client_input(conn, NULL, 0);
 			if (conn->phase == CONN_ENDED || conn->is_paused)
 				continue;
 		}
-		if (conn->is_eof)
-			continue;
 		read_on(conn);
 	}
 }

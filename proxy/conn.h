@@ -57,7 +57,9 @@ struct conn {
 	bool eof_when_sent : 1;   /* tunnel: shut down writing once flushed */
 	bool wrote_eof : 1;
 	bool is_watched : 1;      /* registered with the reactor */
+	bool awaits_watch : 1;    /* its timer only waits to register it */
 	bool has_unread : 1;      /* client: some of its last request was never read */
+	bool is_final : 1;        /* what is sent now is the last: it may leave together with the FIN */
 	bool is_last : 1;         /* upstream: it said that it will close after this answer */
 	struct timer timer;
 	TAILQ_ENTRY(conn) link;   /* clients, or an endpoint's idle list */
@@ -67,7 +69,8 @@ struct conn {
 			uint32_t listener;  /* id */
 			uint32_t scanned;   /* h1_parse: of the head in `in` */
 			uint32_t requests;
-			uint32_t progress;  /* bytes of a body since the timer was armed */
+			uint32_t progress;  /* bytes of a body in this window, see client.c */
+			bool is_first_window;
 			struct peer peer;
 		} client;
 		struct {
@@ -136,6 +139,7 @@ void client_broken(struct conn *conn);
 void client_drained(struct conn *conn); /* all unsent bytes have left */
 void client_flushed(struct conn *conn); /* some have, some wait */
 void client_timeout(struct conn *conn);
+void client_await_body(struct conn *conn); /* its deadlines begin */
 void client_secured(struct conn *conn); /* the handshake is done */
 void client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer);
 void client_ended(struct conn *conn);   /* counts */

@@ -41,8 +41,8 @@ void demo_load_stop(struct demo_load **load);
 /* ---- the screen ---- */
 
 void demo_welcome(const struct demo_site *site, const char *dir);
-/* Until *is_ending: the users' numbers, each second on a terminal, else now and
- * then. */
+/* Until *is_ending, or until nobody looks any more: the users' numbers, each
+ * second on a terminal, else now and then. */
 void demo_screen(const struct demo_load *load, const atomic_bool *is_ending);
 
 /* ---- the story of --once ---- */

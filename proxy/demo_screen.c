@@ -102,12 +102,15 @@ print_second(const struct demo_counts *before, const struct demo_counts *now,
 	    (double)histogram_quantile(&latency, 0.5) / 1e6,
 	    (double)histogram_quantile(&latency, 0.99) / 1e6,
 	    (unsigned long long)now->failed);
-	if (!redraw)
-		putchar('\n');
+	/* Back to the left: what the log says next begins a line. */
+	putchar(redraw ? '\r' : '\n');
 	fflush(stdout);
 }
 
-/* On a terminal one line that changes each second, else a line now and then. */
+/*
+ * On a terminal one line that changes each second, else a line now and then.
+ * A terminal that was closed ends it: nobody looks any more.
+ */
 void
 demo_screen(const struct demo_load *load, const atomic_bool *is_ending)
 {
@@ -116,7 +119,7 @@ demo_screen(const struct demo_load *load, const atomic_bool *is_ending)
 	nsec_t last = now_monotonic(), now;
 	struct timespec tenth = {0, 100 * NSEC_PER_MSEC};
 
-	while (!atomic_load(is_ending)) {
+	while (!atomic_load(is_ending) && !ferror(stdout)) {
 		nanosleep(&tenth, NULL);
 		now = now_monotonic();
 		if (now - last < (redraw ? 1 : PLAIN_EVERY_S) * NSEC_PER_SEC)

@@ -128,6 +128,7 @@ forward_body(struct body *body, struct conn *to, char *bytes, size_t len, const 
 		done.is_bad = true;
 		return done;
 	}
+	to->is_final = body->is_done && body->is_last;
 	spare = done.used == len ? RX_TAILROOM : done.used - payload;
 	done.is_unsent = !send_framed(body, to, bytes, payload, spare, before, before_len, room);
 	return done;
@@ -138,5 +139,6 @@ forward_end(struct body *body, struct conn *to)
 {
 	assert(!body->is_done);
 	body->is_done = true;
+	to->is_final = body->is_last && body->out == H1_CHUNKED;
 	return body->out != H1_CHUNKED || conn_send(to, last_chunk, 5);
 }

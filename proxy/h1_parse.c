@@ -73,27 +73,54 @@ read_version(const char *text, uint32_t len, unsigned *minor_out)
 	                                         : H1_FAULT_VERSION;
 }
 
+/* The method's length; 0 when the line does not begin with one and a space. */
+static uint32_t
+read_method(const char *line, uint32_t len, enum http_method *out)
+{
+	uint32_t n = 0;
+
+	if (len > 4 && memcmp(line, "GET ", 4) == 0) {
+		*out = METHOD_GET;
+		return 3;
+	}
+	while (h1_is(line[n], H1_TOKEN))
+		n++;
+	*out = method_at(line, n);
+	return line[n] == ' ' ? n : 0;
+}
+
+/* Behind the line's last space; there is one. */
+static uint32_t
+last_word(const char *bytes, uint32_t from, uint32_t to)
+{
+	uint32_t at = to;
+
+	if (to - from > VERSION_LEN &&
+	    memcmp(bytes + to - VERSION_LEN - 1, " HTTP/1.", 8) == 0)
+		return to - VERSION_LEN;
+	while (bytes[at - 1] != ' ')
+		at--;
+	return at;
+}
+
 static enum h1_fault
 request_line(const struct h1_engine *engine, const char *bytes, uint32_t len,
     uint32_t from, uint32_t to, struct h1_head *out)
 {
-	uint32_t n = 0, version = to;
+	uint32_t n = read_method(bytes + from, to - from, &out->method);
+	uint32_t version;
 	enum h1_fault fault;
 
-	while (h1_is(bytes[from + n], H1_TOKEN))
-		n++;
-	if (n == 0 || bytes[from + n] != ' ')
+	if (n == 0)
 		return H1_FAULT_REQUEST_LINE;
 	if (n > METHOD_LEN_MAX)
 		return H1_FAULT_METHOD_LONG;
-	while (bytes[version - 1] != ' ')
-		version--;
+	version = last_word(bytes, from, to);
 	if (version == from + n + 1)
 		return H1_FAULT_REQUEST_LINE; /* HTTP/0.9 */
 	fault = read_version(bytes + version, to - version, &out->minor);
 	if (fault != H1_FAULT_NONE)
 		return fault;
-	out->method = method_at(bytes + from, n);
 	out->method_text = (struct span){bytes + from, n};
 	if (out->method == METHOD_CONNECT)
 		return H1_FAULT_CONNECT;
@@ -146,13 +173,12 @@ refuse(struct h1_head *out, enum h1_fault fault)
 	return H1_BAD;
 }
 
-/* What every message starts from: only what the steps behind do not set anyway.
+/*
+ * What a whole head starts from: only what the steps behind do not set anyway.
  */
 static void
-head_reset(struct h1_head *out, const char *bytes)
+head_reset(struct h1_head *out)
 {
-	out->bytes = bytes;
-	out->fault = H1_FAULT_NONE;
 	out->framing = H1_NO_BODY;
 	out->length = 0;
 	out->has_length = false;
@@ -168,7 +194,7 @@ head_reset(struct h1_head *out, const char *bytes)
  * The head is not whole, or has a byte that may not be there. The first line
  * is judged as soon as it has ended, and before what comes behind it.
  */
-static enum h1_result
+static __attribute__((cold, noinline)) enum h1_result
 head_unfinished(const struct h1_engine *engine, const struct kind *kind,
     const struct h1_lines *lines, uint32_t begin, uint32_t len, size_t max,
     uint32_t *scanned, struct h1_head *out)
@@ -195,8 +221,8 @@ head_unfinished(const struct h1_engine *engine, const struct kind *kind,
 	return H1_MORE;
 }
 
-/* Up to the fields in their table. */
-static enum h1_result
+/* Up to the fields in their table. Inline, so that `kind` costs nothing. */
+static inline __attribute__((always_inline)) enum h1_result
 head_read(const struct h1_engine *engine, const struct kind *kind,
     uint32_t begin, uint32_t len, size_t max, uint32_t *scanned,
     struct h1_head *out)
@@ -212,6 +238,7 @@ head_read(const struct h1_engine *engine, const struct kind *kind,
 	if (lines.end == 0)
 		return head_unfinished(
 		    engine, kind, &lines, begin, len, max, scanned, out);
+	head_reset(out);
 	if (from != begin)
 		engine->lines(out->bytes, len, begin, &lines);
 	if (lines.n == 0)
@@ -231,10 +258,12 @@ head_read(const struct h1_engine *engine, const struct kind *kind,
 
 /* One Host, valid, and no other than an absolute-form target says. */
 static enum h1_fault
-judge_host(struct h1_head *head)
+judge_host(const struct h1_engine *engine, uint32_t there, struct h1_head *head)
 {
-	bool is_absolute = head->host.ptr != NULL;
+	bool is_absolute = head->host.ptr != NULL, is_name;
 	struct span host, hostname;
+	uint32_t idx = head->first[FIELD_HOST] - 1u;
+	size_t run;
 	uint16_t port;
 
 	if (head->count[FIELD_HOST] > 1)
@@ -246,8 +275,12 @@ judge_host(struct h1_head *head)
 			head->host = head->hostname = SPAN("");
 		return H1_FAULT_NONE;
 	}
-	host = h1_value(head, head->first[FIELD_HOST] - 1u);
-	if (!h1_authority(host, &hostname, &port))
+	host = h1_value(head, idx);
+	run = engine->host(head->bytes, there, head->fields[idx].value);
+	is_name =
+	    run == host.len && run - 1 < H1_HOST_MAX && host.ptr[0] != '.';
+	hostname = host;
+	if (!is_name && !h1_authority_run(host, run, &hostname, &port))
 		return H1_FAULT_HOST;
 	if (is_absolute)
 		return span_ieq(host, head->host) ? H1_FAULT_NONE
@@ -257,23 +290,67 @@ judge_host(struct h1_head *head)
 	return H1_FAULT_NONE;
 }
 
+static uint64_t
+eight_bytes(const char *text)
+{
+	uint64_t bytes;
+
+	memcpy(&bytes, text, sizeof(bytes));
+	return bytes;
+}
+
+/*
+ * What nearly every Connection says. Setting 0x20 would fold controls too, but
+ * there are none in a value.
+ */
+static bool
+says_keep_alive(const struct h1_head *head)
+{
+	const uint64_t fold = UINT64_C(0x2020202020202020);
+	struct span value = h1_value(head, head->first[FIELD_CONNECTION] - 1u);
+
+	return head->count[FIELD_CONNECTION] == 1 && value.len == 10 &&
+	       (eight_bytes(value.ptr) | fold) == eight_bytes("keep-ali") &&
+	       (eight_bytes(value.ptr + 2) | fold) == eight_bytes("ep-alive");
+}
+
+/* Framing and persistence, for requests and responses alike. */
+static inline enum h1_fault
+judge_connection(struct h1_head *head, unsigned *options_out)
+{
+	enum h1_fault fault = H1_FAULT_NONE;
+
+	*options_out = 0;
+	head->keep_alive = head->minor == 1;
+	if (head->count[FIELD_CONTENT_LENGTH] |
+	    head->count[FIELD_TRANSFER_ENCODING])
+		fault = h1_rule_framing(head);
+	if (fault != H1_FAULT_NONE || head->count[FIELD_CONNECTION] == 0)
+		return fault;
+	if (!says_keep_alive(head))
+		return h1_rule_connection(head, options_out);
+	head->keep_alive = true;
+	return H1_FAULT_NONE;
+}
+
 static enum h1_fault
-judge_request(struct h1_head *head)
+judge_request(
+    const struct h1_engine *engine, uint32_t there, struct h1_head *head)
 {
 	unsigned options;
-	enum h1_fault fault = judge_host(head);
+	enum h1_fault fault = judge_host(engine, there, head);
 
 	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_framing(head);
-	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_connection(head, &options);
-	if (fault == H1_FAULT_NONE)
+		fault = judge_connection(head, &options);
+	if (fault == H1_FAULT_NONE && head->count[FIELD_EXPECT] > 0)
 		fault = h1_rule_expect(head);
 	if (fault != H1_FAULT_NONE)
 		return fault;
-	h1_rule_upgrade(head, options);
-	head->te_trailers = head->first[FIELD_TE] != 0 &&
-	                    h1_rule_lists(head, FIELD_TE, SPAN("trailers"));
+	if (head->count[FIELD_UPGRADE] > 0)
+		h1_rule_upgrade(head, options);
+	if (head->count[FIELD_TE] > 0)
+		head->te_trailers =
+		    h1_rule_lists(head, FIELD_TE, SPAN("trailers"));
 	return H1_FAULT_NONE;
 }
 
@@ -286,10 +363,8 @@ judge_response(
 	bool has_framing = head->count[FIELD_CONTENT_LENGTH] +
 	                       head->count[FIELD_TRANSFER_ENCODING] >
 	                   0;
-	enum h1_fault fault = h1_rule_framing(head);
+	enum h1_fault fault = judge_connection(head, &options);
 
-	if (fault == H1_FAULT_NONE)
-		fault = h1_rule_connection(head, &options);
 	if (fault != H1_FAULT_NONE)
 		return fault;
 	if (status == 101 && !asked_upgrade)
@@ -317,7 +392,8 @@ h1_parse_request_by(const struct h1_engine *engine, const char *bytes,
 	enum h1_fault fault;
 
 	assert(max < FIRST_LINE_READ);
-	head_reset(out, bytes);
+	out->bytes = bytes;
+	out->fault = H1_FAULT_NONE;
 	if (there > 0 && bytes[0] == '\r') { /* an empty line that an old client
 		                                sent behind its body */
 		if (there == 1)
@@ -330,7 +406,7 @@ h1_parse_request_by(const struct h1_engine *engine, const char *bytes,
 	result = head_read(engine, &requests, begin, there, max, scanned, out);
 	if (result != H1_DONE)
 		return result;
-	fault = judge_request(out);
+	fault = judge_request(engine, there, out);
 	return fault == H1_FAULT_NONE ? H1_DONE : refuse(out, fault);
 }
 
@@ -343,7 +419,8 @@ h1_parse_response_by(const struct h1_engine *engine, const char *bytes,
 	enum h1_fault fault;
 
 	assert(max < FIRST_LINE_READ);
-	head_reset(out, bytes);
+	out->bytes = bytes;
+	out->fault = H1_FAULT_NONE;
 	result = head_read(engine, &responses, 0,
 	    (uint32_t)(len < max ? len : max), max, scanned, out);
 	if (result != H1_DONE)

@@ -119,6 +119,8 @@ struct h1_head {
  * before it were seen and need no second search for the head's end (so that
  * one-byte segments cost linear time). At most `max` bytes (431/414 beyond).
  * One empty line before the request line is skipped (counted in head.len).
+ * The result depends on the bytes alone, not on how they were cut. Unless it is
+ * H1_DONE only `fault` means anything in *out. `scanned` is opaque.
  */
 enum h1_result h1_parse_request(const char *bytes, size_t len, size_t max, uint32_t *scanned, struct h1_head *out);
 

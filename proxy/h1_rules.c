@@ -91,8 +91,6 @@ h1_rule_framing(struct h1_head *head)
 	unsigned codings = head->count[FIELD_TRANSFER_ENCODING];
 	enum h1_fault fault;
 
-	if (lengths == 0 && codings == 0)
-		return H1_FAULT_NONE;
 	if (lengths != 0 && codings != 0)
 		return H1_FAULT_LENGTH_AND_CODING;
 	if (lengths > 1)
@@ -247,10 +245,8 @@ names_protocol(const struct h1_head *head)
 void
 h1_rule_upgrade(struct h1_head *head, unsigned options)
 {
-	if (head->first[FIELD_UPGRADE] == 0 || !(options & OPTION_UPGRADE))
-		return;
-	if (head->method != METHOD_GET || head->minor != 1 ||
-	    head->framing != H1_NO_BODY)
+	if (!(options & OPTION_UPGRADE) || head->method != METHOD_GET ||
+	    head->minor != 1 || head->framing != H1_NO_BODY)
 		return;
 	head->wants_upgrade = names_protocol(head);
 	head->is_websocket =
@@ -263,8 +259,6 @@ h1_rule_expect(struct h1_head *head)
 {
 	unsigned left = head->count[FIELD_EXPECT];
 
-	if (left == 0)
-		return H1_FAULT_NONE;
 	for (uint32_t i = head->first[FIELD_EXPECT]; left > 0; i++) {
 		if (head->fields[i - 1].id != FIELD_EXPECT)
 			continue;

@@ -10,17 +10,20 @@
 /* Options that Connection may name, as bits. */
 enum { OPTION_CLOSE = 1, OPTION_KEEP_ALIVE = 2, OPTION_UPGRADE = 4 };
 
-/* Sets framing, length, has_length from Content-Length and Transfer-Encoding
- * alone. */
+/*
+ * Each is called only when a field that it reads is there.
+ */
+
+/* Content-Length, Transfer-Encoding: set framing, length, has_length. */
 enum h1_fault h1_rule_framing(struct h1_head *head);
 
-/* Reads Connection: sets is_hop of the fields that it names, and keep_alive. */
+/* Connection: sets is_hop of the fields that it names, and keep_alive. */
 enum h1_fault h1_rule_connection(struct h1_head *head, unsigned *options_out);
 
-/* Sets wants_upgrade and is_websocket; wants the framing. */
+/* Upgrade: sets wants_upgrade and is_websocket; wants the framing. */
 void h1_rule_upgrade(struct h1_head *head, unsigned options);
 
-/* Sets expects_continue; wants the framing. */
+/* Expect: sets expects_continue; wants the framing. */
 enum h1_fault h1_rule_expect(struct h1_head *head);
 
 /* Is `word` an element of the list in any field `id`? */

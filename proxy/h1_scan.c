@@ -123,8 +123,8 @@ h1_field_read(
 		return H1_FAULT_FRAMING_ALIAS;
 	/* an alias is dropped, and counts as the opaque field that it is */
 	counted = is_alias ? FIELD_NONE : id;
-	h1_field_put(
-	    out, bytes, idx, from, name.len, to, counted, &field_rows[counted]);
+	h1_field_put(out, bytes, idx, from, name.len, from + name.len + 1, to,
+	    counted, &field_rows[counted]);
 	if (is_alias) {
 		out->fields[idx].id = (uint8_t)id;
 		out->fields[idx].is_hop = true;
@@ -151,6 +151,17 @@ scalar_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
 	return H1_FAULT_NONE;
 }
 
+static size_t
+scalar_host(const char *bytes, uint32_t len, uint32_t from)
+{
+	size_t n = 0;
+
+	(void)len;
+	while (h1_is(bytes[from + n], H1_HOST))
+		n++;
+	return n;
+}
+
 static void
 scalar_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
     struct h1_target *out)
@@ -175,7 +186,7 @@ scalar_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
 }
 
 const struct h1_engine h1_scalar = {
-    "scalar", scalar_lines, scalar_fields, scalar_target};
+    scalar_lines, scalar_fields, scalar_host, scalar_target};
 
 const struct h1_engine *
 h1_engine(void)

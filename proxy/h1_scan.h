@@ -39,7 +39,6 @@ struct h1_target {
 };
 
 struct h1_engine {
-	const char *name;
 	/*
 	 * From `from`, which is the start of a message or a place that an
 	 * earlier call has reached, never between CR and LF.
@@ -49,6 +48,8 @@ struct h1_engine {
 	/* All lines but the first, into fields[], first[] and count[]. */
 	enum h1_fault (*fields)(const char *bytes, uint32_t len,
 	    const struct h1_lines *lines, struct h1_head *out);
+	/* How many bytes from `from` on may be part of a name of a host. */
+	size_t (*host)(const char *bytes, uint32_t len, uint32_t from);
 	/* The target in [from, to). */
 	void (*target)(const char *bytes, uint32_t len, uint32_t from,
 	    uint32_t to, struct h1_target *out);
@@ -101,17 +102,16 @@ enum h1_fault h1_byte_fault(const char *bytes, uint32_t at);
 void h1_field_trim(struct h1_field *field, const char *bytes);
 
 /*
- * A field's place in the head, when its name is known to be sound. Written for
- * what is usual: one space before the value and none behind it.
+ * A field's place in the head, when its name is known to be sound; its value
+ * is at `value`, perhaps with blanks around it.
  */
 static inline void
 h1_field_put(struct h1_head *out, const char *bytes, size_t idx, size_t from,
-    size_t name_len, size_t to, unsigned id, const struct field_row *row)
+    size_t name_len, size_t value, size_t to, size_t id,
+    const struct field_row *row)
 {
-	size_t value = from + name_len + 1;
 	struct h1_field *field = &out->fields[idx];
 
-	value += bytes[value] == ' ';
 	field->name = (uint32_t)from;
 	field->value = (uint32_t)value;
 	field->name_len = (uint16_t)name_len;

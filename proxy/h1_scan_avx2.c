@@ -1,9 +1,9 @@
 /*
  * The parser's AVX2 engine: 32 bytes a step. A block gives masks of control
  * bytes, CR and LF; in a sound head every LF stands behind a CR and there is no
- * other control, so one XOR checks a block, and the bits of the CR mask are the
- * line ends. Near the end of the buffer the last 32 bytes are loaded instead
- * and the mask shifted, so that nothing behind `len` is read.
+ * other control but TAB, so two XORs check a block, and the bits of the LF mask
+ * are the line ends. What is not usual goes to the plain engine. Near the end
+ * of the buffer a copy is loaded instead: nothing behind `len` is read.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -31,16 +31,43 @@ mask_of(__m256i v)
 }
 
 /*
- * A byte in all places of a register. The compiler would rather make it anew
- * in every turn of a loop: the empty asm keeps it from knowing the value.
+ * Bytes in all places of a register. The compiler would rather make them anew,
+ * three instructions each: the empty asm keeps it from knowing what is here.
  */
-INLINE __m256i
-all(char byte)
-{
-	__m256i v = _mm256_set1_epi8(byte);
+struct bytes {
+	__m256i x0f, x1f, x20, x21, del, cr, lf, tab;
+	__m256i hash, ask, percent, back, slash, dot;
+	__m256i token_rows, host_rows; /* bit (high nibble) at (low nibble) */
+	__m256i bits;
+};
 
-	__asm__("" : "+x"(v));
-	return v;
+/* clang-format off */
+#define EIGHT(a, b, c, d, e, f, g, h) \
+	(long long)((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | \
+	    (uint64_t)(e) << 32 | (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
+#define ALL(b) {EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b), \
+	EIGHT(b, b, b, b, b, b, b, b), EIGHT(b, b, b, b, b, b, b, b)}
+#define TWICE(low, high) {low, high, low, high}
+
+static const struct bytes all_bytes = {
+	.x0f = ALL(0x0f), .x1f = ALL(0x1f), .x20 = ALL(0x20), .x21 = ALL(0x21), .del = ALL(0x7f),
+	.cr = ALL('\r'), .lf = ALL('\n'), .tab = ALL('\t'),
+	.hash = ALL('#'), .ask = ALL('?'), .percent = ALL('%'), .back = ALL('\\'), .slash = ALL('/'), .dot = ALL('.'),
+	.token_rows = TWICE(EIGHT(0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc),
+	    EIGHT(0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70)),
+	.host_rows = TWICE(EIGHT(0xa8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8),
+	    EIGHT(0xf8, 0xf8, 0xf0, 0x50, 0x50, 0x54, 0xd4, 0x70)),
+	.bits = TWICE(EIGHT(1, 2, 4, 8, 16, 32, 64, 128), 0),
+};
+/* clang-format on */
+
+INLINE const struct bytes *
+bytes_ready(void)
+{
+	const struct bytes *ready = &all_bytes;
+
+	__asm__("" : "+r"(ready));
+	return ready;
 }
 
 INLINE uint32_t
@@ -49,123 +76,100 @@ where(__m256i v, __m256i byte)
 	return mask_of(_mm256_cmpeq_epi8(v, byte));
 }
 
-/* ---- lines ---- */
-
-struct walk {
-	uint32_t *ends;
-	size_t n;
-	size_t empty;   /* where an LF would end an empty line */
-	uint32_t carry; /* the block before ended with CR */
-	__m256i x1f, del, cr, lf;
-};
-
 /*
- * One block, of which the first `shift` bytes were seen before. True when the
- * walk is over: `end` is behind the empty line, or 0 and `bad` the place of a
- * byte that may not be there.
+ * Less than a block of `len` bytes is left from `at` on: those and spaces, so
+ * that nothing behind the end is read. Wants len >= BLOCK.
  */
-INLINE bool
-walk_block(struct walk *walk, size_t at, __m256i v, unsigned shift, size_t *end,
-    size_t *bad)
+INLINE __m256i
+last_block(const struct bytes *b, const char *bytes, size_t len, size_t at)
 {
-	__m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, walk->x1f), v);
-	__m256i del = _mm256_cmpeq_epi8(v, walk->del);
-	uint32_t ctl = mask_of(_mm256_or_si256(low, del)) >> shift;
-	uint32_t cr, lf, want, wrong;
+	alignas(32) char room[2 * BLOCK];
 
-	if ((ctl | walk->carry) == 0)
-		return false;
-	cr = where(v, walk->cr) >> shift;
-	lf = where(v, walk->lf) >> shift;
-	want = cr + cr + walk->carry;
-	wrong = (lf ^ want) | (ctl ^ cr ^ lf);
-	walk->carry = cr >> (BLOCK - 1);
-	if (!LIKELY(wrong == 0)) {
-		/* TAB may be there, and an LF may be yet to come */
-		uint32_t tab = where(v, _mm256_set1_epi8('\t')) >> shift;
-
-		wrong = (lf ^ want) | (ctl ^ cr ^ lf ^ tab);
-		wrong &= UINT32_MAX >> shift;
-		if (wrong != 0)
-			lf &= (wrong & -wrong) - 1;
-	}
-	if (!LIKELY(walk->n < H1_LINES_CAP))
-		walk->n = H1_LINES_CAP;
-	while (lf != 0) {
-		size_t here = at + (size_t)__builtin_ctz(lf);
-
-		if (here == walk->empty) {
-			*end = here + 1;
-			return true;
-		}
-		walk->ends[walk->n++] = (uint32_t)here - 1;
-		walk->empty = here + 2;
-		lf &= lf - 1;
-	}
-	if (LIKELY(wrong == 0))
-		return false;
-	*bad = at + (size_t)__builtin_ctz(wrong);
-	return true;
+	_mm256_store_si256(
+	    (__m256i *)(void *)room, block_at(bytes + len - BLOCK));
+	_mm256_store_si256((__m256i *)(void *)(room + BLOCK), b->x20);
+	return block_at(room + (at + BLOCK - len));
 }
 
+/* ---- lines ---- */
+
+/*
+ * One loop and no calls: every byte of every head comes through here. `empty`
+ * is where an LF would end an empty line, `carry` 1 when the block before ended
+ * with CR.
+ */
 AVX2 static void
 avx2_lines(const char *bytes, uint32_t len, uint32_t from, struct h1_lines *out)
 {
-	struct walk walk = {out->at, 0, SIZE_MAX, 0, all(0x1f), all(0x7f),
-	    all('\r'), all('\n')};
-	size_t at = from, n = len, end = 0, bad = 0;
-	bool is_over = false;
+	const struct bytes *b = bytes_ready();
+	uint32_t *next = out->at, carry = 0;
+	size_t empty = SIZE_MAX, end = 0, bad = SIZE_MAX, stop = len;
 
-	if (n < BLOCK) {
+	if (len < BLOCK) {
 		h1_scalar.lines(bytes, len, from, out);
 		return;
 	}
 	if (from == 0 || bytes[from - 1] == '\n')
-		walk.empty = at + 1;
-	for (; !is_over && at + BLOCK <= n; at += BLOCK)
-		is_over =
-		    walk_block(&walk, at, block_at(bytes + at), 0, &end, &bad);
-	if (!is_over && at < n)
-		is_over = walk_block(&walk, at, block_at(bytes + n - BLOCK),
-		    (unsigned)(at + BLOCK - n), &end, &bad);
-	out->n = (uint32_t)walk.n;
+		empty = (size_t)from + 1;
+	for (size_t at = from; at < stop; at += BLOCK) {
+		__m256i v = LIKELY(at + BLOCK <= len)
+		                ? block_at(bytes + at)
+		                : last_block(b, bytes, len, at);
+		__m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, b->x1f), v);
+		__m256i del = _mm256_cmpeq_epi8(v, b->del);
+		uint32_t ctl = mask_of(_mm256_or_si256(low, del)), cr, lf;
+		uint32_t order;
+
+		if ((ctl | carry) == 0)
+			continue;
+		cr = where(v, b->cr);
+		lf = where(v, b->lf);
+		order = lf ^ (cr + cr + carry); /* an LF is behind each CR */
+		carry = cr >> (BLOCK - 1);
+		if (!LIKELY((order | (ctl ^ cr ^ lf)) == 0)) {
+			/* TAB may be there, and an LF be yet to come */
+			order |= ctl ^ cr ^ lf ^ where(v, b->tab);
+			if (stop - at < BLOCK)
+				order = _bzhi_u32(order, (unsigned)(stop - at));
+			if (order != 0) {
+				bad = at + _tzcnt_u32(order);
+				lf = _bzhi_u32(lf, _tzcnt_u32(order));
+				stop = 0;
+			}
+		}
+		if (!LIKELY(next < out->at + H1_LINES_CAP))
+			next = out->at + H1_LINES_CAP;
+		for (; lf != 0; lf = _blsr_u32(lf)) {
+			size_t here = at + _tzcnt_u32(lf);
+
+			if (here == empty) {
+				end = here + 1;
+				goto seen;
+			}
+			*next++ = (uint32_t)here - 1;
+			empty = here + 2;
+		}
+	}
+seen:
+	out->n = (uint32_t)(next - out->at);
 	out->end = (uint32_t)end;
 	out->fault = H1_FAULT_NONE;
-	if (is_over && end == 0)
+	if (end == 0 && bad != SIZE_MAX)
 		out->fault = h1_byte_fault(bytes, (uint32_t)bad);
 }
 
 /* ---- fields ---- */
 
-/* Token characters: bit (high nibble) of the byte at (low nibble). */
-alignas(32) static const uint8_t token_rows[BLOCK] = {
-    /* clang-format off */
-	0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70,
-	0xe8, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xf8, 0xf8, 0xf4, 0x54, 0xd0, 0x54, 0xf4, 0x70,
-    /* clang-format on */
-};
-alignas(32) static const uint8_t token_bits[BLOCK] = {
-    /* clang-format off */
-	1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0,
-	1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0,
-    /* clang-format on */
-};
-
-/* What a loop over names keeps in registers. */
-struct names {
-	__m256i rows, bits, x0f, x20, zero;
-};
-
-/* Bits of bytes that are no token characters. */
+/* Bits of bytes that are not in the set of `rows`. */
 INLINE uint32_t
-non_tokens(const struct names *names, __m256i v)
+outside(const struct bytes *b, __m256i rows, __m256i bits, __m256i v)
 {
-	__m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), names->x0f);
+	__m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), b->x0f);
 	/* a byte >= 0x80 as an index gives 0 */
-	__m256i hit = _mm256_and_si256(_mm256_shuffle_epi8(names->rows, v),
-	    _mm256_shuffle_epi8(names->bits, high));
+	__m256i hit = _mm256_and_si256(
+	    _mm256_shuffle_epi8(rows, v), _mm256_shuffle_epi8(bits, high));
 
-	return where(hit, names->zero);
+	return where(hit, _mm256_setzero_si256());
 }
 
 /*
@@ -173,64 +177,34 @@ non_tokens(const struct names *names, __m256i v)
  * other token character equal to a byte of a name.
  */
 INLINE uint32_t
-differences(const struct names *names, __m256i v, const char *known)
+differences(const struct bytes *b, __m256i v, const char *known)
 {
-	return ~where(_mm256_or_si256(v, names->x20), block_at(known));
+	return ~where(_mm256_or_si256(v, b->x20), block_at(known));
 }
 
 /*
- * The usual field line at `from`, of which 32 bytes are in the buffer. False
+ * The usual field line [from, to), "name: value"; `v` begins with it. False
  * when it is not usual.
  */
 INLINE bool
-field_fast(const struct names *names, struct h1_head *out, const char *bytes,
-    size_t idx, size_t from, size_t to)
+field_usual(const struct bytes *b, __m256i rows, __m256i bits, __m256i v,
+    struct h1_head *out, const char *bytes, size_t idx, size_t from, size_t to)
 {
 	const char *name = bytes + from;
-	__m256i v = block_at(name);
-	unsigned n = _tzcnt_u32(non_tokens(names, v)), id;
+	size_t n = _tzcnt_u32(outside(b, rows, bits, v)), id;
 	const struct field_row *row;
 
-	if (!LIKELY(
-	        n - FIELD_TEXT_MIN < BLOCK - FIELD_TEXT_MIN && name[n] == ':'))
+	if (!LIKELY(n - FIELD_TEXT_MIN < BLOCK - FIELD_TEXT_MIN &&
+	            memcmp(name + n, ": ", 2) == 0))
 		return false;
 	id = field_candidate(name, n);
 	row = &field_rows[id];
 	if (row->len != n)
 		row = &field_rows[id = FIELD_NONE];
-	else if (!LIKELY(_bzhi_u32(differences(names, v, row->text), n) == 0))
+	else if (!LIKELY(
+	             _bzhi_u32(differences(b, v, row->text), (unsigned)n) == 0))
 		return false; /* perhaps an alias */
-	h1_field_put(out, bytes, idx, from, n, to, id, row);
-	return true;
-}
-
-/*
- * The same within the last block of the buffer: the block that ends with the
- * name is compared. What stands before a name in the table is another row; the
- * first is FIELD_NONE.
- */
-INLINE bool
-field_late(const struct names *names, struct h1_head *out, const char *bytes,
-    size_t len, size_t idx, size_t from, size_t to)
-{
-	const char *name = bytes + from, *last = bytes + len - BLOCK;
-	/* the line's CR is in this block: something stops */
-	uint32_t stop = non_tokens(names, block_at(last)) >> (name - last);
-	unsigned n = _tzcnt_u32(stop), id;
-	const struct field_row *row;
-
-	if (n < FIELD_TEXT_MIN || name[n] != ':')
-		return false;
-	id = field_candidate(name, n);
-	row = &field_rows[id];
-	if (row->len != n)
-		row = &field_rows[id = FIELD_NONE];
-	else if (differences(names, block_at(name + n - BLOCK),
-	             row->text + n - BLOCK) >>
-	             (BLOCK - n) !=
-	         0)
-		return false;
-	h1_field_put(out, bytes, idx, from, n, to, id, row);
+	h1_field_put(out, bytes, idx, from, n, from + n + 2, to, id, row);
 	return true;
 }
 
@@ -238,84 +212,89 @@ AVX2 static enum h1_fault
 avx2_fields(const char *bytes, uint32_t len, const struct h1_lines *lines,
     struct h1_head *out)
 {
-	const struct names names = {block_at((const char *)token_rows),
-	    block_at((const char *)token_bits), all(0x0f), all(0x20), all(0)};
-	size_t from = lines->at[0] + 2, n = lines->n, i = 1;
-	enum h1_fault fault = H1_FAULT_NONE;
+	const struct bytes *b = bytes_ready();
+	const __m256i rows = b->token_rows, bits = b->bits;
+	size_t from = lines->at[0] + 2;
 
-	if (len < 2 * BLOCK)
+	if (len < BLOCK)
 		return h1_scalar.fields(bytes, len, lines, out);
-	for (; i < n && from + BLOCK <= len; i++) {
+	for (size_t i = 1, n = lines->n; i < n; i++) {
 		size_t to = lines->at[i];
+		__m256i v = LIKELY(from + BLOCK <= len)
+		                ? block_at(bytes + from)
+		                : last_block(b, bytes, len, from);
+		enum h1_fault fault = H1_FAULT_NONE;
 
-		if (!LIKELY(field_fast(&names, out, bytes, i - 1, from, to)))
+		if (!LIKELY(field_usual(
+		        b, rows, bits, v, out, bytes, i - 1, from, to)))
 			fault = h1_field_read(out, bytes, i - 1, from, to);
 		if (!LIKELY(fault == H1_FAULT_NONE))
-			return fault;
-		from = to + 2;
-	}
-	for (; i < n; i++) {
-		size_t to = lines->at[i];
-
-		if (!field_late(&names, out, bytes, len, i - 1, from, to))
-			fault = h1_field_read(out, bytes, i - 1, from, to);
-		if (fault != H1_FAULT_NONE)
 			return fault;
 		from = to + 2;
 	}
 	return H1_FAULT_NONE;
 }
 
-/* ---- target ---- */
+/* ---- host and target ---- */
+
+AVX2 static size_t
+avx2_host(const char *bytes, uint32_t len, uint32_t from)
+{
+	const struct bytes *b = bytes_ready();
+	uint32_t stop;
+
+	if (!LIKELY((size_t)from + BLOCK <= len))
+		return h1_scalar.host(bytes, len, from);
+	stop = outside(b, b->host_rows, b->bits, block_at(bytes + from));
+	if (!LIKELY(stop != 0))
+		return h1_scalar.host(bytes, len, from);
+	return _tzcnt_u32(stop);
+}
 
 AVX2 static void
 avx2_target(const char *bytes, uint32_t len, uint32_t from, uint32_t to,
     struct h1_target *out)
 {
-	const __m256i x21 = all(0x21), hash = all('#'), ask = all('?');
-	const __m256i percent = all('%'), back = all('\\');
-	const __m256i slash = all('/'), dot = all('.');
-	uint32_t odd = 0, illegal = 0, carry = 0;
+	const struct bytes *b = bytes_ready();
+	uint32_t query = to, illegal = 0, odd = 0, carry = 0;
 
 	if (len < BLOCK) {
 		h1_scalar.target(bytes, len, from, to, out);
 		return;
 	}
-	out->query = to;
 	for (size_t at = from; at < to; at += BLOCK) {
-		unsigned shift =
-		    at + BLOCK <= len ? 0 : (unsigned)(at + BLOCK - len);
-		__m256i v = block_at(bytes + at - shift);
-		uint32_t there = _bzhi_u32(
-		    UINT32_MAX, to - at < BLOCK ? (unsigned)(to - at) : BLOCK);
-		uint32_t asks, slashes;
+		__m256i v = LIKELY(at + BLOCK <= len)
+		                ? block_at(bytes + at)
+		                : last_block(b, bytes, len, at);
+		uint32_t there = UINT32_MAX, ask, slash;
+		__m256i escape =
+		    _mm256_or_si256(_mm256_cmpeq_epi8(v, b->percent),
+		        _mm256_cmpeq_epi8(v, b->back));
 
+		if (to - at < BLOCK)
+			there = _bzhi_u32(there, (unsigned)(to - at));
 		/* signed: 0x80 and above are below 0x21 */
-		illegal |= (mask_of(_mm256_or_si256(_mm256_cmpgt_epi8(x21, v),
-		                _mm256_cmpeq_epi8(v, hash))) >>
-		               shift) &
+		illegal |= mask_of(_mm256_or_si256(_mm256_cmpgt_epi8(b->x21, v),
+		               _mm256_cmpeq_epi8(v, b->hash))) &
 		           there;
-		if (out->query < to)
-			continue;
-		asks = (where(v, ask) >> shift) & there;
-		if (asks != 0) {
-			out->query = (uint32_t)at + _tzcnt_u32(asks);
-			there = (asks & -asks) - 1;
+		if (query != to)
+			continue; /* behind the path */
+		ask = where(v, b->ask) & there;
+		if (ask != 0) {
+			query = (uint32_t)at + _tzcnt_u32(ask);
+			there = _bzhi_u32(there, _tzcnt_u32(ask));
 		}
-		slashes = where(v, slash) >> shift;
-		odd |= (mask_of(_mm256_or_si256(_mm256_cmpeq_epi8(v, percent),
-		            _mm256_cmpeq_epi8(v, back))) >>
-		           shift) &
+		slash = where(v, b->slash);
+		odd |= (mask_of(escape) | ((slash + slash + carry) &
+		                              (slash | where(v, b->dot)))) &
 		       there;
-		odd |= (slashes << 1 | carry) &
-		       (slashes | (where(v, dot) >> shift)) & there;
-		carry = slashes >> (BLOCK - 1);
+		carry = slash >> (BLOCK - 1);
 	}
-	out->is_illegal = illegal != 0;
-	out->is_odd = odd != 0;
+	*out = (struct h1_target){query, illegal != 0, odd != 0};
 }
 
-const struct h1_engine h1_avx2 = {"avx2", avx2_lines, avx2_fields, avx2_target};
+const struct h1_engine h1_avx2 = {
+    avx2_lines, avx2_fields, avx2_host, avx2_target};
 #else
 /* An empty file is no C. */
 extern int h1_avx2_needs_x86;

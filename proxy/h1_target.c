@@ -7,7 +7,7 @@
 
 #include <arpa/inet.h>
 
-enum { HOST_NAME_MAX_LEN = 255, PORT_DIGITS_MAX = 5 };
+enum { PORT_DIGITS_MAX = 5 };
 
 /* ---- authority ---- */
 
@@ -47,34 +47,33 @@ literal_len(struct span text)
 	return inet_pton(AF_INET6, address, binary) == 1 ? len + 2 : 0;
 }
 
-static size_t
-name_len(struct span text)
+bool
+h1_authority_run(
+    struct span text, size_t run, struct span *hostname_out, uint16_t *port_out)
 {
-	size_t n = 0;
-
-	while (n < text.len && h1_is(text.ptr[n], H1_HOST))
-		n++;
-	return n <= HOST_NAME_MAX_LEN && (n == 0 || text.ptr[0] != '.') ? n : 0;
+	*port_out = 0;
+	*hostname_out = (struct span){text.ptr, run};
+	if (text.len == 0)
+		return false;
+	if (text.ptr[0] == '[')
+		hostname_out->len = run = literal_len(text);
+	if (run == 0 || run > H1_HOST_MAX || text.ptr[0] == '.')
+		return false;
+	if (run == text.len)
+		return true;
+	return text.ptr[run] == ':' &&
+	       parse_port((struct span){text.ptr + run + 1, text.len - run - 1},
+	           port_out);
 }
 
 bool
 h1_authority(struct span text, struct span *hostname_out, uint16_t *port_out)
 {
-	size_t n;
+	size_t run = 0;
 
-	*port_out = 0;
-	*hostname_out = (struct span){0};
-	if (text.len == 0)
-		return false;
-	n = text.ptr[0] == '[' ? literal_len(text) : name_len(text);
-	if (n == 0)
-		return false;
-	*hostname_out = (struct span){text.ptr, n};
-	if (n == text.len)
-		return true;
-	return text.ptr[n] == ':' &&
-	       parse_port(
-	           (struct span){text.ptr + n + 1, text.len - n - 1}, port_out);
+	while (run < text.len && h1_is(text.ptr[run], H1_HOST))
+		run++;
+	return h1_authority_run(text, run, hostname_out, port_out);
 }
 
 /* ---- paths ---- */

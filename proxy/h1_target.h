@@ -7,11 +7,17 @@
 
 #include "proxy/h1_scan.h"
 
+enum { H1_HOST_MAX = 255 }; /* bytes of a host name */
+
 /*
  * Reads the target in [from, to): sets target, path, query, path_is_plain, and
  * host and hostname of an absolute-form; wants the method.
  */
 enum h1_fault h1_target_read(const struct h1_engine *engine, const char *bytes,
     uint32_t len, uint32_t from, uint32_t to, struct h1_head *out);
+
+/* h1_authority() of a text that begins with `run` bytes of a name. */
+bool h1_authority_run(struct span text, size_t run, struct span *hostname_out,
+    uint16_t *port_out);
 
 #endif

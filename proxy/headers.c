@@ -23,7 +23,8 @@ put(struct writer *out, const char *bytes, size_t len)
 		out->is_full = true;
 		return;
 	}
-	memcpy(out->at, bytes, len);
+	if (len > 0) /* an absent span has no address */
+		memcpy(out->at, bytes, len);
 	out->at += len;
 }
 

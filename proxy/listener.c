@@ -25,6 +25,8 @@ is_full(struct worker *worker, uint32_t listener, uint32_t max)
 	for (unsigned i = 0; i < worker->shared->n_workers; i++) {
 		struct listener_cell *cell = snapshot_listener_cell(worker->snapshot, listener, i);
 
+		if (!cell)
+			continue;
 		open += atomic_load_explicit(&cell->active, memory_order_relaxed) +
 		    atomic_load_explicit(&cell->idle, memory_order_relaxed);
 	}

@@ -162,7 +162,7 @@ access_log_request(struct request *request)
 	    .peer = request->client->client.peer,
 	    .wall_ns = (uint64_t)wall.tv_sec * NSEC_PER_SEC + (uint64_t)wall.tv_nsec,
 	    .queue_us = usec_between(request->start, request->dispatched),
-	    .connect_us = usec_between(request->start, request->connected),
+	    .connect_us = request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
 	    .first_byte_us = usec_between(request->dispatched, request->first_byte),
 	    .total_us = usec_between(request->start, worker->now),
 	    .bytes_in = request->request_body.bytes,

@@ -88,6 +88,7 @@ reply_send(struct request *request, unsigned status, const char *content_type, s
 	request->status = (uint16_t)status;
 	request->has_response = true;
 	request->response_body.bytes = body.len;
+	request->client->is_final = !request->keep_alive;
 	if (len == 0 || !conn_send(request->client, worker->head, len))
 		request->client->is_broken = true;
 	request_done(request);

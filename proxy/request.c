@@ -17,9 +17,10 @@
 
 enum {
 	RESPONSE_HEAD_MAX = 32768,
+	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is spoken for after so long */
 	INTERIM_MAX = 20,        /* 1xx answers before a final one */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a retry up to this */
-	BODY_PATIENCE_S = 20,    /* see client.c: two windows for a body's first bytes */
+	BODY_WAIT_MS = 1000,     /* no upstream is occupied before the body's first bytes, for so long */
 };
 
 /* ---- begin and decide ---- */
@@ -155,8 +156,8 @@ begin_body_watch(struct request *request)
 {
 	if (request->request_body.is_done)
 		return;
-	request->client->client.progress = 0;
-	conn_deadline(request->client, BODY_PATIENCE_S * NSEC_PER_SEC);
+	if (!request->expects_continue) /* else: once it was told to go on */
+		client_await_body(request->client);
 }
 
 /* Keeps a whole small body behind the head, so that it can be sent again. */
@@ -200,6 +201,7 @@ go_upstream(struct request *request, const struct h1_head *head, char *rest, siz
 	begin_body_watch(request);
 	if (!body->is_done && len == 0 && !request->expects_continue) {
 		request->state = REQUEST_WAIT_BODY;
+		conn_deadline(request->client, BODY_WAIT_MS * NSEC_PER_MSEC);
 		return 0;
 	}
 	request->state = REQUEST_CONNECT;
@@ -274,6 +276,16 @@ request_body_done(const struct request *request)
 	return request->request_body.is_done;
 }
 
+/* The body is late: an upstream that would answer without it gets its chance. */
+void
+request_body_late(struct request *request)
+{
+	assert(request->state == REQUEST_WAIT_BODY);
+	begin_body_watch(request);
+	request->state = REQUEST_CONNECT;
+	upstream_get(request, NULL, false);
+}
+
 static void
 maybe_sent(struct request *request)
 {
@@ -295,6 +307,7 @@ request_body(struct request *request, char *bytes, size_t len)
 {
 	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
 	uint64_t limit = listener ? listener->limits.max_body : 0;
+	struct conn *client = request->client;
 	struct forwarded done;
 
 	switch (request->state) {
@@ -302,9 +315,12 @@ request_body(struct request *request, char *bytes, size_t len)
 		tunnel_input(request, request->client, bytes, len);
 		return len;
 	case REQUEST_WAIT_BODY:
+		begin_body_watch(request);
 		request->state = REQUEST_CONNECT;
 		upstream_get(request, NULL, false);
-		return 0;
+		if (client->request != request || request->state != REQUEST_RELAY)
+			return 0;
+		break; /* over a kept connection: at once */
 	case REQUEST_REPLY:
 		return skip_body(request, bytes, len);
 	case REQUEST_RELAY:
@@ -318,7 +334,11 @@ request_body(struct request *request, char *bytes, size_t len)
 		/* It stopped listening; its answer, if any, still comes. */
 		return len;
 	}
-	request->client->client.progress += (uint32_t)len;
+	if (request->expects_continue) {
+		request->expects_continue = false;
+		client_await_body(client);
+	}
+	client->client.progress += (uint32_t)len;
 	request->body_left = true;
 	done = forward_body(&request->request_body, request->upstream, bytes, len, NULL, 0, limit);
 	if (done.is_bad) {
@@ -363,6 +383,8 @@ request_connected(struct request *request)
 		conn_make_ready(upstream);
 		return;
 	}
+	if (request->expects_continue)
+		conn_deadline(request->client, CONTINUE_AFTER_MS * NSEC_PER_MSEC);
 	if (request->client->in)
 		conn_resume(request->client);
 	else if (request->client->is_paused && !request->request_body.is_done)
@@ -422,15 +444,39 @@ note_status(struct request *request, unsigned status)
 		request->is_first_failed = true;
 }
 
+/* The client may send its body: the upstream said so, or said nothing for long enough. */
+static void
+go_on(struct request *request)
+{
+	request->expects_continue = false;
+	client_await_body(request->client);
+}
+
+void
+request_say_continue(struct request *request)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	request->said_continue = true;
+	go_on(request);
+	if (!conn_send(request->client, text, sizeof(text) - 1))
+		request_abandon(request, FAIL_CLIENT_GONE);
+}
+
 static bool
 forward_interim(struct request *request, const struct h1_head *head)
 {
 	size_t len;
 
+	if (head->status == 100 && request->said_continue)
+		return true;
+
 	if (++request->interim > INTERIM_MAX)
 		return false;
 	if (request->minor == 0) /* HTTP/1.0 never heard of them */
 		return true;
+	if (head->status == 100 && request->expects_continue)
+		go_on(request);
 	len = headers_write_interim(request, head);
 	return len == 0 || conn_send(request->client, request->worker->head, len) || true;
 }
@@ -471,6 +517,8 @@ forward_response_body(struct request *request, char *bytes, size_t len, size_t h
 
 	done = forward_body(body, request->client, bytes, len, request->worker->head, head_len, 0);
 	if (done.is_bad) {
+		if (head_len > 0)
+			request->has_response = false; /* the head was not sent either */
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
 	}
@@ -505,6 +553,7 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 		return;
 	}
 	request->has_response = true;
+	request->response_body.is_last = !request->keep_alive;
 	forward_response_body(request, rest, len, head_len);
 }
 
@@ -631,6 +680,11 @@ request_attempt_failed(struct request *request, enum fail fail)
 	const struct fail_row *row = fail_row(fail);
 	bool was_reused = request->upstream && request->upstream->is_reused && !request->upstream->got_bytes;
 
+	/* A client that has left may have ended this attempt: no evidence against the pool. */
+	if (request->client->saw_close && !request->has_response) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
 	request->fail = (uint8_t)fail;
 	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT && !was_reused)
 		counter_add(&request->endpoint->local[request->worker->id].errors[row->error], 1);

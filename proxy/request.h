@@ -28,6 +28,7 @@ enum request_state {
 struct body {
 	uint8_t in, out;        /* enum h1_framing */
 	bool is_done;           /* all of it has come */
+	bool is_last;           /* the connection is closed behind it */
 	uint64_t left;          /* H1_LENGTH: bytes to come */
 	struct h1_chunks chunks;
 	struct buf *trailers;   /* owned: filtered "name: value\r\n" lines; NULL: dropped */
@@ -61,14 +62,16 @@ struct request {
 	bool te_trailers : 1;
 	bool is_first_failed : 1;   /* the first attempt's failure is the pool's */
 	bool has_first_byte : 1;
-	bool expects_continue : 1;
+	bool expects_continue : 1;  /* the client holds its body back until a 100 */
+	bool said_continue : 1;     /* by us */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
 	struct body request_body, response_body;
 
-	nsec_t start, connected, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
 
 	struct peer peer;           /* the client's real address */
@@ -91,6 +94,10 @@ struct request {
 size_t request_begin(struct conn *client, char *rest, size_t len);
 /* More of the client's bytes for the body; returns how many were taken. */
 size_t request_body(struct request *request, char *bytes, size_t len);
+/* The body's first bytes did not come in time. */
+void request_body_late(struct request *request);
+/* The upstream has not said 100 (Continue): say it for it. */
+void request_say_continue(struct request *request);
 /* The request's body has come whole. */
 bool request_body_done(const struct request *request);
 

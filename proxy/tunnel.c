@@ -28,6 +28,7 @@ void
 tunnel_begin(struct request *request)
 {
 	struct conn *client = request->client;
+	int on = 1;
 
 	request->state = REQUEST_TUNNEL;
 	request->keep_alive = false;
@@ -38,6 +39,9 @@ tunnel_begin(struct request *request)
 		request_abandon(request, FAIL_OVERLOAD);
 		return;
 	}
+	/* Nothing else would notice a peer that vanished from a silent tunnel. */
+	setsockopt(client->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(request->upstream->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (client->is_paused || client->in)
 		conn_resume(client); /* what came behind the request was stashed */
 }

@@ -250,7 +250,7 @@ note_connect_time(struct conn *upstream)
 	struct request *request = upstream->request;
 	struct worker *worker = upstream->worker;
 
-	request->connected = worker->now;
+	request->connecting = worker->now - request->sent_at;
 	histogram_record(&request->endpoint->pool->cells[worker->id].connect, worker->now - request->sent_at);
 	endpoint_succeeded(request->endpoint, worker->id);
 }
@@ -349,7 +349,7 @@ upstream_timeout(struct conn *upstream)
 		tunnel_timeout(request);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
-	} else if (!request->request_body.is_done && !upstream->out) {
+	} else if (!request->request_body.is_done && !upstream->out && !request->expects_continue) {
 		/* The client is the slow one: its own deadline watches that. */
 		conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
 	} else {

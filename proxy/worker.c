@@ -90,11 +90,16 @@ static void
 drain(struct worker *worker)
 {
 	struct conn *conn, *next;
+	bool is_late;
 
+	/* Who connected just now may have a request on its way. */
+	if (worker->drained_since == 0)
+		worker->drained_since = worker->now;
+	is_late = worker->now - worker->drained_since > NSEC_PER_SEC;
 	listener_close_all(worker);
 	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
 		next = TAILQ_NEXT(conn, link);
-		if (conn->phase == CONN_HEAD && !conn->in && !conn->out && conn->client.requests > 0)
+		if (conn->phase == CONN_HEAD && !conn->in && !conn->out && (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
 	if (worker->n_clients == 0 && !worker->is_drained) {
@@ -253,13 +258,13 @@ worker_release(struct worker *worker)
 {
 	struct conn *conn;
 
+	listener_close_all(worker); /* takes in what is queued: before the clients go */
 	while ((conn = TAILQ_FIRST(&worker->clients))) {
 		if (conn->request)
 			request_abandon(conn->request, FAIL_DRAINED);
 		if (conn->phase != CONN_ENDED)
 			conn_end(conn);
 	}
-	listener_close_all(worker);
 	if (worker->snapshot) {
 		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot); i++) {
 			const struct pool_view *pool = snapshot_pool(worker->snapshot, i);
@@ -269,12 +274,15 @@ worker_release(struct worker *worker)
 		}
 		snapshot_drop(worker->snapshot, worker->id);
 		worker->snapshot = NULL;
+		publication_leave(worker->shared->publication, worker->id);
 	}
 	conn_reap(worker);
 	while (worker->inbox) {
 		struct inbox_entry *entry = worker->inbox;
 
 		worker->inbox = entry->next;
+		if (entry->what == INBOX_LISTEN)
+			close(entry->fd); /* never taken over: nobody else will */
 		free(entry);
 	}
 	if (worker->reactor.base) {

@@ -98,6 +98,7 @@ struct worker {
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	pthread_mutex_t inbox_lock;
 	struct inbox_entry *inbox;  /* owned, under inbox_lock: listening sockets to take over */
+	nsec_t drained_since;       /* 0: not draining */
 	bool is_drained;
 };
 

@@ -16,13 +16,13 @@
  */
 #include <assert.h>
 
+#include "routing/chance.h"
 #include "routing/memory.h"
 #include "routing/registry.h"
 
 enum {
 	DRAW_TRIES = 4, /* for two different endpoints when weights differ */
 	PROBES_MAX = 8, /* of a key before it goes by weight */
-	MAGLEV_SPREAD = 100, /* table entries for each endpoint */
 };
 
 /* A row of the alias table. */
@@ -177,7 +177,7 @@ local_fill(struct local *local, const struct pool_view *view, bool is_panic)
 	}
 }
 
-static void
+static __attribute__((noinline)) void
 local_make(struct local *local, const struct pool_view *view, unsigned worker,
     uint64_t changes)
 {
@@ -255,7 +255,7 @@ load_of(const struct endpoint *endpoint, unsigned worker)
 static void
 draw_two(const struct local *local, struct rng *rng, uint32_t out[2])
 {
-	uint64_t random = rng_next(rng);
+	uint64_t random = chance_next(rng);
 	uint32_t a, b;
 
 	if (local->is_even) {
@@ -267,7 +267,7 @@ draw_two(const struct local *local, struct rng *rng, uint32_t out[2])
 	}
 	out[0] = out[1] = local_draw(local, random);
 	for (int i = 0; i < DRAW_TRIES && out[1] == out[0]; i++)
-		out[1] = local_draw(local, rng_next(rng));
+		out[1] = local_draw(local, chance_next(rng));
 }
 
 /*
@@ -291,7 +291,7 @@ pick_p2c(const struct pool_view *view, const struct local *local,
 		a = a == avoid ? b : a;
 		return a != avoid
 		           ? a
-		           : pick_other(view, local, rng_next(rng), avoid);
+		           : pick_other(view, local, chance_next(rng), avoid);
 	}
 	if ((uint64_t)load_of(b, worker) * weights[two[0]] <
 	    (uint64_t)load_of(a, worker) * weights[two[1]])
@@ -304,10 +304,10 @@ pick_random(const struct pool_view *view, const struct local *local,
     struct rng *rng, const struct endpoint *avoid)
 {
 	struct endpoint *endpoint =
-	    view->endpoints[local_draw(local, rng_next(rng))];
+	    view->endpoints[local_draw(local, chance_next(rng))];
 
 	if (endpoint == avoid)
-		return pick_other(view, local, rng_next(rng), avoid);
+		return pick_other(view, local, chance_next(rng), avoid);
 	return endpoint;
 }
 
@@ -332,7 +332,7 @@ pick_round_robin(const struct pool_view *view, struct local *local,
 	if (endpoint == avoid)
 		endpoint = view->endpoints[round_next(local)];
 	if (endpoint == avoid)
-		endpoint = pick_other(view, local, rng_next(rng), avoid);
+		endpoint = pick_other(view, local, chance_next(rng), avoid);
 	return endpoint;
 }
 
@@ -384,82 +384,6 @@ pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
 	return pick_p2c(view, local, worker, rng, avoid);
 }
 
-/* ---- Maglev's table ---- */
-
-static uint32_t
-maglev_size(size_t n)
-{
-	static const uint32_t primes[] = {
-	    1021, 4099, 16411, 65537, 262147, 1048583};
-	size_t i = 0;
-
-	while (i < sizeof(primes) / sizeof(*primes) - 1 &&
-	       primes[i] < n * MAGLEV_SPREAD)
-		i++;
-	return primes[i];
-}
-
-/* An endpoint's own order of preference: start, start + step, ... */
-struct preference {
-	uint32_t next, step;
-	uint32_t credit;
-};
-
-static void
-preferences_init(
-    struct preference *preferences, const struct pool_view *view, uint32_t size)
-{
-	static const uint8_t start[16] = "maglev start",
-	                     step[16] = "maglev step";
-
-	for (size_t i = 0; i < view->n_endpoints; i++) {
-		const char *text = view->endpoints[i]->address.text;
-		size_t len = strlen(text);
-
-		preferences[i].next =
-		    (uint32_t)(hash_keyed(start, text, len) % size);
-		preferences[i].step =
-		    (uint32_t)(hash_keyed(step, text, len) % (size - 1) + 1);
-	}
-}
-
-static void
-maglev_take(
-    uint32_t *table, uint32_t size, struct preference *own, uint32_t endpoint)
-{
-	while (table[own->next] != UINT32_MAX)
-		own->next =
-		    (uint32_t)(((uint64_t)own->next + own->step) % size);
-	table[own->next] = endpoint;
-}
-
-/* Endpoints take free entries in turn; a lighter one misses turns. */
-static void
-maglev_make(struct balancer *balancer, const struct pool_view *view)
-{
-	uint32_t size = maglev_size(balancer->n), filled = 0, heaviest = 1;
-	struct preference *preferences =
-	    memory_take(balancer->n, sizeof(*preferences));
-
-	balancer->n_maglev = size;
-	balancer->maglev = memory_take(size, sizeof(*balancer->maglev));
-	memset(balancer->maglev, 0xff, size * sizeof(*balancer->maglev));
-	preferences_init(preferences, view, size);
-	for (size_t i = 0; i < balancer->n; i++)
-		if (balancer->weights[i] > heaviest)
-			heaviest = balancer->weights[i];
-	for (size_t i = 0; filled < size; i = (i + 1) % balancer->n) {
-		preferences[i].credit += balancer->weights[i];
-		if (preferences[i].credit < heaviest)
-			continue;
-		preferences[i].credit -= heaviest;
-		maglev_take(
-		    balancer->maglev, size, &preferences[i], (uint32_t)i);
-		filled++;
-	}
-	free(preferences);
-}
-
 /* ---- life ---- */
 
 static void
@@ -487,8 +411,9 @@ balancer_new(
 	    memory_take(balancer->n, sizeof(*balancer->weights));
 	for (size_t i = 0; i < balancer->n; i++)
 		balancer->weights[i] = weights[i] > 0 ? weights[i] : 1;
-	if (view->cfg->balance == BALANCE_HASH && balancer->n > 0)
-		maglev_make(balancer, view);
+	if (view->cfg->balance == BALANCE_HASH)
+		balancer->maglev =
+		    maglev_new(view, balancer->weights, &balancer->n_maglev);
 	balancer->locals =
 	    memory_take_lines(workers, sizeof(*balancer->locals));
 	for (unsigned i = 0; i < workers; i++)

@@ -199,7 +199,14 @@ routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 {
 	const struct route_view *route = route_find(snapshot->index, query);
 
-	*out = (struct decision){.route = route};
+	/* All but the bytes of the cookie, which count only when it is set. */
+	out->route = route;
+	out->pool = NULL;
+	out->slot = 0;
+	out->why = WHY_NONE;
+	out->key = 0;
+	out->sets_cookie = false;
+	out->cookie_value[0] = '\0';
 	if (route == NULL)
 		return;
 	if (route->cfg->action == ROUTE_SPLIT)
@@ -239,10 +246,11 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 {
 	unsigned class = outcome->status / 100;
 	struct series *series = series_of(snapshot, listener, decision);
+	unsigned bucket = histogram_bucket(outcome->total);
 	struct pool_cell *cell;
 
 	if (series != NULL)
-		series_record(series, worker, outcome);
+		series_record(series, worker, outcome, bucket);
 	if (decision->pool == NULL)
 		return;
 	cell = &decision->pool->pool->cells[worker];
@@ -250,7 +258,7 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 	if (outcome->pool_failed)
 		counter_add(&cell->failures, 1);
 	counter_add(&cell->by_class[class < 6 ? class : 0], 1);
-	histogram_record(&cell->total, outcome->total);
+	histogram_count(&cell->total, bucket, outcome->total);
 	if (outcome->has_first_byte)
 		histogram_record(&cell->first_byte, outcome->first_byte);
 }

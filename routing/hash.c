@@ -4,16 +4,9 @@
  * Bernstein, 2012) for keys that a client chooses. Pure functions of their
  * arguments; the owner of a generator seeds it from the kernel.
  */
-#include <assert.h>
 #include <string.h>
 
-#include "routing/decide.h"
-
-static inline uint64_t
-rotate(uint64_t x, unsigned by)
-{
-	return x << by | x >> (64 - by);
-}
+#include "routing/chance.h"
 
 void
 rng_seed(struct rng *rng, const uint8_t seed[32])
@@ -27,32 +20,13 @@ rng_seed(struct rng *rng, const uint8_t seed[32])
 uint64_t
 rng_next(struct rng *rng)
 {
-	uint64_t *s = rng->s;
-	uint64_t result = rotate(s[1] * 5, 7) * 9, t = s[1] << 17;
-
-	s[2] ^= s[0];
-	s[3] ^= s[1];
-	s[1] ^= s[2];
-	s[0] ^= s[3];
-	s[2] ^= t;
-	s[3] = rotate(s[3], 45);
-	return result;
+	return chance_next(rng);
 }
 
-/* Lemire's multiplication; the rare short interval is thrown again. */
 uint32_t
 rng_below(struct rng *rng, uint32_t bound)
 {
-	uint64_t wide = (rng_next(rng) >> 32) * bound;
-
-	assert(bound > 0);
-	if ((uint32_t)wide < bound) {
-		uint32_t floor = -bound % bound;
-
-		while ((uint32_t)wide < floor)
-			wide = (rng_next(rng) >> 32) * bound;
-	}
-	return (uint32_t)(wide >> 32);
+	return chance_below(rng, bound);
 }
 
 static inline uint64_t

@@ -57,17 +57,7 @@ histogram_edge(unsigned bucket)
 void
 histogram_record(struct histogram *histogram, nsec_t value)
 {
-	_Atomic uint64_t *bucket = &histogram->bucket[histogram_bucket(value)];
-
-	if (value < 0)
-		value = 0;
-	atomic_store_explicit(bucket,
-	    atomic_load_explicit(bucket, memory_order_relaxed) + 1,
-	    memory_order_relaxed);
-	atomic_store_explicit(&histogram->sum,
-	    atomic_load_explicit(&histogram->sum, memory_order_relaxed) +
-	        (uint64_t)value,
-	    memory_order_relaxed);
+	histogram_count(histogram, histogram_bucket(value), value);
 }
 
 void

@@ -33,6 +33,20 @@ struct histogram_sum {
 unsigned histogram_bucket(nsec_t value);
 nsec_t histogram_edge(unsigned bucket); /* upper bound, ns */
 void histogram_record(struct histogram *histogram, nsec_t value);
+/* The same for a value that goes into several histograms. */
+static inline void
+histogram_count(struct histogram *histogram, unsigned bucket, nsec_t value)
+{
+	_Atomic uint64_t *n = &histogram->bucket[bucket], *sum = &histogram->sum;
+
+	atomic_store_explicit(n,
+	    atomic_load_explicit(n, memory_order_relaxed) + 1,
+	    memory_order_relaxed);
+	atomic_store_explicit(sum,
+	    atomic_load_explicit(sum, memory_order_relaxed) +
+		(value > 0 ? (uint64_t)value : 0),
+	    memory_order_relaxed);
+}
 void histogram_add(struct histogram_sum *sum, const struct histogram *histogram);
 /* 0 < q < 1; 0 when empty. */
 nsec_t histogram_quantile(const struct histogram_sum *sum, double q);

@@ -24,17 +24,25 @@ memory_take(size_t n, size_t size)
 	return memory;
 }
 
-/* Zeroed, on a cache line of its own: for what one worker writes. */
+/* Zeroed, on cache lines of its own: for what one worker writes. NULL when
+   there is no memory. */
+static inline void *
+memory_try_lines(size_t n, size_t size)
+{
+	size_t bytes = (n * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	void *lines = aligned_alloc(CACHE_LINE, bytes);
+
+	assert(bytes > 0);
+	return lines != NULL ? memset(lines, 0, bytes) : NULL;
+}
+
 static inline void *
 memory_take_lines(size_t n, size_t size)
 {
-	size_t bytes = n * size;
-	void *memory;
+	void *lines = memory_try_lines(n, size);
 
-	bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-	memory = aligned_alloc(CACHE_LINE, bytes > 0 ? bytes : CACHE_LINE);
-	assert(memory != NULL);
-	return memset(memory, 0, bytes);
+	assert(lines != NULL);
+	return lines;
 }
 
 /* Room for one more element of an owned array. */

@@ -87,8 +87,9 @@ void endpoint_free(void *endpoint);
 struct series *series_new(const char *listener, const char *route,
     const char *pool, unsigned workers);
 void series_free(void *series);
-void series_record(
-    struct series *series, unsigned worker, const struct outcome *outcome);
+/* `bucket` is the one of outcome->total. */
+void series_record(struct series *series, unsigned worker,
+    const struct outcome *outcome, unsigned bucket);
 
 /* ---- the epoch ---- */
 
@@ -109,6 +110,12 @@ void split_merge(struct split *split, const struct split *before,
     const char *was, const struct config *config, const struct split_cfg *cfg);
 /* Takes over what was saved before the process began. */
 void split_resume(struct split *split, const struct split_state *state);
+/* Weights as they are, without a word about who and why. */
+void split_replace(
+    struct split *split, uint64_t version, uint64_t salt, const bp_t bp[]);
+void split_note_change(
+    struct split *split, time_t wall, const char *by, const char *reason);
+void text_replace(char **text, const char *by); /* a copy; may be a part of itself */
 /* Frees replaced weights that every worker has moved on from. */
 void split_reap(struct split *split);
 /* The worker's next slot by weight, and a slot by a client's key. */
@@ -139,6 +146,13 @@ const struct route_view *route_find(
     const struct route_index *index, const struct route_query *query);
 
 /* ---- balance ---- */
+
+/*
+ * Maglev's table: an endpoint's number for each entry; `size_out` of them, a
+ * prime. NULL without endpoints. The caller frees.
+ */
+uint32_t *maglev_new(const struct pool_view *view, const uint32_t *weights,
+    uint32_t *size_out);
 
 /* The tables of a view, from its cfg and endpoints; `weights` by endpoint is copied. */
 void *balancer_new(const struct pool_view *view, const uint32_t *weights,

@@ -47,15 +47,13 @@ series_free(void *dead)
 
 /* ---- the worker's side ---- */
 
-static struct series_cell *
+static __attribute__((noinline)) struct series_cell *
 cell_make(struct series *series, unsigned worker)
 {
-	struct series_cell *cell =
-	    aligned_alloc(CACHE_LINE, sizeof(struct series_cell));
+	struct series_cell *cell = memory_try_lines(1, sizeof(*cell));
 
 	if (cell == NULL)
 		return NULL;
-	memset(cell, 0, sizeof(*cell));
 	atomic_store_explicit(
 	    &series->cells[worker], cell, memory_order_release);
 	return cell;
@@ -64,7 +62,7 @@ cell_make(struct series *series, unsigned worker)
 static counter_t *
 code_counter(struct series_cell *cell, uint32_t key)
 {
-	uint32_t at = (key * UINT32_C(2654435769) >> 16) % CODES_OPEN;
+	uint32_t at = (key * UINT32_C(2654435769) >> 16) * CODES_OPEN >> 16;
 
 	for (int i = 0; i < CODES_PROBES; i++) {
 		struct series_code *code = &cell->codes[at];
@@ -86,8 +84,8 @@ code_counter(struct series_cell *cell, uint32_t key)
 }
 
 void
-series_record(
-    struct series *series, unsigned worker, const struct outcome *outcome)
+series_record(struct series *series, unsigned worker,
+    const struct outcome *outcome, unsigned bucket)
 {
 	struct series_cell *cell =
 	    atomic_load_explicit(&series->cells[worker], memory_order_relaxed);
@@ -100,7 +98,7 @@ series_record(
 	counter_add(code_counter(cell, key != 0 ? key : CODE_OTHER), 1);
 	counter_add(&cell->bytes_in, outcome->bytes_in);
 	counter_add(&cell->bytes_out, outcome->bytes_out);
-	histogram_record(&cell->total, outcome->total);
+	histogram_count(&cell->total, bucket, outcome->total);
 }
 
 /* ---- the reader's side ---- */

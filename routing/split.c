@@ -2,11 +2,12 @@
  * Which pool by weight: shuffled blocks for requests, buckets for clients.
  *
  * A block is the smallest number of requests in which every weight is whole
- * (at least 20, at most 10000). A worker deals it like a pack of cards: what
- * is left of each pool's share is counted, and one card is drawn at random
- * from what is left. That is an incremental Fisher-Yates over cards of which
- * equal ones need not be told apart, so eight counters stand for 10000 slots.
- * Over a block the share is exact; within it nobody can foresee the next one.
+ * (at least 20, and a divisor of 10000). A worker deals it like a pack of
+ * cards: what is left of each pool's share is counted, and one card is drawn at
+ * random from what is left. That is an incremental Fisher-Yates over cards of
+ * which equal ones need not be told apart, so eight counters stand for 10000
+ * slots. Over a block the share is exact; within it nobody can foresee the next
+ * one.
  *
  * A client's bucket is a keyed hash of its key, 0..9999. The stable pool has
  * the top of the range, the others stand from 0 in the order of slots: who
@@ -18,6 +19,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "routing/chance.h"
 #include "routing/memory.h"
 #include "routing/registry.h"
 
@@ -64,7 +66,7 @@ split_draw(struct split *split, unsigned worker, struct rng *rng)
 
 	if (block->serial != weights->serial || block->left == 0)
 		block_deal(block, weights);
-	card = rng_below(rng, block->left);
+	card = chance_below(rng, block->left);
 	while (card >= block->of[slot])
 		card -= block->of[slot++];
 	block->of[slot]--;
@@ -114,7 +116,11 @@ weights_cut_block(struct weights *weights)
 	}
 	assert(sum == BP_ALL);
 	block = BP_ALL / unit;
-	block *= (BLOCK_MIN + block - 1) / block;
+	/* A divisor of 10,000 stays one: every round number of requests is
+	 * exact. */
+	for (uint32_t smallest = block;
+	     block < BLOCK_MIN || BP_ALL % block != 0;)
+		block += smallest;
 	weights->block = (uint16_t)block;
 	for (uint32_t i = 0; i < weights->n; i++)
 		weights->share[i] =
@@ -175,6 +181,13 @@ split_swap(struct split *split, struct weights *next)
 		split->retired = before;
 		split_reap(split);
 	}
+}
+
+void
+split_replace(
+    struct split *split, uint64_t version, uint64_t salt, const bp_t bp[])
+{
+	split_swap(split, weights_new(split, version, salt, bp));
 }
 
 void
@@ -275,7 +288,7 @@ split_has_pools_of(const struct split *split, const struct config *config,
 	return true;
 }
 
-static void
+void
 text_replace(char **text, const char *by)
 {
 	char *copy = memory_text(by);
@@ -284,7 +297,7 @@ text_replace(char **text, const char *by)
 	*text = copy;
 }
 
-static void
+void
 split_note_change(
     struct split *split, time_t wall, const char *by, const char *reason)
 {
@@ -310,205 +323,4 @@ split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by,
 	}
 	split_swap(split, next);
 	split_note_change(split, wall, by, reason);
-}
-
-/* ---- over reloads and restarts ---- */
-
-/* What outlives a reload but is not weights, from the split before. */
-static void
-split_inherit(struct split *split, const struct split *before)
-{
-	uint32_t stable = (uint32_t)split_slot(split, split->stable);
-
-	merge_fold(before->n_pools, before->pools, before->previous,
-	    split->n_pools, split->pools, stable, split->previous);
-	split->has_previous = before->has_previous;
-	split_note_change(
-	    split, before->changed_at, before->changed_by, before->reason);
-}
-
-static bool
-same_pools(const struct split *a, uint32_t n, char *const pools[])
-{
-	if (a->n_pools != n)
-		return false;
-	for (uint32_t i = 0; i < n; i++)
-		if (split_slot(a, pools[i]) < 0)
-			return false;
-	return true;
-}
-
-/*
- * Lays weights that were on the slots that are and makes them or the new
- * file's run, with a version above `version` if anything differs from it.
- */
-static void
-split_settle(struct split *split, struct merge_input *input, uint64_t version,
-    uint64_t salt)
-{
-	const struct weights *now = weights_now(split);
-	size_t size = split->n_pools * sizeof(bp_t);
-	bool is_same = input->same_pools;
-	bp_t bp[CONFIG_SPLIT_POOLS_MAX];
-
-	split->fate = merge_decide(input, bp);
-	memcpy(split->file, input->now, size);
-	if (split->fate == MERGE_FILE_WINS) {
-		memcpy(split->previous, input->runs, size);
-		split->has_previous = true;
-		split_note_change(split, 0, "file", NULL);
-	}
-	is_same = is_same && memcmp(bp, input->runs, size) == 0;
-	if (is_same && now->version == version && now->salt == salt &&
-	    memcmp(bp, now->bp, size) == 0 &&
-	    now->stable == (uint32_t)split_slot(split, split->stable))
-		return;
-	split_swap(split,
-	    weights_new(split, is_same ? version : version + 1, salt, bp));
-}
-
-/* The file's stable pool, if the file has changed its mind about it; else
-   runtime's, if it is still there. */
-static const char *
-stable_of(const struct split *split, const struct split *before,
-    const char *was, const char *file)
-{
-	if (strcmp(was, file) == 0 && split_slot(split, before->stable) >= 0)
-		return before->stable;
-	return file;
-}
-
-void
-split_merge(struct split *split, const struct split *before, const char *was,
-    const struct config *config, const struct split_cfg *cfg)
-{
-	const struct weights *runs = weights_now(before);
-	struct merge_input input = {.n = split->n_pools,
-	    .same_pools = same_pools(split, before->n_pools, before->pools)};
-	uint64_t version = runs->version;
-	uint32_t stable;
-
-	text_replace(&split->stable,
-	    stable_of(split, before, was, config->pools[cfg->stable].name));
-	stable = (uint32_t)split_slot(split, split->stable);
-	if (split == before && runs->stable != stable)
-		version++;
-	merge_fold(before->n_pools, before->pools, before->file, split->n_pools,
-	    split->pools, stable, input.was);
-	merge_fold(before->n_pools, before->pools, runs->bp, split->n_pools,
-	    split->pools, stable, input.runs);
-	for (uint32_t i = 0; i < split->n_pools; i++)
-		input.now[i] = cfg->weights[i].weight;
-	if (split != before)
-		split_inherit(split, before);
-	split_settle(split, &input, version, runs->salt);
-}
-
-void
-split_resume(struct split *split, const struct split_state *state)
-{
-	struct merge_input input = {.n = split->n_pools,
-	    .same_pools = same_pools(split, state->n, state->pools)};
-	uint32_t stable = (uint32_t)split_slot(split, split->stable);
-
-	merge_fold(state->n, state->pools, state->file, split->n_pools,
-	    split->pools, stable, input.was);
-	merge_fold(state->n, state->pools, state->bp, split->n_pools,
-	    split->pools, stable, input.runs);
-	merge_fold(state->n, state->pools, state->previous, split->n_pools,
-	    split->pools, stable, split->previous);
-	memcpy(input.now, split->file, sizeof(split->file));
-	split->has_previous = state->has_previous;
-	split_note_change(
-	    split, state->changed_at, state->changed_by, state->reason);
-	/* A file with new weights may well have a new baseline too. */
-	if (memcmp(input.now, input.was, sizeof(input.now)) == 0 &&
-	    state->stable != NULL && split_slot(split, state->stable) >= 0)
-		text_replace(&split->stable, state->stable);
-	split_settle(split, &input, state->version, state->salt);
-}
-
-static bool
-state_is_whole(const struct split_state *state)
-{
-	uint32_t runs = 0, file = 0;
-
-	if (state->n == 0 || state->n > CONFIG_SPLIT_POOLS_MAX)
-		return false;
-	for (uint32_t i = 0; i < state->n; i++) {
-		runs += state->bp[i];
-		file += state->file[i];
-	}
-	return runs == BP_ALL && file == BP_ALL;
-}
-
-bool
-split_restore(struct split *split, const struct split_state *state)
-{
-	if (!state_is_whole(state) ||
-	    !same_pools(split, state->n, state->pools))
-		return false;
-	split_resume(split, state);
-	return true;
-}
-
-static void
-state_copy(struct split_state *out, const struct split_state *state)
-{
-	*out = *state;
-	for (uint32_t i = 0; i < state->n; i++)
-		out->pools[i] = memory_text(state->pools[i]);
-	out->stable = memory_text(state->stable);
-	out->changed_by = memory_text(state->changed_by);
-	out->reason = memory_text(state->reason);
-}
-
-void
-split_save(const struct split *split, struct split_state *out)
-{
-	const struct weights *now = weights_now(split);
-	struct split_state state = {.version = now->version,
-	    .salt = now->salt,
-	    .n = split->n_pools,
-	    .has_previous = split->has_previous,
-	    .changed_at = split->changed_at,
-	    .stable = split->stable,
-	    .changed_by = split->changed_by,
-	    .reason = split->reason};
-
-	memcpy(state.pools, split->pools, sizeof(state.pools));
-	memcpy(state.bp, now->bp, sizeof(state.bp));
-	memcpy(state.file, split->file, sizeof(state.file));
-	memcpy(state.previous, split->previous, sizeof(state.previous));
-	state_copy(out, &state);
-}
-
-void
-split_state_release(struct split_state *state)
-{
-	for (uint32_t i = 0; i < state->n; i++)
-		free(state->pools[i]);
-	free(state->stable);
-	free(state->changed_by);
-	free(state->reason);
-	*state = (struct split_state){0};
-}
-
-bool
-registry_restore_split(struct registry *registry, const char *name,
-    const struct split_state *state)
-{
-	struct split *split = registry_split(registry, name);
-	struct pending *pending;
-
-	if (split != NULL)
-		return split_restore(split, state);
-	if (!state_is_whole(state))
-		return false;
-	pending = memory_take(1, sizeof(*pending));
-	pending->name = memory_text(name);
-	state_copy(&pending->state, state);
-	pending->next = registry->pending;
-	registry->pending = pending;
-	return true;
 }

@@ -196,44 +196,6 @@ key_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx,
 	return false;
 }
 
-bool
-cert_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx,
-    struct err *err)
-{
-	BIO *bio = BIO_new_mem_buf(pem->chain, (int)pem->chain_len);
-	bool is_parsed;
-
-	memset(cert, 0, sizeof(*cert));
-	ERR_clear_error();
-	is_parsed = bio && chain_parse(cert, bio, ctx);
-	BIO_free(bio);
-	if (!is_parsed) {
-		bool is_empty = cert->leaf == NULL && is_end_of_pem();
-
-		return err_set(err, "certificate '%s': %s", pem->cert_path,
-		    is_empty ? "holds no PEM certificate" : errors_text());
-	}
-	ERR_clear_error();
-	if (!key_parse(cert, pem, ctx, err))
-		return false;
-	if (X509_check_private_key(cert->leaf, cert->key) != 1) {
-		ERR_clear_error();
-		return err_set(err,
-		    "certificate '%s' and key '%s' do not belong together",
-		    pem->cert_path, pem->key_place);
-	}
-	return true;
-}
-
-void
-cert_release(struct cert *cert)
-{
-	X509_free(cert->leaf);
-	sk_X509_pop_free(cert->others, X509_free);
-	EVP_PKEY_free(cert->key);
-	memset(cert, 0, sizeof(*cert));
-}
-
 unsigned
 cert_kind(const struct cert *cert)
 {
@@ -316,15 +278,14 @@ names_write(X509 *leaf, char *text, size_t cap)
 		word_add(text, cap, cn, strlen(cn));
 }
 
-void
-cert_describe(
-    const struct cert *cert, const struct pem *pem, struct tls_cert_info *out)
+static void
+describe(struct cert *cert, const struct pem *pem)
 {
+	struct tls_cert_info *out = &cert->info;
 	X509_NAME *subject = X509_get_subject_name(cert->leaf);
 	BIO *bio = BIO_new(BIO_s_mem());
 	int len = -1;
 
-	memset(out, 0, sizeof(*out));
 	names_write(cert->leaf, out->names, sizeof(out->names));
 	if (bio && X509_NAME_print_ex(bio, subject, 0, XN_FLAG_RFC2253) >= 0)
 		len = BIO_read(bio, out->subject, sizeof(out->subject) - 1);
@@ -335,6 +296,47 @@ cert_describe(
 	out->not_after = time_of(X509_get0_notAfter(cert->leaf));
 	out->is_ecdsa = cert_kind(cert) == 0;
 	ERR_clear_error();
+}
+
+/* ---- both together ---- */
+
+bool
+cert_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx,
+    struct err *err)
+{
+	BIO *bio = BIO_new_mem_buf(pem->chain, (int)pem->chain_len);
+	bool is_parsed;
+
+	memset(cert, 0, sizeof(*cert));
+	ERR_clear_error();
+	is_parsed = bio && chain_parse(cert, bio, ctx);
+	BIO_free(bio);
+	if (!is_parsed) {
+		bool is_empty = cert->leaf == NULL && is_end_of_pem();
+
+		return err_set(err, "certificate '%s': %s", pem->cert_path,
+		    is_empty ? "holds no PEM certificate" : errors_text());
+	}
+	ERR_clear_error();
+	if (!key_parse(cert, pem, ctx, err))
+		return false;
+	if (X509_check_private_key(cert->leaf, cert->key) != 1) {
+		ERR_clear_error();
+		return err_set(err,
+		    "certificate '%s' and key '%s' do not belong together",
+		    pem->cert_path, pem->key_place);
+	}
+	describe(cert, pem);
+	return true;
+}
+
+void
+cert_release(struct cert *cert)
+{
+	X509_free(cert->leaf);
+	sk_X509_pop_free(cert->others, X509_free);
+	EVP_PKEY_free(cert->key);
+	memset(cert, 0, sizeof(*cert));
 }
 
 void

@@ -44,13 +44,52 @@ kept_find(const struct kept *kept, const char *name)
 	return -1;
 }
 
+/*
+ * A copy is offered: OpenSSL calls a TLS 1.3 session used up once it was
+ * taken, and several connections may begin before a new ticket comes.
+ */
 void
 kept_offer(struct side *side, SSL *ssl, const char *name)
 {
 	int at = kept_find(side->kept, name);
+	SSL_SESSION *copy = NULL;
 
 	if (at >= 0 && side->kept->at[at].session)
-		SSL_set_session(ssl, side->kept->at[at].session);
+		copy = SSL_SESSION_dup(side->kept->at[at].session);
+	if (copy)
+		SSL_set_session(ssl, copy);
+	SSL_SESSION_free(copy);
+}
+
+/* Keeps a counted session under a name; false when it was not taken. */
+static bool
+kept_put(struct kept *kept, const char *name, SSL_SESSION *session)
+{
+	int at = kept_find(kept, name);
+
+	if (at < 0) {
+		char *copy = strdup(name);
+
+		if (copy == NULL)
+			return false;
+		at = (int)(kept->next++ % KEPT);
+		free(kept->at[at].name);
+		kept->at[at].name = copy;
+	}
+	SSL_SESSION_free(kept->at[at].session);
+	kept->at[at].session = session;
+	return true;
+}
+
+/* OpenSSL tells of new sessions, but not when TLS 1.2 renews an old one's
+ * ticket. */
+void
+kept_renew(struct side *side, SSL *ssl, const char *name)
+{
+	SSL_SESSION *session = SSL_get1_session(ssl);
+
+	if (session && !kept_put(side->kept, name, session))
+		SSL_SESSION_free(session);
 }
 
 void
@@ -82,21 +121,8 @@ static int
 session_cb(SSL *ssl, SSL_SESSION *session)
 {
 	const struct tls_stream *stream = stream_of(ssl);
-	struct kept *kept = stream->side->kept;
-	int at = kept_find(kept, stream->name);
 
-	if (at < 0) {
-		char *name = strdup(stream->name);
-
-		if (name == NULL)
-			return 0;
-		at = (int)(kept->next++ % KEPT);
-		free(kept->at[at].name);
-		kept->at[at].name = name;
-	}
-	SSL_SESSION_free(kept->at[at].session);
-	kept->at[at].session = session;
-	return 1;
+	return kept_put(stream->side->kept, stream->name, session);
 }
 
 /* ---- whom to trust ---- */

@@ -50,8 +50,9 @@ struct pem {
 	char key_place[288];   /* "/etc/weir/shop.key", "environment variable KEY" */
 };
 
-/* A parsed pair in one worker's library. */
+/* A parsed pair. */
 struct cert {
+	struct tls_cert_info info;
 	X509 *leaf;             /* owned */
 	STACK_OF(X509) *others; /* owned; sent after the leaf */
 	EVP_PKEY *key;          /* owned */
@@ -65,7 +66,6 @@ bool pem_read(struct pem *pem, const struct key_pair *pair, struct warnings *war
 void pem_wipe(struct pem *pem);
 bool cert_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx, struct err *err);
 void cert_release(struct cert *cert);
-void cert_describe(const struct cert *cert, const struct pem *pem, struct tls_cert_info *out);
 void cert_warn(const struct tls_cert_info *info, time_t now, struct warnings *warnings);
 void warn(struct warnings *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
 unsigned cert_kind(const struct cert *cert); /* 0..KEY_KINDS-1 */
@@ -77,14 +77,24 @@ struct face {
 	int cert[KEY_KINDS];
 };
 
-struct names;
+struct sni;
 /* Reads the DNS names of all certificates. Face 0 is the one for unknown names. NULL: out of memory. */
-struct names *names_new(const struct cert *certs, size_t n);
-void names_free(struct names **names);
-size_t names_faces(const struct names *names);
-const struct face *names_face(const struct names *names, size_t at);
+struct sni *sni_new(const struct cert *certs, size_t n);
+void sni_free(struct sni **names);
+size_t sni_faces(const struct sni *names);
+const struct face *sni_face(const struct sni *names, size_t at);
 /* `name` in lower case: exact, then wildcard, then 0. */
-size_t names_find(const struct names *names, struct span name);
+size_t sni_find(const struct sni *names, struct span name);
+
+/* ---- face.c ---- */
+
+struct policy {
+	unsigned min_version;
+	long ticket_life;             /* seconds */
+	struct tls_tickets *tickets; /* borrowed; NULL: no tickets */
+};
+/* NULL and err on failure. Any thread, with that thread's library. */
+SSL_CTX *face_context(const struct face *face, const struct cert *certs, const struct policy *policy, const struct library *library, struct err *err);
 
 /* ---- selfsigned.c ---- */
 
@@ -98,7 +108,7 @@ struct side {
 	atomic_uint refs;
 	unsigned worker;
 	const struct library *library; /* borrowed: lives as long as the process */
-	SSL_CTX **contexts; /* owned: one per face; a client has one */
+	SSL_CTX **contexts; /* owned: one per face, NULL until it is asked for; a client has one */
 	size_t n_contexts;
 	struct tls_server *server; /* borrowed: freed after its last side; NULL on the client */
 	struct tls_client *client; /* the same; NULL on the server */
@@ -124,6 +134,7 @@ struct client_policy {
 };
 const struct client_policy *client_policy(const struct tls_client *client);
 void kept_offer(struct side *side, SSL *ssl, const char *name);
+void kept_renew(struct side *side, SSL *ssl, const char *name); /* after a resumed TLS 1.2 handshake */
 void kept_forget(struct side *side, const char *name);
 void kept_free(struct kept **kept);
 
@@ -138,7 +149,7 @@ struct tls_stream {
 	size_t owed;               /* bytes that OpenSSL wants offered again after a full window */
 	bool is_server, is_begun, is_done, is_closed;
 	bool shows_name;           /* `name` went over the wire as SNI */
-	unsigned char updates;     /* TLS 1.3 key updates since the last application data */
+	unsigned reads;            /* of OpenSSL in this step */
 };
 
 BIO_METHOD *window_method_new(void);

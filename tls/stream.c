@@ -28,6 +28,7 @@ enum {
 	RECORD_WORTH = 2048,  /* with less room than this, rather flush first */
 	FIRST_HANDSHAKE = 0x16, /* the first byte of a peer who speaks TLS */
 	FIRST_ALERT = 0x15,
+	READS_MAX = 2 * 32, /* two for a record: its header, its body */
 };
 
 /* ---- the BIO ---- */
@@ -35,12 +36,12 @@ enum {
 static int
 window_read(BIO *bio, char *bytes, size_t cap, size_t *n_out)
 {
-	struct tls_window *window =
-	    ((struct tls_stream *)BIO_get_data(bio))->window;
+	struct tls_stream *stream = BIO_get_data(bio);
+	struct tls_window *window = stream->window;
 	size_t n = window->in_len < cap ? window->in_len : cap;
 
 	BIO_clear_retry_flags(bio);
-	if (n == 0) {
+	if (n == 0 || (++stream->reads > READS_MAX && stream->is_done)) {
 		BIO_set_retry_read(bio);
 		return -1;
 	}
@@ -293,6 +294,9 @@ tls_handshake(struct tls_stream *stream)
 	if (rc != 1)
 		return step_result(stream, rc);
 	stream->is_done = true;
+	if (!stream->is_server && SSL_session_reused(stream->ssl) &&
+	    SSL_version(stream->ssl) == TLS1_2_VERSION)
+		kept_renew(stream->side, stream->ssl, stream->name);
 	return TLS_DONE;
 }
 
@@ -322,6 +326,7 @@ tls_read(struct tls_stream *stream, void *plain, size_t cap, size_t *n_out)
 	if (stream->window->in_len == 0 && !SSL_has_pending(stream->ssl))
 		return TLS_WANT_READ;
 	errors_clear();
+	stream->reads = 0;
 	rc = SSL_read_ex(stream->ssl, plain, cap, n_out);
 	if (has_renegotiated(stream, out_before)) {
 		*n_out = 0;
@@ -331,6 +336,12 @@ tls_read(struct tls_stream *stream, void *plain, size_t cap, size_t *n_out)
 	if (rc == 1)
 		return TLS_DONE;
 	*n_out = 0;
+	/*
+	 * OpenSSL bounds empty records and warnings, not key updates: a few
+	 * bytes each for the peer, a key derivation for us.
+	 */
+	if (stream->reads > READS_MAX)
+		return stream_fail(stream, "too_many_key_updates");
 	return step_result(stream, rc);
 }
 

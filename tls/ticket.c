@@ -134,38 +134,48 @@ mac_init(EVP_MAC_CTX *mac, const struct ticket_key *key)
 	return EVP_MAC_init(mac, key->mac, MAC_LEN, params) == 1;
 }
 
+/* Which key of the ring sealed a ticket with this name; -1: none. */
 static int
-ticket_seal(const struct ticket_key *key, const EVP_CIPHER *aes,
-    unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-    EVP_MAC_CTX *mac, OSSL_LIB_CTX *library)
+key_find(const struct ring *ring, const unsigned char *name)
 {
-	if (RAND_bytes_ex(library, iv, IV_LEN, 0) != 1)
-		return -1;
+	for (int i = 0; i < RING; i++)
+		if (memcmp(name, ring->keys[i].name, NAME_LEN) == 0)
+			return i;
+	return -1;
+}
+
+static int
+ticket_seal(const struct ring *ring, const struct library *library,
+    unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+    EVP_MAC_CTX *mac)
+{
+	const struct ticket_key *key = &ring->keys[CURRENT];
+
 	memcpy(name, key->name, NAME_LEN);
-	if (EVP_EncryptInit_ex2(cipher, aes, key->aes, iv, NULL) != 1 ||
+	if (RAND_bytes_ex(library->ctx, iv, IV_LEN, 0) != 1 ||
+	    EVP_EncryptInit_ex2(
+	        cipher, library->ticket_cipher, key->aes, iv, NULL) != 1 ||
 	    !mac_init(mac, key))
 		return -1;
 	return 1;
 }
 
-/* 0: not ours, shake hands in full; 1: opened; 2: opened, and give a new one.
- */
+/* 0: not ours, shake hands in full; 1: opened; 2: opened, and it is due for a
+ * new one. */
 static int
-ticket_open(const struct ring *ring, const EVP_CIPHER *aes,
+ticket_open(const struct ring *ring, const struct library *library,
     const unsigned char *name, const unsigned char *iv, EVP_CIPHER_CTX *cipher,
     EVP_MAC_CTX *mac)
 {
-	for (int i = 0; i < RING; i++) {
-		const struct ticket_key *key = &ring->keys[i];
+	int at = key_find(ring, name);
 
-		if (memcmp(name, key->name, NAME_LEN) != 0)
-			continue;
-		if (!mac_init(mac, key) ||
-		    EVP_DecryptInit_ex2(cipher, aes, key->aes, iv, NULL) != 1)
-			return -1;
-		return i == CURRENT ? 1 : 2;
-	}
-	return 0;
+	if (at < 0)
+		return 0;
+	if (!mac_init(mac, &ring->keys[at]) ||
+	    EVP_DecryptInit_ex2(cipher, library->ticket_cipher,
+	        ring->keys[at].aes, iv, NULL) != 1)
+		return -1;
+	return at == CURRENT ? 1 : 2;
 }
 
 static int
@@ -176,18 +186,18 @@ ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv,
 	struct tls_tickets *tickets =
 	    SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 	struct stripe *stripe = &tickets->stripes[side->worker % STRIPES];
-	const struct library *library = side->library;
 	const struct ring *ring;
 	int rc;
 
 	atomic_fetch_add(&stripe->readers, 1);
 	ring = atomic_load(&tickets->ring);
 	rc = is_sealing
-	         ? ticket_seal(&ring->keys[CURRENT], library->ticket_cipher,
-	               name, iv, cipher, mac, library->ctx)
-	         : ticket_open(
-	               ring, library->ticket_cipher, name, iv, cipher, mac);
+	         ? ticket_seal(ring, side->library, name, iv, cipher, mac)
+	         : ticket_open(ring, side->library, name, iv, cipher, mac);
 	atomic_fetch_sub(&stripe->readers, 1);
+	/* A TLS 1.3 client uses a ticket once (RFC 8446, C.4): give another. */
+	if (rc == 1 && !is_sealing && SSL_version(ssl) == TLS1_3_VERSION)
+		return 2;
 	return rc;
 }
 

@@ -86,6 +86,7 @@ class Seen:
         self.body_length = 0
         self.body_sum = hashlib.sha256()
         self.trailers = []
+        self.is_invited = False     # was told 100
         self.is_complete = False    # head and body were there to the end
         self.at = time.monotonic()
 
@@ -241,9 +242,11 @@ class Peer:
             seen.trailers.append((name, value.strip(b" \t")))
 
     def body(self, seen):
-        """Reads the body to its end, once."""
+        """Reads the body to its end, once; invites it where the client waits for that."""
         if seen.is_complete:
             return
+        if self.upstream.invites and not self.buf and not seen.is_invited and b"100-continue" in seen.all("expect"):
+            self.invite(seen)
         try:
             if seen.all("transfer-encoding"):
                 self.chunks(seen)
@@ -253,6 +256,10 @@ class Peer:
             raise Bye from None
         seen.is_complete = True
         self.upstream.wake()
+
+    def invite(self, seen):
+        seen.is_invited = True
+        self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send(self, data):
         try:
@@ -393,7 +400,7 @@ def http10_keep_alive(peer, seen, args):
 
 @mood
 def continue_then_200(peer, seen, args):
-    peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    peer.invite(seen)
     echo(peer, seen, args)
 
 
@@ -719,6 +726,7 @@ class Upstream:
         self.mood, self.name, self.tls = mood, name, tls
         self.seen, self.faults, self.cut, self.waited = [], [], [], []
         self.peers = []
+        self.invites = True     # says 100 to who expects it
         self.tunnels = self.ticks = self.connections = 0
         self.lock = threading.Condition()
         self.tick = self.lock

@@ -409,7 +409,7 @@ class Weir:
         if not os.path.exists(self.access_path):
             return []
         with open(self.access_path, "rb") as log:
-            return [json.loads(line) for line in log.read().decode().splitlines()]
+            return [json.loads(line.decode()) for line in log.read().split(b"\n")[:-1]]
 
     # -- signals --
 
@@ -434,7 +434,9 @@ class Weir:
         return len(re.findall(r"reloaded|reload refused", self.err()))
 
     def stop(self, code=0, number=signal.SIGTERM, limit=20):
-        """Ends it in order; fails on another exit code and on a sanitizer's report."""
+        """Ends it in order, once; fails on another exit code and on a sanitizer's report."""
+        if not os.path.exists(self.err_path):
+            return self.ended
         if self.ended is None:
             if self.process.poll() is None:
                 self.tell(number)

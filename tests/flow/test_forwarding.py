@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, until, upstream as fake
+from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, upstream as fake
 
 SIZES = (0, 1, 100, 4095, 4096, 16383, 16384, 16385, 65535, 65536, 65537, 1 << 20, (8 << 20) + 1)
 
@@ -233,13 +233,22 @@ class Expectations(Shared):
             self.assertEqual(client.answer().json()["body"], "hello")
             self.assertEqual(client.ask(get("/after")).json()["target"], "/after")
 
+    def test_a_client_is_invited_even_when_the_upstream_never_says_100(self):
+        self.up.invites = False
+        self.addCleanup(setattr, self.up, "invites", True)
+        with self.weir.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+            self.assertEqual(client.head().status, 100)
+            client.send(b"hello")
+            self.assertEqual(client.answer().json()["body"], "hello")
+
     def test_exactly_one_100_even_when_the_upstream_says_it_too(self):
         with self.weir.client() as client:
             client.send(b"POST /m/continue-then-200 HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
             self.assertEqual(client.head().status, 100)
             client.send(b"hello")
             answer = client.answer()
-            self.assertEqual((answer.status, answer.json()["body"]), (200, "hello"))
+            self.assertEqual((answer.status, answer.json()["body"], answer.interims), (200, "hello", []))
 
     def test_no_100_for_a_body_that_is_already_there(self):
         answer = self.ask(post("/", b"hello", expect="100-continue"))

@@ -375,7 +375,8 @@ class ClientsThatGoAway(Responses):
         with self.weir.client() as client:
             client.send(b"POST /m/checksum HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nonly this")
             self.assertTrue(self.up.wait(lambda: self.up.seen))
-        self.assertTrue(self.up.wait(lambda: not [p for p in self.up.peers if p.nth and not self.up.seen[-1].is_complete], 5))
+        number = self.up.seen[0].connection
+        self.assertTrue(self.up.wait(lambda: number not in [p.number for p in self.up.peers], 5), "the upstream's connection was kept")
         self.assertEqual(self.up.complete(), [])
         self.next_is_clean()
 

@@ -2,15 +2,12 @@
 
 import collections
 import json
-import re
 import signal
 import threading
-import time
 import unittest
 
-from harness import Case, Client, Upstream, Weir, blue_green, get, read_weights, until
+from harness import Case, Load, blue_green, get, read_weights, until
 
-SMALL = dict(limit=30)
 
 
 class TwoPools(Case):
@@ -361,7 +358,6 @@ class WhatSurvives(TwoPools):
             self.assertIn(word, reply.text)
 
     def test_weights_change_under_load_without_a_failure(self):
-        from harness import Load
         self.pair()
         with Load(self.weir.address) as load:
             for i in range(100):

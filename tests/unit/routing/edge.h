@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "config/config.h"
 #include "routing/registry.h"
@@ -122,6 +123,21 @@ edge_close(struct edge *edge)
 		snapshot_drop(edge->snapshot, 0);
 	registry_free(&edge->registry);
 	assert_null(edge->registry);
+}
+
+/*
+ * For tests that count memory: starts the program again without malloc's
+ * per-thread caches, whose contents count as in use and grow for a while.
+ */
+static inline void
+edge_without_caches(char **argv)
+{
+	const char *name = "GLIBC_TUNABLES";
+
+	if (getenv(name) != NULL)
+		return;
+	setenv(name, "glibc.malloc.tcache_count=0", 1);
+	execv("/proc/self/exe", argv);
 }
 
 /* ---- queries ---- */

@@ -219,7 +219,8 @@ plan_make(struct plan *plan, struct rng *rng)
 		if (rng_below(rng, 4) == 0)
 			match->methods = 1u << rng_below(rng, 3);
 		if (rng_below(rng, 5) == 0) {
-			plan->headers[i] = (struct header_pair){(char *)"x-a", (char *)"1"};
+			plan->headers[i] =
+			    (struct header_pair){(char *)"x-a", (char *)"1"};
 			match->headers = &plan->headers[i];
 			match->n_headers = 1;
 		}

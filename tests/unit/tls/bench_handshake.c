@@ -5,14 +5,14 @@
  *
  *	build/tests/unit/tls/bench_tls_handshake [rounds]
  */
+#include "duplex.h"
+#include "made.h"
+
 #include <malloc.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "duplex.h"
-#include "made.h"
 
 static double
 now_us(void)
@@ -21,6 +21,18 @@ now_us(void)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static size_t
+resident_kb(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t size = 0, resident = 0;
+
+	if (file == NULL || fscanf(file, "%zu %zu", &size, &resident) != 2)
+		return 0;
+	fclose(file);
+	return resident * 4;
 }
 
 static const char request[] =
@@ -61,8 +73,8 @@ round_trip(struct tls_server *server, SSL_CTX *ctx, bool is_resumed)
 	size_t n;
 
 	duplex_init(&duplex);
-	duplex.client.bare = bare_client(ctx, "shop.example.com",
-	    "\x08http/1.1", is_resumed ? last : NULL);
+	duplex.client.bare = bare_client(
+	    ctx, "shop.example.com", "\x08http/1.1", is_resumed ? last : NULL);
 	t = now_us();
 	duplex.server.stream =
 	    tls_stream_accept(server, 0, &duplex.server.window);
@@ -119,8 +131,8 @@ handshakes(
 	qsort(resumed, (size_t)rounds, sizeof(double), order);
 	printf("%-14s server us: full min %.1f p50 %.1f (%.0f/s)   resumed "
 	       "min %.1f p50 %.1f (%.0f/s)\n",
-	    name, full[0], full[rounds / 2], 1e6 / full[rounds / 2],
-	    resumed[0], resumed[rounds / 2], 1e6 / resumed[rounds / 2]);
+	    name, full[0], full[rounds / 2], 1e6 / full[rounds / 2], resumed[0],
+	    resumed[rounds / 2], 1e6 / resumed[rounds / 2]);
 	free(full);
 	free(resumed);
 }
@@ -150,8 +162,10 @@ records(struct tls_server *server, SSL_CTX *ctx, size_t size, int rounds)
 			duplex.server.window.in_len =
 			    duplex.up.end - duplex.up.begin;
 			t = now_us();
-			tls_read(duplex.server.stream, plain, sizeof(plain), &n);
-			tls_read(duplex.server.stream, plain, sizeof(plain), &n);
+			tls_read(
+			    duplex.server.stream, plain, sizeof(plain), &n);
+			tls_read(
+			    duplex.server.stream, plain, sizeof(plain), &n);
 			read_us += now_us() - t;
 			duplex.up.begin = duplex.up.end;
 			t = now_us();
@@ -169,8 +183,8 @@ records(struct tls_server *server, SSL_CTX *ctx, size_t size, int rounds)
 	for (int i = 0; i < 1000; i++)
 		now_us();
 	t = (now_us() - t) / 1001;
-	printf("record %5zu     read %.2f us, write %.2f us\n", size,
-	    reads - t, writes - t);
+	printf("record %5zu     read %.2f us, write %.2f us\n", size, reads - t,
+	    writes - t);
 	duplex_release(&duplex);
 }
 
@@ -187,8 +201,8 @@ memory(struct tls_server *server, SSL_CTX *ctx)
 		size_t before, after;
 
 		duplex_init(&duplex[i]);
-		duplex[i].client.bare = bare_client(
-		    ctx, "shop.example.com", "\x08http/1.1", NULL);
+		duplex[i].client.bare =
+		    bare_client(ctx, "shop.example.com", "\x08http/1.1", NULL);
 		before = mallinfo2().uordblks;
 		duplex[i].server.stream =
 		    tls_stream_accept(server, 0, &duplex[i].server.window);
@@ -219,14 +233,15 @@ main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 2000;
 	struct made made[] = {
-	    made_write("ec", (struct made_spec){MADE_EC,
-				 "DNS:shop.example.com", 0, 0, 0, NULL, false}),
+	    made_write("ec", (struct made_spec){MADE_EC, "DNS:shop.example.com",
+	                         0, 0, 0, NULL, false}),
 	};
 	struct tls_cfg cfg = made_cfg(made, 1);
 	struct tls_tickets *tickets = tls_tickets_new();
 	struct err err;
 	size_t before = mallinfo2().uordblks;
-	struct tls_server *server = tls_server_new(&cfg, tickets, 2, NULL, &err);
+	struct tls_server *server =
+	    tls_server_new(&cfg, tickets, 2, NULL, &err);
 	SSL_CTX *tls13 = clients(TLS1_3_VERSION);
 	SSL_CTX *tls12 = clients(TLS1_2_VERSION);
 
@@ -237,7 +252,7 @@ main(int argc, char **argv)
 	printf("memory         server of 2 workers %zu KB\n",
 	    (mallinfo2().uordblks - before) / 1024);
 	before = mallinfo2().uordblks;
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 200; i++) {
 		struct tls_server *again =
 		    tls_server_new(&cfg, tickets, 2, NULL, &err);
 
@@ -245,11 +260,11 @@ main(int argc, char **argv)
 			printf("memory         a second server %zu KB\n",
 			    (mallinfo2().uordblks - before) / 1024);
 		tls_server_free(&again);
-		if (i == 9)
-			before = mallinfo2().uordblks;
+		if (i == 19)
+			before = resident_kb();
 	}
-	printf("memory         after 90 more reloads %+ld bytes\n",
-	    (long)(mallinfo2().uordblks - before));
+	printf("memory         after 180 more reloads %+ld KB resident\n",
+	    (long)resident_kb() - (long)before);
 	handshakes("TLS 1.3", server, tls13, rounds);
 	handshakes("TLS 1.2", server, tls12, rounds);
 	records(server, tls13, 402, rounds * 10);

@@ -59,7 +59,8 @@ duplex_release(struct duplex *duplex)
 	free(duplex->down.bytes);
 }
 
-/* What has arrived lies before the step; what is left over stays on the wire. */
+/* What has arrived lies before the step; what is left over stays on the wire.
+ */
 static void
 step_begin(struct end *end)
 {
@@ -72,6 +73,7 @@ step_begin(struct end *end)
 			BIO_write(SSL_get_rbio(end->bare),
 			    end->from->bytes + end->from->begin, (int)n);
 		end->from->begin += n;
+		end->moved += n;
 		return;
 	}
 	end->window.in = end->from->bytes + end->from->begin;
@@ -85,13 +87,13 @@ end_flush(struct end *end)
 	int n;
 
 	if (end->bare) {
-		while ((n = BIO_read(SSL_get_wbio(end->bare), bytes,
-			    sizeof(bytes))) > 0)
+		while ((n = BIO_read(
+		            SSL_get_wbio(end->bare), bytes, sizeof(bytes))) > 0)
 			wire_put(end->to, bytes, (size_t)n);
 		return;
 	}
 	wire_put(end->to, end->window.out, end->window.out_len);
-	end->said += end->window.out_len;
+	end->moved += end->window.out_len;
 	end->window.out_len = 0;
 }
 
@@ -99,11 +101,15 @@ static enum tls_result
 step_end(struct end *end, enum tls_result result)
 {
 	if (end->stream) {
+		size_t heard =
+		    end->from->bytes == NULL
+		        ? 0
+		        : (size_t)(end->window.in - end->from->bytes) -
+		              end->from->begin;
+
 		assert(result != TLS_WANT_READ || end->window.in_len == 0);
-		end->from->begin =
-		    (size_t)(end->window.in - end->from->bytes);
-		if (end->from->bytes == NULL)
-			end->from->begin = 0;
+		end->from->begin += heard;
+		end->moved += heard;
 	}
 	end_flush(end);
 	return result;
@@ -134,8 +140,8 @@ end_handshake(struct end *end)
 {
 	step_begin(end);
 	if (end->bare)
-		return step_end(end,
-		    bare_result(end->bare, SSL_do_handshake(end->bare)));
+		return step_end(
+		    end, bare_result(end->bare, SSL_do_handshake(end->bare)));
 	return step_end(end, tls_handshake(end->stream));
 }
 
@@ -145,9 +151,9 @@ end_read(struct end *end, void *plain, size_t cap, size_t *n_out)
 	*n_out = 0;
 	step_begin(end);
 	if (end->bare)
-		return step_end(end,
-		    bare_result(end->bare,
-			SSL_read_ex(end->bare, plain, cap, n_out)));
+		return step_end(
+		    end, bare_result(end->bare,
+		             SSL_read_ex(end->bare, plain, cap, n_out)));
 	return step_end(end, tls_read(end->stream, plain, cap, n_out));
 }
 
@@ -180,8 +186,14 @@ end_drain(struct end *end)
 	do
 		result = end_read(end, plain, sizeof(plain), &n);
 	while (result == TLS_DONE ||
-	    (result == TLS_WANT_READ && end->from->begin < end->from->end));
+	       (result == TLS_WANT_READ && end->from->begin < end->from->end));
 	return result;
+}
+
+static size_t
+moved(const struct duplex *duplex)
+{
+	return duplex->client.moved + duplex->server.moved;
 }
 
 bool
@@ -191,8 +203,7 @@ duplex_handshake(struct duplex *duplex)
 	unsigned idle = 0;
 
 	while ((up != TLS_DONE || down != TLS_DONE) && idle < 3) {
-		size_t before = duplex->up.begin + duplex->down.begin +
-		    duplex->up.end + duplex->down.end;
+		size_t before = moved(duplex);
 
 		if (up != TLS_DONE)
 			up = end_handshake(&duplex->client);
@@ -200,54 +211,52 @@ duplex_handshake(struct duplex *duplex)
 			down = end_handshake(&duplex->server);
 		if (up == TLS_FAILED || down == TLS_FAILED)
 			break;
-		idle = before ==
-			duplex->up.begin + duplex->down.begin +
-			    duplex->up.end + duplex->down.end
-		    ? idle + 1
-		    : 0;
+		idle = before == moved(duplex) ? idle + 1 : 0;
 	}
+	/* The other one hears the alert. */
 	if (down == TLS_FAILED && up != TLS_FAILED && up != TLS_DONE)
-		end_handshake(&duplex->client); /* hears the alert */
+		end_handshake(&duplex->client);
 	if (up == TLS_FAILED && down != TLS_FAILED && down != TLS_DONE)
 		end_handshake(&duplex->server);
 	return up == TLS_DONE && down == TLS_DONE;
 }
 
-bool
-duplex_carry(
-    struct end *from, struct end *to, const uint8_t *bytes, size_t len)
+/* Reads what has arrived; false when it is not what was sent. */
+static bool
+end_receive(struct end *to, const uint8_t *bytes, size_t len, size_t *received)
 {
-	size_t sent = 0, received = 0, n;
 	uint8_t plain[20000];
+	enum tls_result result;
+	size_t n;
+
+	do {
+		result = end_read(to, plain, sizeof(plain), &n);
+		if (result == TLS_FAILED || result == TLS_CLOSED ||
+		    *received + n > len ||
+		    memcmp(bytes + *received, plain, n) != 0)
+			return false;
+		*received += n;
+	} while (result == TLS_DONE || to->from->begin < to->from->end);
+	return true;
+}
+
+bool
+duplex_carry(struct end *from, struct end *to, const uint8_t *bytes, size_t len)
+{
+	size_t sent = 0, received = 0;
 	unsigned idle = 0;
 
 	while (received < len && idle < 3) {
-		size_t before = sent + received;
+		size_t before = from->moved + to->moved, n = 0;
 		enum tls_result result = TLS_DONE;
 
 		if (sent < len)
 			result = end_write(from, bytes + sent, len - sent, &n);
-		else
-			n = 0;
-		if (result == TLS_FAILED || result == TLS_CLOSED)
-			return false;
 		sent += n;
-		idle++;
-		do {
-			size_t wire = to->from->begin;
-
-			result = end_read(to, plain, sizeof(plain), &n);
-			if (result == TLS_FAILED || result == TLS_CLOSED ||
-			    received + n > len ||
-			    memcmp(bytes + received, plain, n) != 0)
-				return false;
-			received += n;
-			if (wire != to->from->begin)
-				idle = 0;
-		} while (result == TLS_DONE ||
-		    to->from->begin < to->from->end);
-		if (before != sent + received)
-			idle = 0;
+		if (result == TLS_FAILED || result == TLS_CLOSED ||
+		    !end_receive(to, bytes, len, &received))
+			return false;
+		idle = before == from->moved + to->moved ? idle + 1 : 0;
 	}
 	return received == len;
 }
@@ -267,8 +276,8 @@ bare_client(
 	if (sni)
 		SSL_set_tlsext_host_name(ssl, sni);
 	if (alpn)
-		SSL_set_alpn_protos(ssl, (const unsigned char *)alpn,
-		    (unsigned)strlen(alpn));
+		SSL_set_alpn_protos(
+		    ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn));
 	if (session)
 		SSL_set_session(ssl, session);
 	return ssl;

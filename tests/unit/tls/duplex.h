@@ -25,7 +25,7 @@ struct end {
 	struct wire *from, *to;
 	uint8_t *out; /* owned */
 	size_t chunk; /* bytes that arrive at a time */
-	size_t said;  /* bytes so far */
+	size_t moved; /* bytes heard and said so far */
 };
 
 struct duplex {

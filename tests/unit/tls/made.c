@@ -39,8 +39,8 @@ made_folder(void)
 }
 
 static FILE *
-file_new(char *path, size_t cap, const char *name, const char *suffix,
-    unsigned mode)
+file_new(
+    char *path, size_t cap, const char *name, const char *suffix, unsigned mode)
 {
 	int fd, n;
 	FILE *file;
@@ -79,8 +79,8 @@ extension_add(X509 *cert, X509 *issuer, int nid, const char *value)
 }
 
 static X509 *
-cert_make(const char *name, EVP_PKEY *key, const struct made_spec *spec,
-    X509 *issuer)
+cert_make(
+    const char *name, EVP_PKEY *key, const struct made_spec *spec, X509 *issuer)
 {
 	bool is_plain = spec->from_days == 0 && spec->to_days == 0;
 	X509 *cert = X509_new();
@@ -124,8 +124,8 @@ issuer_read(const struct made *issuer, X509 **cert_out, EVP_PKEY **key_out)
 struct made
 made_write(const char *name, struct made_spec spec)
 {
-	EVP_PKEY *key = spec.kind == MADE_EC ? EVP_EC_gen("P-256")
-					     : EVP_RSA_gen(2048);
+	EVP_PKEY *key =
+	    spec.kind == MADE_EC ? EVP_EC_gen("P-256") : EVP_RSA_gen(2048);
 	X509 *issuer = NULL, *cert;
 	EVP_PKEY *issuer_key = NULL;
 	struct made made;
@@ -134,7 +134,8 @@ made_write(const char *name, struct made_spec spec)
 	if (spec.issuer)
 		issuer_read(spec.issuer, &issuer, &issuer_key);
 	cert = cert_make(name, key, &spec, issuer);
-	assert(X509_sign(cert, issuer_key ? issuer_key : key, EVP_sha256()) > 0);
+	assert(
+	    X509_sign(cert, issuer_key ? issuer_key : key, EVP_sha256()) > 0);
 	file = file_new(made.cert, sizeof(made.cert), name, ".crt", 0644);
 	PEM_write_X509(file, cert);
 	fclose(file);

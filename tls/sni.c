@@ -20,7 +20,7 @@ struct entry {
 	size_t at; /* index into faces, once they are numbered */
 };
 
-struct names {
+struct sni {
 	struct entry *entries; /* owned: sorted by name */
 	size_t n, cap;
 	struct face *faces; /* owned: the different ones; 0 is the default */
@@ -64,7 +64,7 @@ key_of(const char *text, size_t len)
 
 /* Linear: a table is built once per load, and most have a handful of names. */
 static struct entry *
-entry_at(struct names *names, const char *text, size_t len)
+entry_at(struct sni *names, const char *text, size_t len)
 {
 	char *key = key_of(text, len);
 	struct entry *entry;
@@ -94,7 +94,7 @@ entry_at(struct names *names, const char *text, size_t len)
 }
 
 static void
-name_add(struct names *names, const char *text, int len, int at, unsigned kind)
+name_add(struct sni *names, const char *text, int len, int at, unsigned kind)
 {
 	struct entry *entry =
 	    len > 0 ? entry_at(names, text, (size_t)len) : NULL;
@@ -104,7 +104,7 @@ name_add(struct names *names, const char *text, int len, int at, unsigned kind)
 }
 
 static void
-cert_add(struct names *names, const struct cert *cert, int at)
+cert_add(struct sni *names, const struct cert *cert, int at)
 {
 	GENERAL_NAMES *alternatives =
 	    X509_get_ext_d2i(cert->leaf, NID_subject_alt_name, NULL, NULL);
@@ -134,7 +134,7 @@ cert_add(struct names *names, const struct cert *cert, int at)
 
 /* The number of a face, given out on first sight. */
 static size_t
-face_number(struct names *names, const struct face *face)
+face_number(struct sni *names, const struct face *face)
 {
 	for (size_t i = 0; i < names->n_faces; i++)
 		if (memcmp(&names->faces[i], face, sizeof(*face)) == 0)
@@ -145,7 +145,7 @@ face_number(struct names *names, const struct face *face)
 
 /* What the first certificate is shown as: with its twin, when it has one. */
 static struct face
-face_first(const struct names *names, unsigned kind)
+face_first(const struct sni *names, unsigned kind)
 {
 	struct face face = face_none();
 
@@ -156,10 +156,10 @@ face_first(const struct names *names, unsigned kind)
 	return face;
 }
 
-struct names *
-names_new(const struct cert *certs, size_t n)
+struct sni *
+sni_new(const struct cert *certs, size_t n)
 {
-	struct names *names = calloc(1, sizeof(*names));
+	struct sni *names = calloc(1, sizeof(*names));
 	struct face first;
 
 	assert(n > 0);
@@ -169,7 +169,7 @@ names_new(const struct cert *certs, size_t n)
 		cert_add(names, &certs[i], (int)i);
 	names->faces = calloc(names->n + 1, sizeof(*names->faces));
 	if (names->faces == NULL) {
-		names_free(&names);
+		sni_free(&names);
 		return NULL;
 	}
 	first = face_first(names, cert_kind(&certs[0]));
@@ -184,7 +184,7 @@ names_new(const struct cert *certs, size_t n)
 }
 
 void
-names_free(struct names **names)
+sni_free(struct sni **names)
 {
 	if (*names == NULL)
 		return;
@@ -197,20 +197,20 @@ names_free(struct names **names)
 }
 
 size_t
-names_faces(const struct names *names)
+sni_faces(const struct sni *names)
 {
 	return names->n_faces;
 }
 
 const struct face *
-names_face(const struct names *names, size_t at)
+sni_face(const struct sni *names, size_t at)
 {
 	assert(at < names->n_faces);
 	return &names->faces[at];
 }
 
 static const struct entry *
-entry_find(const struct names *names, struct span name)
+entry_find(const struct sni *names, struct span name)
 {
 	size_t low = 0, high = names->n;
 
@@ -230,7 +230,7 @@ entry_find(const struct names *names, struct span name)
 }
 
 size_t
-names_find(const struct names *names, struct span name)
+sni_find(const struct sni *names, struct span name)
 {
 	const struct entry *entry;
 	const char *dot;

@@ -1,0 +1,211 @@
+"""SIGHUP: read, validate, build beside, swap; nothing in flight notices."""
+
+import hashlib
+import shutil
+import subprocess
+import threading
+import unittest
+
+from harness import Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
+
+BROKEN = """version: 1
+listeners:
+  http:
+    bind: ["@HTTP@"]
+pools:
+  app:
+    endpoints: ["127.0.0.1:1"]
+    balanse: p2c
+routes:
+  - {name: all, match: {path_prefix: /}, pool: app}
+"""
+
+
+class Reloads(Case):
+    limit = 60
+
+    def setUp(self):
+        self.up = self.upstream("echo")
+        self.config = self.app()
+        self.weir = self.start(self.config)
+
+    def app(self, up=None, **more):
+        return one_pool((up or self.up).address, workers=2, **more)
+
+    def test_a_broken_file_under_load_changes_nothing_and_says_why(self):
+        with Load(self.weir.address) as load:
+            for _ in range(5):
+                self.weir.reload(BROKEN, ok=False)
+                self.assertRegex(self.weir.err(), r"weir\.yaml:8:5\b")
+                self.assertIn("balance", self.weir.err())
+            self.assertEqual(self.weir.metric("weir_config_last_reload_successful"), 0)
+            self.weir.reload(self.config)
+            self.assertEqual(self.weir.metric("weir_config_last_reload_successful"), 1)
+            before = load.done
+            until(lambda: load.done > before + 50)
+        self.assertEqual(load.failures, [])
+
+    def test_a_missing_file_changes_nothing(self):
+        import os
+        os.unlink(self.weir.file)
+        self.weir.reload(ok=False)
+        self.assertEqual(self.weir.ask().status, 200)
+
+    def test_the_api_tells_what_is_wrong_with_the_file(self):
+        self.weir.write(BROKEN)
+        reply = self.weir.admin("POST", "/v1/config/reload")
+        self.assertEqual(reply.status, 422)
+        error = reply.json["errors"][0]
+        self.assertEqual((error["line"], error["column"]), (8, 5))
+        self.assertIn("balance", error["hint"])
+        self.assertEqual(self.weir.ask().status, 200)
+        self.weir.write(self.config)
+        self.assertEqual(self.weir.admin("POST", "/v1/config/reload").status, 200)
+
+    def test_100_reloads_under_load_with_a_tunnel_and_a_long_download(self):
+        size = 40 << 20
+        got = {}
+        begun, finish = threading.Event(), threading.Event()
+
+        def download():
+            """Reads slowly enough to last through all reloads, then to the end."""
+            with self.weir.client(timeout=50) as client:
+                client.send(get("/m/big/%d" % size))
+                answer = client.head()
+                digest, left = hashlib.sha256(client.buf), size - len(client.buf)
+                begun.set()
+                while left:
+                    if not finish.is_set():
+                        finish.wait(0.02)
+                    data = client.sock.recv(1 << 16 if not finish.is_set() else 1 << 20)
+                    if not data:
+                        break
+                    digest.update(data)
+                    left -= len(data)
+                got.update(status=answer.status, left=left, sum=digest.hexdigest())
+
+        thread = threading.Thread(target=download, daemon=True)
+        thread.start()
+        self.assertTrue(begun.wait(10))
+        with self.weir.client() as tunnel, Load(self.weir.address) as load:
+            tunnel.send(websocket())
+            self.assertEqual(tunnel.answer(upgrade=True).status, 101)
+            for i in range(10):
+                self.weir.reload(self.variant(i))
+            fds, rss = self.weir.fds(), self.weir.rss()
+            for i in range(90):
+                self.weir.reload(self.variant(i))
+                if i % 10 == 0:
+                    tunnel.send(b"still here")
+                    self.assertEqual(tunnel.exactly(10), b"still here")
+            self.assertEqual(load.failures, [])
+            finish.set()
+            thread.join(30)
+            self.assertEqual(got, {"status": 200, "left": 0, "sum": fake.big_sum(size)})
+            self.assertLess(self.weir.rss(), rss * 1.25 + (4 << 20))
+            self.assertLess(abs(self.weir.fds() - fds), 16)
+        self.assertEqual(load.failures, [])
+        self.assertGreater(load.done, 300)
+
+    def variant(self, i):
+        """The same service, a little different each time."""
+        config = self.app(pool={"timeouts": {"first_byte": "%ds" % (10 + i % 7)}})
+        config["routes"].insert(0, {"name": "r%d" % (i % 5), "match": {"path": "/r%d" % i}, "respond": {"status": 200, "body": "x" * i}})
+        return config
+
+    def test_new_routes_answer_and_removed_ones_go(self):
+        config = self.app()
+        config["routes"].insert(0, {"name": "fixed", "match": {"path": "/fixed"}, "respond": {"status": 299, "body": "x"}})
+        with self.weir.client() as client:      # the same connection sees the new routes
+            self.assertEqual(client.ask(get("/fixed")).status, 200)
+            self.weir.reload(config)
+            self.assertEqual(client.ask(get("/fixed")).status, 299)
+            self.weir.reload(self.config)
+            self.assertEqual(client.ask(get("/fixed")).status, 200)
+
+    def test_new_listeners_appear_and_removed_ones_go(self):
+        extra = free_port()
+        self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["127.0.0.1:%d" % extra]}}))
+        with Client(("127.0.0.1", extra)) as client:
+            self.assertEqual(client.ask(get()).status, 200)
+            self.weir.reload(self.config)
+
+            def refused():
+                try:
+                    Client(("127.0.0.1", extra)).close()
+                except ConnectionRefusedError:
+                    return True
+            until(refused, 5, "the removed listener refuses")
+            self.assertEqual(self.weir.ask().status, 200)
+
+    def test_a_listener_that_cannot_be_bound_changes_nothing(self):
+        import socket
+        with socket.socket() as busy:
+            port = free_port()
+            busy.bind(("127.0.0.1", port))
+            busy.listen()
+            self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["127.0.0.1:%d" % port]}}), ok=False)
+            self.assertIn(str(port), self.weir.err())
+            self.assertEqual(self.weir.ask().status, 200)
+
+    def test_a_new_endpoint_is_used_and_the_old_one_let_go(self):
+        other = self.upstream("echo", name="other")
+        self.weir.ask()
+        self.weir.reload(self.app(other))
+        for _ in range(5):
+            self.assertEqual(self.weir.ask().one("x-upstream"), "other")
+        self.assertTrue(self.up.wait(lambda: not self.up.peers, 5), "connections to the old endpoint were kept")
+
+    def test_a_request_in_flight_finishes_on_what_it_began_with(self):
+        with self.weir.client() as client:
+            client.send(get("/m/wait"))
+            self.assertTrue(self.up.wait(lambda: self.up.seen))
+            other = self.upstream("echo", name="other")
+            self.weir.reload(self.app(other))
+            self.up.go.set()
+            self.assertEqual(client.answer().body, b"went\n")
+            self.assertEqual(client.ask(get()).one("x-upstream"), "other")
+
+    def test_counters_survive(self):
+        self.weir.ask()
+        before = until(lambda: self.weir.metric("weir_http_requests_total"))
+        self.weir.reload()
+        self.assertGreaterEqual(self.weir.metric("weir_http_requests_total"), before)
+
+    def test_kept_connections_survive_for_unchanged_pools(self):
+        for _ in range(20):
+            self.weir.reload()
+            self.weir.ask()
+        self.assertLessEqual(self.up.connections, 2, "more than one a worker")
+
+    def test_what_needs_a_restart_is_said(self):
+        self.weir.reload(dict(self.config, workers=3))
+        self.assertRegex(self.weir.err(), r"(?i)restart")
+        self.assertEqual(self.weir.ask().status, 200)
+
+    def test_many_hups_at_once_end_in_the_last_file(self):
+        config = self.app()
+        config["routes"].insert(0, {"name": "last", "match": {"path": "/last"}, "respond": {"status": 299, "body": "x"}})
+        self.weir.write(config)
+        for _ in range(200):
+            self.weir.hup()
+        until(lambda: self.weir.ask(get("/last")).status == 299)
+
+    def test_wrk_sees_no_error_over_reloads(self):
+        wrk = shutil.which("wrk")
+        self.assertTrue(wrk, "wrk is not installed")
+        load = subprocess.Popen([wrk, "-t1", "-c16", "-d3s", "http://127.0.0.1:%d/m/hello" % self.weir.port], stdout=subprocess.PIPE, text=True)
+        count = 0
+        while load.poll() is None:
+            self.weir.reload(self.variant(count))
+            count += 1
+        said = load.stdout.read()
+        load.stdout.close()
+        self.assertNotIn("Socket errors", said)
+        self.assertNotIn("Non-2xx", said)
+        self.assertRegex(said, r"[1-9][0-9]* requests in")
+        self.assertGreater(count, 5)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,177 @@
+/* What changed, and whether a reload is enough; rendering. */
+#include "cmock.h"
+
+static void
+expect_diff(const char *before, const char *after, const char *want)
+{
+	struct config *old = load_fine(before), *new = load_fine(after);
+	char *told = config_diff(old, new);
+
+	assert_string_equal(told, want);
+	free(told);
+	config_free(&old);
+	config_free(&new);
+}
+
+static void
+test_diff__equal_files_have_none(void **state)
+{
+	(void)state;
+	expect_diff(HEAD POOL TAIL, HEAD POOL "# a comment\n" TAIL, "");
+}
+
+static void
+test_diff__a_changed_value_shows_both(void **state)
+{
+	(void)state;
+	expect_diff(HEAD POOL TAIL,
+	    HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:9000\", balance: "
+	              "random, timeouts: {connect: 2s}}}\n",
+	    "~ pools.app.balance: \"p2c\" -> \"random\"\n"
+	    "~ pools.app.timeouts.connect: \"1s\" -> \"2s\"\n");
+}
+
+static void
+test_diff__things_come_and_go(void **state)
+{
+	(void)state;
+	expect_diff(HEAD POOL TAIL,
+	    HEAD "pools: {app: {endpoints: [\"127.0.0.1:9001\"]}, b: {like: "
+	         "app}}\nroutes: [{name: b, match: {path: /b}, pool: b}, "
+	         "{name: route-1, pool: app}]\n",
+	    "- pools.app.endpoints: \"127.0.0.1:9000\"\n"
+	    "+ pools.app.endpoints: \"127.0.0.1:9001\"\n"
+	    "+ pools.b\n"
+	    "+ routes.b\n");
+}
+
+static void
+test_diff__the_order_of_routes_matters(void **state)
+{
+	(void)state;
+	expect_diff(HEAD POOL "routes: [{name: a, match: {path: /a}, pool: "
+	                      "app}, {name: b, pool: app}]\n",
+	    HEAD POOL "routes: [{name: b, pool: app}, {name: a, match: {path: "
+	              "/a}, pool: app}]\n",
+	    "~ route_order: [\"a\",\"b\"] -> [\"b\",\"a\"]\n");
+}
+
+#define TOKEN(name)                                                            \
+	"admin: {access: [{who: \"token:a\", role: admin, secret: {env: " name \
+	"}}]}\n"
+
+static void
+test_diff__another_secret_is_seen_and_not_shown(void **state)
+{
+	(void)state;
+	setenv("WEIR_A", "hunter2", 1);
+	setenv("WEIR_B", "hunter3", 1);
+	expect_diff(TOKEN("WEIR_A") HEAD POOL TAIL,
+	    TOKEN("WEIR_B") HEAD POOL TAIL,
+	    "- admin.access: {\"who\":\"token:a\",\"secret\":\"*** (env "
+	    "WEIR_A)\",\"role\":\"admin\"}\n"
+	    "+ admin.access: {\"who\":\"token:a\",\"secret\":\"*** (env "
+	    "WEIR_B)\",\"role\":\"admin\"}\n");
+}
+
+static void
+test_diff__a_restart_is_asked_for_by_name(void **state)
+{
+	struct config *old = load_fine(HEAD POOL TAIL),
+	              *new = load_fine(
+	                  "workers: 3\nstate_dir: /x\nuser: bob\n" HEAD POOL
+	                      TAIL),
+	              *other = load_fine(HEAD TAIL
+	                  "pools: {app: {endpoints: \"127.0.0.1:9001\"}}\n");
+	struct err err;
+
+	(void)state;
+	assert_true(config_needs_restart(old, new, &err));
+	assert_string_equal(
+	    err.text, "workers, user, state_dir: a change needs a restart");
+	assert_false(config_needs_restart(old, other, &err));
+	config_free(&old);
+	config_free(&new);
+	config_free(&other);
+}
+
+static void
+test_render__secrets_are_stars(void **state)
+{
+	struct config *config;
+	char *json;
+
+	(void)state;
+	setenv("WEIR_A", "hunter2", 1);
+	config = load_fine(TOKEN("WEIR_A") HEAD POOL TAIL);
+	json = config_render_json(config);
+	assert_non_null(strstr(json, "\"secret\": \"***\""));
+	assert_null(strstr(json, "hunter2"));
+	assert_null(strstr(json, "WEIR_A"));
+	free(json);
+	config_free(&config);
+}
+
+/* Without secrets a rendered config is a config, and the same one. */
+static void
+test_render__what_is_rendered_loads_again(void **state)
+{
+	struct config *config = load_fine(
+	    "workers: 2\nuser: nobody\n"
+	    "logs: {access: {path: stdout, sample: {ok: 0.25%}}}\n"
+	    "listeners:\n"
+	    "  plain: {bind: [\"0.0.0.0:80\", \"[::]:80\"], redirect_to: s}\n"
+	    "  s: {bind: \"0.0.0.0:443\", client_ip: {trusted_proxies: "
+	    "[10.0.0.0/8, \"2001:db8::/32\"], header: X-Real}, limits: "
+	    "{max_body: 3MB}, tls: {min_version: 1.3, self_signed: true}}\n"
+	    "pools:\n"
+	    "  a: {endpoints: [\"10.0.0.1:80\", {address: \"unix:/x\", weight: "
+	    "3}, {dns: b.c, port: 8}], tls: {verify: system, server_name: x}, "
+	    "balance: hash, hash_on: {by: header, name: X-U}, retry: {on: "
+	    "[connect, 502], budget: 12.5%}, meta: {release: \"1\"}}\n"
+	    "  b: {like: a, balance: hash, tls: off}\n"
+	    "splits:\n"
+	    "  s: {stable: a, weights: {a: 66.67, b: 33.33}, affinity: {by: "
+	    "cookie, name: u, ttl: 1h}, pins: [{cookie: {c: v}, pool: b}]}\n"
+	    "routes:\n"
+	    "  - {name: x, match: {host: \"*.a.b\", path_prefix: /p, method: "
+	    "[GET], header: {h: \"*\"}, client: 10.1.1.1}, headers: {set: {a: "
+	    "\"${pool}\"}, remove: [b], response: {set: {c: d}}}, upgrade: "
+	    "[websocket, other], split: s}\n"
+	    "  - {name: y, match: {path: /r}, redirect: {to: /n, status: "
+	    "302}}\n"
+	    "  - {name: z, respond: {status: 503, body: \"no\\n\"}}\n");
+	char *first = config_render_json(config), *second, *body;
+	struct config *again;
+	size_t head = strlen("{\n  \"schema\": \"weir.config/v1\",");
+
+	(void)state;
+	body = strdup(first);
+	memset(body + 1, ' ', head - 1);
+	again = load_fine(body);
+	second = config_render_json(again);
+	assert_string_equal(first, second);
+	assert_int_equal(again->splits[0].weights[0].weight, 6667);
+	free(first);
+	free(second);
+	free(body);
+	config_free(&config);
+	config_free(&again);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_diff__equal_files_have_none),
+	    cmocka_unit_test(test_diff__a_changed_value_shows_both),
+	    cmocka_unit_test(test_diff__things_come_and_go),
+	    cmocka_unit_test(test_diff__the_order_of_routes_matters),
+	    cmocka_unit_test(test_diff__another_secret_is_seen_and_not_shown),
+	    cmocka_unit_test(test_diff__a_restart_is_asked_for_by_name),
+	    cmocka_unit_test(test_render__secrets_are_stars),
+	    cmocka_unit_test(test_render__what_is_rendered_loads_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

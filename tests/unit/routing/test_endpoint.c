@@ -1,0 +1,204 @@
+/* An endpoint's states, who flips them, and the operator's word. */
+#include "tests/unit/routing/edge.h"
+
+#define FILE_OF_TWO                                                            \
+	"version: 1\n"                                                         \
+	"listeners: {http: {bind: [\"127.0.0.1:8080\"]}}\n"                    \
+	"pools: {p: {endpoints: [\"10.0.0.1:80\", {address: \"10.0.0.2:80\", " \
+	"weight: 7}]}}\n"                                                      \
+	"routes: [{name: all, pool: p}]\n"
+
+static struct endpoint *
+open_two(struct edge *edge)
+{
+	edge_open(edge, FILE_OF_TWO);
+	return snapshot_pool(edge->snapshot, 0)->endpoints[0];
+}
+
+static void
+test_endpoint__two_failures_in_a_row_take_it_out(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+
+	(void)state;
+	assert_false(endpoint_failed(endpoint, 0, 10));
+	assert_true(endpoint_is_usable(endpoint));
+	assert_true(endpoint_failed(endpoint, 0, 20));
+	assert_false(endpoint_is_usable(endpoint));
+	assert_int_equal(atomic_load(&endpoint->down_since), 20);
+	/* already out: nobody tells the prober again */
+	assert_false(endpoint_failed(endpoint, 0, 30));
+	assert_false(endpoint_failed(endpoint, 0, 30));
+	assert_int_equal(atomic_load(&endpoint->down_since), 20);
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__a_success_between_starts_anew(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		assert_false(endpoint_failed(endpoint, 0, 10));
+		endpoint_succeeded(endpoint, 0);
+	}
+	/* workers count for themselves */
+	assert_false(endpoint_failed(endpoint, 0, 10));
+	assert_false(endpoint_failed(endpoint, 1, 10));
+	assert_true(endpoint_is_usable(endpoint));
+	assert_true(endpoint_failed(endpoint, 1, 11));
+	assert_false(
+	    endpoint_failed(endpoint, 0, 12)); /* the other was first */
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__the_prober_brings_it_back(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	struct pool *pool = endpoint->pool;
+	uint64_t changes = atomic_load(&pool->changes);
+
+	(void)state;
+	endpoint_mark_up(endpoint); /* it is up: nothing flips */
+	assert_int_equal(atomic_load(&pool->changes), changes);
+	endpoint_mark_down(endpoint, 5, "connection refused");
+	assert_int_equal(atomic_load(&pool->changes), changes + 1);
+	assert_int_equal(atomic_load(&endpoint->down_since), 5);
+	assert_string_equal(endpoint->down_reason, "connection refused");
+	endpoint_mark_down(endpoint, 9, "still refused");
+	assert_int_equal(atomic_load(&endpoint->down_since), 5);
+	assert_string_equal(endpoint->down_reason, "still refused");
+	assert_int_equal(pool_n_usable(snapshot_pool(edge.snapshot, 0)), 1);
+	endpoint_mark_up(endpoint);
+	assert_true(endpoint_is_usable(endpoint));
+	assert_int_equal(atomic_load(&endpoint->down_since), 0);
+	assert_string_equal(endpoint->down_reason, "");
+	/* and it may fail once before it is out again */
+	assert_false(endpoint_failed(endpoint, 0, 10));
+	assert_true(endpoint_failed(endpoint, 0, 10));
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__a_long_reason_is_cut(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	char reason[200];
+
+	(void)state;
+	memset(reason, 'x', sizeof(reason));
+	reason[199] = '\0';
+	endpoint_mark_down(endpoint, 1, reason);
+	assert_int_equal(
+	    strlen(endpoint->down_reason), sizeof(endpoint->down_reason) - 1);
+	endpoint_mark_down(endpoint, 1, NULL);
+	assert_string_equal(endpoint->down_reason, "");
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__the_operator_drains_by_name(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	struct err err;
+
+	(void)state;
+	assert_true(endpoint_set_admin(
+	    edge.registry, "p", "10.0.0.1:80", ENDPOINT_DRAIN, &err));
+	assert_false(endpoint_is_usable(endpoint));
+	edge_reload(&edge, FILE_OF_TWO); /* it is the operator's until told */
+	assert_int_equal(atomic_load(&endpoint->admin), ENDPOINT_DRAIN);
+	assert_true(endpoint_set_admin(
+	    edge.registry, "p", "10.0.0.1:80", ENDPOINT_ACTIVE, &err));
+	assert_true(endpoint_is_usable(endpoint));
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__unknown_names_are_told_apart(void **state)
+{
+	struct edge edge;
+	struct err err;
+
+	(void)state;
+	open_two(&edge);
+	assert_false(endpoint_set_admin(
+	    edge.registry, "q", "10.0.0.1:80", ENDPOINT_DRAIN, &err));
+	assert_string_equal(err.text, "there is no pool 'q'");
+	assert_false(endpoint_set_admin(
+	    edge.registry, "p", "10.0.0.9:80", ENDPOINT_DRAIN, &err));
+	assert_non_null(strstr(err.text, "10.0.0.9:80"));
+	assert_non_null(strstr(err.text, "10.0.0.1:80"));
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__statistics_are_the_sum_of_workers(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	struct endpoint_stats stats;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct endpoint_local *local = &endpoint->local[i];
+
+		assert_int_equal((uintptr_t)local % CACHE_LINE, 0);
+		counter_add(&local->requests, 10);
+		counter_add(&local->errors[UPSTREAM_STATUS], 2);
+		counter_add(&local->connects, 3);
+		counter_add(&local->retries, 1);
+		atomic_store(&local->in_flight, 4);
+		local->n_idle = 5;
+	}
+	endpoint_stats_read(endpoint, 2, &stats);
+	assert_int_equal(stats.requests, 20);
+	assert_int_equal(stats.errors[UPSTREAM_STATUS], 4);
+	assert_int_equal(stats.errors[UPSTREAM_RESET], 0);
+	assert_int_equal(stats.connects, 6);
+	assert_int_equal(stats.retries, 2);
+	assert_int_equal(stats.in_flight, 8);
+	assert_int_equal(stats.idle, 10);
+	assert_int_equal(
+	    snapshot_pool(edge.snapshot, 0)->endpoints[1]->weight, 7);
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__every_error_has_a_word(void **state)
+{
+	(void)state;
+	for (int i = 0; i < UPSTREAM_ERROR_COUNT; i++) {
+		assert_non_null(upstream_error_name(i));
+		for (int j = 0; j < i; j++)
+			assert_string_not_equal(
+			    upstream_error_name(i), upstream_error_name(j));
+	}
+	assert_string_equal(
+	    upstream_error_name(UPSTREAM_CONNECT_REFUSED), "connect_refused");
+	assert_string_equal(upstream_error_name(UPSTREAM_STATUS), "status");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_endpoint__two_failures_in_a_row_take_it_out),
+	    cmocka_unit_test(test_endpoint__a_success_between_starts_anew),
+	    cmocka_unit_test(test_endpoint__the_prober_brings_it_back),
+	    cmocka_unit_test(test_endpoint__a_long_reason_is_cut),
+	    cmocka_unit_test(test_endpoint__the_operator_drains_by_name),
+	    cmocka_unit_test(test_endpoint__unknown_names_are_told_apart),
+	    cmocka_unit_test(test_endpoint__statistics_are_the_sum_of_workers),
+	    cmocka_unit_test(test_endpoint__every_error_has_a_word),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
