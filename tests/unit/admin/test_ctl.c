@@ -3,9 +3,9 @@
  * changes nothing.
  */
 #include "check.h"
-#include <fcntl.h>
-
 #include "plant.h"
+
+#include <fcntl.h>
 
 static int
 set_up(void **state)
@@ -78,7 +78,8 @@ static void
 test_ctl__weights_are_shown_and_set(void **state)
 {
 	EXPECT(0, "weights shop", "blue (stable)");
-	EXPECT(0, "weights shop blue=95 canary=5 --reason try", "by uid:0: try");
+	EXPECT(
+	    0, "weights shop blue=95 canary=5 --reason try", "by uid:0: try");
 	EXPECT(0, "weights shop blue=66.67% canary=33.33%", "33.33%");
 	EXPECT(0, "weights shop canary=100 --dry-run", "nothing was changed");
 	EXPECT(0, "weights shop", "33.33%");
@@ -144,8 +145,8 @@ test_ctl__json_is_one_document_with_a_schema(void **state)
 {
 	static const char *const lines[] = {"status", "top", "weights shop",
 	    "split", "split shop", "pool", "pool blue", "config diff",
-	    "config render", "config reload", "events", "audit",
-	    "audit verify", "cert"};
+	    "config render", "config reload", "events", "audit", "audit verify",
+	    "cert"};
 	char out[1 << 16], line[128];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -157,9 +158,9 @@ test_ctl__json_is_one_document_with_a_schema(void **state)
 		json = json_loads(out, JSON_REJECT_DUPLICATES, &error);
 		if (!json)
 			fail_msg("%s: %s: %s", lines[i], error.text, out);
-		assert_memory_equal(json_string_value(json_object_get(
-		                        json, "schema")),
-		    "weir.", 5);
+		assert_memory_equal(
+		    json_string_value(json_object_get(json, "schema")), "weir.",
+		    5);
 		json_decref(json);
 	}
 }

@@ -3,6 +3,7 @@
  * not read at all. One thread: the test turns the loop itself.
  */
 #include "check.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -42,8 +43,8 @@ set_up(void **state)
 	f->http = evhttp_new(f->base);
 	f->events = events_new(f->base);
 	bound = evhttp_bind_socket_with_handle(f->http, "127.0.0.1", 0);
-	getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&sin,
-	    &len);
+	getsockname(
+	    evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&sin, &len);
 	f->port = ntohs(sin.sin_port);
 	evhttp_set_gencb(f->http, on_request, f);
 	*state = f;
@@ -79,10 +80,8 @@ dial(struct fixture *f, const char *last_id)
 
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-	assert_int_equal(
-	    connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	snprintf(head, sizeof(head),
-	    "GET / HTTP/1.1\r\nHost: x\r\n%s%s%s\r\n",
+	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: x\r\n%s%s%s\r\n",
 	    last_id ? "Last-Event-ID: " : "", last_id ? last_id : "",
 	    last_id ? "\r\n" : "");
 	assert_int_equal(write(fd, head, strlen(head)), strlen(head));
@@ -184,7 +183,8 @@ test_events__after_an_absence_nothing_is_missing_or_double(void **state)
 static void
 test_events__a_gap_is_told(void **state)
 {
-	static const char *const ids[] = {"1-1", "junk", "", "99999999999999999999"};
+	static const char *const ids[] = {
+	    "1-1", "junk", "", "99999999999999999999"};
 	struct fixture *f = *state;
 	bool is_end;
 
