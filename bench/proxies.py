@@ -351,7 +351,7 @@ listeners:
     limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
   secure:
     bind: ["127.0.0.1:{tls_port}"]
-    protocols: [h2, http/1.1]
+    protocols: [http/1.1]
     limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
     tls:
       min_version: "1.2"

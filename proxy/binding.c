@@ -93,7 +93,7 @@ listening_inode(const char *table, uint16_t port)
 static bool
 process_has(const char *pid, const char *socket_name)
 {
-	char path[300], target[64];
+	char path[600], target[64];
 	struct dirent *entry;
 	bool found = false;
 	DIR *dir;

@@ -11,6 +11,13 @@
 /* Beyond this many kept per endpoint and worker the oldest goes. */
 enum { IDLE_MAX = 1024 };
 
+/* Read by whoever asks for statistics. */
+static void
+count(struct endpoint_local *local, uint32_t by)
+{
+	__atomic_store_n(&local->n_idle, local->n_idle + by, __ATOMIC_RELAXED);
+}
+
 static struct conn_queue *
 queue_of(struct endpoint *endpoint, unsigned worker)
 {
@@ -43,7 +50,7 @@ idle_put(struct conn *upstream, nsec_t keep)
 	upstream->phase = CONN_IDLE;
 	upstream->request = NULL;
 	TAILQ_INSERT_HEAD(queue, upstream, link);
-	local->n_idle++;
+	count(local, 1);
 	conn_deadline(upstream, keep);
 }
 
@@ -54,7 +61,7 @@ idle_remove(struct conn *upstream)
 
 	assert(upstream->phase == CONN_IDLE);
 	TAILQ_REMOVE((struct conn_queue *)local->idle, upstream, link);
-	local->n_idle--;
+	count(local, UINT32_MAX); /* one less */
 	upstream->phase = CONN_BUSY;
 }
 

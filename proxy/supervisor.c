@@ -41,6 +41,7 @@
 enum {
 	WORKERS_MAX = 64,
 	BEAT_MS = 100,          /* reaping, draining, watchdog, wants_stop */
+	ADOPTION_MS = 200,      /* a reload waits so long for its workers */
 	DRAIN_S = 30,           /* then what is left is cut */
 	STALL_S = 5,            /* a worker without a turn for so long gets no sign of life sent */
 };
@@ -163,6 +164,22 @@ wake_workers(struct supervisor *sup)
 		worker_wake(&sup->shared.workers[i]);
 }
 
+/*
+ * Whoever reloads may try the new routes at once: the answer waits until every
+ * worker has adopted them, a turn of its loop, but never for a stuck one.
+ */
+static void
+await_adoption(struct supervisor *sup, uint64_t generation)
+{
+	struct timespec pause = {0, NSEC_PER_MSEC / 4};
+	nsec_t until = clock_now() + ADOPTION_MS * NSEC_PER_MSEC;
+
+	for (unsigned i = 0; i < sup->n_started; i++)
+		while (atomic_load_explicit(&sup->shared.workers[i].generation, memory_order_acquire) < generation &&
+		    clock_now() < until)
+			nanosleep(&pause, NULL);
+}
+
 static bool
 put_to_work(struct supervisor *sup, struct config *config, const char *by, struct err *err)
 {
@@ -186,6 +203,7 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by, struc
 	journal_notes(sup, notes, n_notes);
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
+	await_adoption(sup, snapshot_generation(snapshot));
 	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
 	free(notes);
 	return applied;
