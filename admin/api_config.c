@@ -170,9 +170,10 @@ refuse_config(struct call *call, const struct diags *diags)
 void
 api_config_check(struct call *call)
 {
+	const char *name = call_query(call, "file"); /* as the asker knows it */
 	struct diags diags;
 	struct config *config =
-	    config_load_text("request.yaml", call->text, &diags);
+	    config_load_text(name ? name : "request.yaml", call->text, &diags);
 	char *text;
 
 	if (!config) {

@@ -252,7 +252,6 @@ take_flag(struct ctl *ctl, char **argv, int argc, int *i)
 		value = arg[2] == '\0'  ? NULL
 		        : arg[2] == '=' ? arg + 3
 		                        : arg + 2;
-		equals = value;
 	} else if (arg[1] != '-') {
 		return refuse("unknown flag", arg, NULL);
 	} else {

@@ -154,17 +154,16 @@ check(struct ctl *ctl, const char *path)
 {
 	size_t len;
 	char *text = read_file(ctl, path, &len);
+	char *below = ctl_path("/v1/config/check?file=", path, "");
 	struct ctl_request request = {.method = "POST",
-	    .path = "/v1/config/check",
+	    .path = below,
 	    .text = {text, len},
 	    .type = "application/yaml"};
 	struct ctl_answer answer;
-	int code;
+	int code = text ? ctl_ask(ctl, &request, &answer) : CTL_USAGE;
 
-	if (!text)
-		return CTL_USAGE;
-	code = ctl_ask(ctl, &request, &answer);
 	free(text);
+	free(below);
 	if (code != CTL_OK)
 		return code;
 	if (ctl->is_json)

@@ -61,11 +61,21 @@ stream_forget(struct stream *stream)
 	free(stream);
 }
 
+/*
+ * A reader that goes away in the middle of its answer leaves the request to
+ * us: evhttp takes it off the connection, and only the end of the reply frees
+ * it. When the whole server is freed, the connection still has it and does.
+ */
 static void
 on_close(struct evhttp_connection *connection, void *arg)
 {
+	struct stream *stream = arg;
+	struct evhttp_request *http = stream->http;
+
 	(void)connection;
-	stream_forget(arg);
+	stream_forget(stream);
+	if (!evhttp_request_get_connection(http))
+		evhttp_send_reply_end(http);
 }
 
 static size_t

@@ -283,6 +283,7 @@ journal_put(
 		free(copy);
 		return false;
 	}
+	assert(item);
 	free(item->text);
 	item->text = copy;
 	item->sequence = ++journal->sequence;

@@ -332,6 +332,29 @@ state_put_endpoint(struct state *state, const char *pool, const char *address,
 	return ok || err_wrap(err, "endpoint '%s' was not recorded", address);
 }
 
+/* At a reload most endpoints have their state already: nothing to tell then. */
+static bool
+endpoint_is(struct registry *registry, const char *pool, const char *address,
+    enum endpoint_admin admin)
+{
+	struct snapshot *snapshot =
+	    publication_current(registry_publication(registry));
+
+	for (size_t i = 0; snapshot && i < snapshot_n_pools(snapshot); i++) {
+		const struct pool_view *view = snapshot_pool(snapshot, i);
+
+		if (strcmp(view->pool->name, pool) != 0)
+			continue;
+		for (size_t j = 0; j < view->n_endpoints; j++)
+			if (strcmp(view->endpoints[j]->address.text, address) ==
+			    0)
+				return atomic_load_explicit(
+				           &view->endpoints[j]->admin,
+				           memory_order_relaxed) == admin;
+	}
+	return false;
+}
+
 static void
 restore_endpoint(const char *text, struct registry *registry)
 {
@@ -345,6 +368,7 @@ restore_endpoint(const char *text, struct registry *registry)
 
 	if (pool && address && word && endpoint_admin_of(word, &admin) &&
 	    admin != ENDPOINT_ACTIVE &&
+	    !endpoint_is(registry, pool, address, admin) &&
 	    endpoint_set_admin(registry, pool, address, admin, &err))
 		log_event(LOG_INFO, "resumed endpoint state", "pool", pool,
 		    "endpoint", address, "state", word, NULL);

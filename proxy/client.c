@@ -6,6 +6,7 @@
  * that come early are stashed and reading pauses.
  */
 #include <assert.h>
+#include <stdio.h>
 
 #include "proxy/client_table.h"
 #include "proxy/request.h"
@@ -117,6 +118,24 @@ client_secured(struct conn *conn)
 	if (cell_of(conn))
 		counter_add(&cell_of(conn)->handshakes[facts.version == 13][facts.resumed], 1);
 	conn->phase = CONN_HEAD;
+}
+
+void
+client_spoke_plainly(struct conn *conn)
+{
+	static const char body[] = "{\"status\":400,\"error\":\"plaintext\",\"detail\":\"this port speaks TLS: use https\"}\n";
+	char answer[256];
+	int len = snprintf(answer, sizeof(answer),
+	    "HTTP/1.1 400 Bad Request\r\nserver: weir\r\ncontent-type: application/json\r\n"
+	    "content-length: %zu\r\nconnection: close\r\n\r\n%s", sizeof(body) - 1, body);
+
+	count_handshake_error(conn);
+	tls_stream_free(&conn->tls);
+	conn->phase = CONN_HEAD;
+	conn->has_unread = true;
+	if (!conn_send(conn, answer, (size_t)len))
+		conn->is_broken = true;
+	conn_finish(conn);
 }
 
 /* ---- the way between requests ---- */

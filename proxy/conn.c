@@ -444,6 +444,10 @@ handshake(struct conn *conn)
 	if (result == TLS_WANT_READ && sent)
 		return false;
 	if (result != TLS_DONE || !sent) {
+		if (conn->is_client && sent && strcmp(tls_stream_failure(conn->tls), "plaintext") == 0)
+			client_spoke_plainly(conn);
+		if (conn->phase == CONN_ENDED || conn->phase == CONN_LINGER)
+			return false;
 		conn->is_broken = true;
 		on_broken(conn);
 		return false;

@@ -141,6 +141,7 @@ void client_flushed(struct conn *conn); /* some have, some wait */
 void client_timeout(struct conn *conn);
 void client_await_body(struct conn *conn); /* its deadlines begin */
 void client_secured(struct conn *conn); /* the handshake is done */
+void client_spoke_plainly(struct conn *conn); /* clear text on a TLS listener: told in clear, then closed */
 void client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer);
 void client_ended(struct conn *conn);   /* counts */
 void client_next(struct conn *conn, bool keep_alive); /* the request is done */

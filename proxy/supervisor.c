@@ -41,6 +41,7 @@
 enum {
 	WORKERS_MAX = 64,
 	BEAT_MS = 100,          /* reaping, draining, watchdog, wants_stop */
+	ADOPTION_MS = 200,      /* a reload waits so long for its workers */
 	DRAIN_S = 30,           /* then what is left is cut */
 	STALL_S = 5,            /* a worker without a turn for so long gets no sign of life sent */
 };
@@ -139,28 +140,26 @@ build(struct supervisor *sup, struct config *config, struct err *err)
 /* ---- reload ---- */
 
 static void
-journal_notes(struct supervisor *sup, const struct merge_note *notes, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct split *split = registry_split(sup->registry, notes[i].split);
-		struct split_state saved;
-		struct err err;
-
-		if (!split || notes[i].merge == MERGE_KEEP_RUNTIME)
-			continue;
-		split_save(split, &saved);
-		if (!state_put_split(sup->state, split->name, &saved, &err))
-			log_event(LOG_ERROR, "weights of the new file are not on disk", "split", split->name, "error", err.text, NULL);
-		split_state_release(&saved);
-		log_event(LOG_WARN, "the file's weights win", "split", split->name, NULL);
-	}
-}
-
-static void
 wake_workers(struct supervisor *sup)
 {
 	for (unsigned i = 0; i < sup->n_started; i++)
 		worker_wake(&sup->shared.workers[i]);
+}
+
+/*
+ * Whoever reloads may try the new routes at once: the answer waits until every
+ * worker has adopted them, a turn of its loop, but never for a stuck one.
+ */
+static void
+await_adoption(struct supervisor *sup, uint64_t generation)
+{
+	struct timespec pause = {0, NSEC_PER_MSEC / 4};
+	nsec_t until = clock_now() + ADOPTION_MS * NSEC_PER_MSEC;
+
+	for (unsigned i = 0; i < sup->n_started; i++)
+		while (atomic_load_explicit(&sup->shared.workers[i].generation, memory_order_acquire) < generation &&
+		    clock_now() < until)
+			nanosleep(&pause, NULL);
 }
 
 static bool
@@ -183,21 +182,38 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by, struc
 	}
 	n_notes = snapshot_publish(registry_publication(sup->registry), snapshot, &notes);
 	now = snapshot_config(snapshot);
-	journal_notes(sup, notes, n_notes);
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
+	await_adoption(sup, snapshot_generation(snapshot));
 	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
 	free(notes);
 	return applied;
 }
 
 static void
-note_reload(struct supervisor *sup, bool ok, const char *error)
+note_reload(struct supervisor *sup, bool ok, const char *by, const char *error)
 {
 	sup->reload_ok = ok;
 	snprintf(sup->reload_error, sizeof(sup->reload_error), "%s", ok ? "" : error);
-	if (ok)
+	if (ok) {
 		sup->reloaded_at = time(NULL);
+		log_event(LOG_INFO, "reloaded", "file", sup->path, "by", by, NULL);
+	} else {
+		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", error, "by", by, NULL);
+	}
+}
+
+/* The first mistake stands for all in the log and in the status. */
+static void
+describe_first(const struct diags *diags, struct err *err)
+{
+	for (size_t i = 0; i < diags->n; i++) {
+		if (diags->at[i].is_warning)
+			continue;
+		err_set(err, "%s:%u:%u: %s", diags->file, diags->at[i].line, diags->at[i].column, diags->at[i].message);
+		return;
+	}
+	err_set(err, "%s: not loaded", diags->file);
 }
 
 static bool
@@ -215,23 +231,14 @@ reload(void *ctx, const char *by, struct diags *diags, struct err *err)
 	}
 	config = config_load(sup->path, diags);
 	if (!config) {
-		char text[ERR_TEXT_MAX];
-
-		snprintf(text, sizeof(text), "%s:%u:%u: %s", diags->file, diags->n ? diags->at[0].line : 0,
-		    diags->n ? diags->at[0].column : 0, diags->n ? diags->at[0].message : "not loaded");
-		err_set(err, "%s", text);
-		note_reload(sup, false, text);
-		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", text, "by", by, NULL);
+		describe_first(diags, err);
+		note_reload(sup, false, by, err->text);
 		return false;
 	}
 	if (config_needs_restart(running, config, &restart))
 		log_event(LOG_WARN, "needs a restart to take effect", "what", restart.text, NULL);
 	ok = put_to_work(sup, config, by, err);
-	note_reload(sup, ok, err->text);
-	if (ok)
-		log_event(LOG_INFO, "reloaded", "file", sup->path, "by", by, NULL);
-	else
-		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", err->text, "by", by, NULL);
+	note_reload(sup, ok, by, err->text);
 	return ok;
 }
 
@@ -271,14 +278,20 @@ on_signal(int number, short what, void *arg)
 	switch (number) {
 	case SIGHUP:
 		sd_notify_send("RELOADING=1");
-		if (!reload(sup, "SIGHUP", &diags, &err) && diags.n > 0)
-			diags_print(&diags, stderr, false);
+		if (!reload(sup, "SIGHUP", &diags, &err)) {
+			if (diags.n > 0)
+				diags_print(&diags, stderr, false);
+			admin_announce(sup->admin, "reload-failed", "{\"by\":\"SIGHUP\"}");
+		}
 		diags_release(&diags);
 		sd_notify_send("READY=1");
 		break;
 	case SIGUSR1:
 		access_log_reopen(sup->access);
-		log_event(LOG_INFO, "logs reopened", NULL);
+		if (admin_reopen_logs(sup->admin, &err))
+			log_event(LOG_INFO, "logs reopened", NULL);
+		else
+			log_event(LOG_ERROR, "audit log not reopened", "error", err.text, NULL);
 		break;
 	case SIGINT:
 		stop_now(sup);
@@ -562,8 +575,6 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 {
 	const struct config *now;
 	struct snapshot *snapshot;
-	struct merge_note *notes = NULL;
-	size_t n_notes;
 	bool ok = init(sup, config, err);
 
 	sup->exit_code = 2;
@@ -582,14 +593,12 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	ok = drop_privileges(now, err) && (sup->state = state_open(now->state_dir, err));
 	if (ok)
 		state_restore(sup->state, sup->registry);
-	n_notes = snapshot_publish(registry_publication(sup->registry), snapshot, &notes);
+	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
 	if (ok) {
-		journal_notes(sup, notes, n_notes);
-		block_signals(true);
+			block_signals(true);
 		ok = init_workers(sup, now, err) && start_workers(sup, err);
 		block_signals(false);
 	}
-	free(notes);
 	if (!ok)
 		return false;
 	struct admin_hooks hooks = {

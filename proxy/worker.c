@@ -77,6 +77,7 @@ adopt(struct worker *worker)
 		return;
 	worker->snapshot = next;
 	worker->config = snapshot_config(next);
+	atomic_store_explicit(&worker->generation, snapshot_generation(next), memory_order_release);
 	if (old) {
 		leave_endpoints(worker, old);
 		snapshot_drop(old, worker->id);

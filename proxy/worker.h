@@ -96,6 +96,7 @@ struct worker {
 	nsec_t tick_due;
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
+	_Atomic uint64_t generation; /* of the adopted snapshot */
 	pthread_mutex_t inbox_lock;
 	struct inbox_entry *inbox;  /* owned, under inbox_lock: listening sockets to take over */
 	nsec_t drained_since;       /* 0: not draining */

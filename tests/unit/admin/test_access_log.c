@@ -3,6 +3,7 @@
  * above 8 KiB.
  */
 #include "check.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 

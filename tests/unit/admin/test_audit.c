@@ -4,7 +4,6 @@
 #include "check.h"
 #include "room.h"
 
-
 #include "admin/audit.h"
 
 struct fixture {

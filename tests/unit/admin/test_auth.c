@@ -2,6 +2,7 @@
  * Who is known, what each role may do, and what guessing costs.
  */
 #include "check.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

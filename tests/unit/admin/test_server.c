@@ -5,6 +5,8 @@
 #include "check.h"
 #include "plant.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "admin/audit.h"
@@ -306,12 +308,11 @@ test_server__a_repeated_post_is_answered_once(void **state)
 }
 
 static void
-test_server__a_state_that_cannot_be_written_refuses_the_change(void **state)
+test_server__oversized_bodies_and_reasons_are_refused(void **state)
 {
 	struct plant *plant = *state;
 	char *big = malloc(70000), body[900], reason[600];
 
-	/* beyond the bound of a reason it is refused before the journal */
 	memset(reason, 'r', sizeof(reason));
 	reason[599] = '\0';
 	snprintf(body, sizeof(body),
@@ -324,6 +325,43 @@ test_server__a_state_that_cannot_be_written_refuses_the_change(void **state)
 	    .body = big);
 	free(big);
 	assert_true(weight(plant, "canary") == 10);
+}
+
+static void
+limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_FSIZE, &limit);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void
+test_server__a_full_disk_refuses_the_change_and_heals(void **state)
+{
+	struct plant *plant = *state;
+	struct answer_seen answer;
+	const char *body = "{\"weights\": {\"canary\": 100}}";
+
+	signal(SIGXFSZ, SIG_IGN);
+	limit_files(16);
+	EXPECT(plant, 507, "state-unwritable", .method = "PUT", .path = WEIGHTS,
+	    .body = body);
+	EXPECT(plant, 507, "state-unwritable", .method = "PUT",
+	    .path = "/v1/pools/canary/endpoints/127.0.0.1:21052/state",
+	    .body = "{\"state\": \"maint\"}");
+	limit_files(RLIM_INFINITY);
+	assert_true(weight(plant, "canary") == 10);
+	plant_ask(plant, &(struct ask){.path = "/metrics"}, &answer);
+	assert_null(strstr(answer.text, "weir_state_write_errors_total 0\n"));
+	assert_non_null(strstr(answer.text, "weir_state_write_errors_total "));
+	answer_free(&answer);
+	EXPECT(plant, 200, "", .method = "PUT", .path = WEIGHTS, .body = body);
+	assert_true(weight(plant, "canary") == 100);
+	plant_stop(plant);
+	plant_start(plant);
+	assert_true(weight(plant, "canary") == 100);
 }
 
 /* ---- doors ---- */
@@ -758,8 +796,8 @@ main(void)
 	    TEST(test_server__undo_goes_back_and_forth),
 	    TEST(test_server__no_weight_for_a_pool_without_endpoints),
 	    TEST(test_server__a_repeated_post_is_answered_once),
-	    TEST(
-	        test_server__a_state_that_cannot_be_written_refuses_the_change),
+	    TEST(test_server__oversized_bodies_and_reasons_are_refused),
+	    TEST(test_server__a_full_disk_refuses_the_change_and_heals),
 	    TEST(test_server__tcp_wants_a_token),
 	    TEST(test_server__roles_and_scopes_hold),
 	    TEST(test_server__guessing_is_limited),
