@@ -373,7 +373,7 @@ class Weir:
 
     def start(self, wait=True):
         env = dict(os.environ, **(self.env or {}))
-        env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
+        env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:quarantine_size_mb=8")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
         env.setdefault("TSAN_OPTIONS", "halt_on_error=0:second_deadlock_stack=1")
         self.err_from = os.path.getsize(self.err_path) if os.path.exists(self.err_path) else 0
