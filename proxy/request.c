@@ -11,6 +11,7 @@
  *   finish_response    upstream_put, then request_done
  *   request_attempt_failed -> retry (the one way back) or request_fail
  */
+#include "proxy/identity.h"
 #include "proxy/request.h"
 
 #include <assert.h>
@@ -130,7 +131,7 @@ decide(struct request *request, const struct h1_head *head)
 	    .ctx = head,
 	};
 
-	headers_client_address(request->client, listener, head, &request->peer, &is_trusted);
+	identity_client_address(request->client, listener, head, &request->peer, &is_trusted);
 	if (request->peer.family != AF_UNIX) {
 		peer_sockaddr(&request->peer, &client);
 		query.client = (struct sockaddr *)&client;

@@ -131,8 +131,6 @@ size_t headers_write_response(struct request *request, const struct h1_head *hea
 size_t headers_write_interim(struct request *request, const struct h1_head *head);
 bool headers_query_field(const void *head, struct span name, struct span *value_out);
 bool headers_query_cookie(const void *head, struct span name, struct span *value_out);
-/* The client's real address: the peer, or what trusted proxies say. */
-void headers_client_address(const struct conn *client, const struct listener_cfg *listener, const struct h1_head *head, struct peer *out, bool *trusted_out);
 
 /* ---- reply.c: weir's own answers ---- */
 /* A whole answer with a small body; `extra` are further header lines. Closes afterwards unless the request's keep_alive holds. */

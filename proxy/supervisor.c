@@ -13,15 +13,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +25,7 @@
 #include "proxy/client_table.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
+#include "proxy/process.h"
 #include "proxy/proxy.h"
 #include "proxy/resolve.h"
 #include "proxy/sd_notify.h"
@@ -39,7 +34,6 @@
 #include "tls/tls.h"
 
 enum {
-	WORKERS_MAX = 64,
 	BEAT_MS = 100,          /* reaping, draining, watchdog, wants_stop */
 	ADOPTION_MS = 200,      /* a reload waits so long for its workers */
 	DRAIN_S = 30,           /* then what is left is cut */
@@ -370,7 +364,7 @@ process_facts(void *ctx, struct process_facts *out)
 	out->workers = sup->shared.n_workers;
 	out->access_log_dropped = access_log_dropped(sup->access);
 	out->access_log_lines = access_log_lines(sup->access);
-	for (unsigned i = 0; i < sup->n_started && i < WORKERS_MAX; i++)
+	for (unsigned i = 0; i < sup->n_started && i < PROCESS_WORKERS_MAX; i++)
 		out->loop_lag[i] = atomic_exchange(&sup->shared.workers[i].lag, 0);
 	out->last_reload_at = sup->reloaded_at;
 	out->last_reload_ok = sup->reload_ok;
@@ -396,60 +390,6 @@ certificates(void *ctx, struct tls_cert_info *out, size_t cap)
 }
 
 /* ---- start ---- */
-
-static unsigned
-count_workers(const struct config *config)
-{
-	cpu_set_t cpus;
-	unsigned n = config->workers;
-
-	if (n == 0 && sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-		n = (unsigned)CPU_COUNT(&cpus);
-	if (n == 0)
-		n = 1;
-	return n < WORKERS_MAX ? n : WORKERS_MAX;
-}
-
-static void
-raise_descriptor_limit(const struct config *config)
-{
-	struct rlimit limit;
-	uint64_t wanted = 0;
-	char have[32], want[32];
-
-	for (size_t i = 0; i < config->n_listeners; i++)
-		wanted += config->listeners[i].limits.connections;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max < 4096) {
-		snprintf(have, sizeof(have), "%llu", (unsigned long long)limit.rlim_max);
-		snprintf(want, sizeof(want), "%llu", (unsigned long long)wanted * 2);
-		log_event(LOG_WARN, "few descriptors: raise with 'ulimit -n' or LimitNOFILE=", "limit", have,
-		    "wanted for limits.connections", want, NULL);
-	}
-}
-
-/* Everything that needs root is done. */
-static bool
-drop_privileges(const struct config *config, struct err *err)
-{
-	struct passwd *user;
-
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (geteuid() != 0 || !config->user)
-		return true;
-	user = getpwnam(config->user);
-	if (!user)
-		return err_set(err, "user: there is no user '%s'", config->user);
-	mkdir(config->state_dir, 0700);
-	(void)!chown(config->state_dir, user->pw_uid, user->pw_gid);
-	if (initgroups(user->pw_name, user->pw_gid) < 0 || setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
-		return err_set(err, "user: cannot become '%s': %s", config->user, strerror(errno));
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	return true;
-}
 
 static bool
 start_workers(struct supervisor *sup, struct err *err)
@@ -494,7 +434,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->began = sup->rotated_at = clock_now();
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
-	sup->shared.n_workers = count_workers(config);
+	sup->shared.n_workers = process_workers(config);
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();
@@ -538,21 +478,6 @@ watch_signals(struct supervisor *sup, struct err *err)
 	return true;
 }
 
-/* Threads made from here on leave all signals to this one. */
-static void
-block_signals(bool block)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGABRT);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL);
-}
-
 static void
 tell_ready(struct supervisor *sup, const struct config *config)
 {
@@ -579,7 +504,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 
 	sup->exit_code = 2;
 	if (ok) {
-		raise_descriptor_limit(config);
+		process_raise_descriptors(config);
 		ok = bindings_open(sup->bindings, config, err);
 	}
 	if (!ok) {
@@ -590,14 +515,14 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (!snapshot)
 		return false;
 	now = snapshot_config(snapshot);
-	ok = drop_privileges(now, err) && (sup->state = state_open(now->state_dir, err));
+	ok = process_drop_privileges(now, err) && (sup->state = state_open(now->state_dir, err));
 	if (ok)
 		state_restore(sup->state, sup->registry);
 	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
 	if (ok) {
-			block_signals(true);
+			process_block_signals(true);
 		ok = init_workers(sup, now, err) && start_workers(sup, err);
-		block_signals(false);
+		process_block_signals(false);
 	}
 	if (!ok)
 		return false;

@@ -1,0 +1,85 @@
+/* CPUs, descriptors, privileges and signals, see process.h. */
+#include "proxy/process.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin/log.h"
+
+unsigned
+process_workers(const struct config *config)
+{
+	cpu_set_t cpus;
+	unsigned n = config->workers;
+
+	if (n == 0 && sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		n = (unsigned)CPU_COUNT(&cpus);
+	if (n == 0)
+		n = 1;
+	return n < PROCESS_WORKERS_MAX ? n : PROCESS_WORKERS_MAX;
+}
+
+void
+process_raise_descriptors(const struct config *config)
+{
+	struct rlimit limit;
+	uint64_t wanted = 0;
+	char have[32], want[32];
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		wanted += config->listeners[i].limits.connections;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < 4096) {
+		snprintf(have, sizeof(have), "%llu", (unsigned long long)limit.rlim_max);
+		snprintf(want, sizeof(want), "%llu", (unsigned long long)wanted * 2);
+		log_event(LOG_WARN, "few descriptors: raise with 'ulimit -n' or LimitNOFILE=", "limit", have,
+		    "wanted for limits.connections", want, NULL);
+	}
+}
+
+/* Everything that needs root is done. */
+bool
+process_drop_privileges(const struct config *config, struct err *err)
+{
+	struct passwd *user;
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (geteuid() != 0 || !config->user)
+		return true;
+	user = getpwnam(config->user);
+	if (!user)
+		return err_set(err, "user: there is no user '%s'", config->user);
+	mkdir(config->state_dir, 0700);
+	(void)!chown(config->state_dir, user->pw_uid, user->pw_gid);
+	if (initgroups(user->pw_name, user->pw_gid) < 0 || setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
+		return err_set(err, "user: cannot become '%s': %s", config->user, strerror(errno));
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return true;
+}
+
+/* Threads made from here on leave all signals to this one. */
+void
+process_block_signals(bool block)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGABRT);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL);
+}
