@@ -1,23 +1,18 @@
 /*
- * Connections: reading, sending, pausing, ending, in clear and over TLS.
- * What the bytes mean is decided in client.c and upstream.c.
- *
- * Reading: the bytes land in the worker's scratch and the role's `input`
- * consumes or stashes them all before the scratch is used again. Sending: at
- * once; only what the kernel does not take is kept.
+ * Connections: their life, their events, pausing, finishing, deadlines. How
+ * bytes move is transport.c; what they mean is client.c and upstream.c.
  */
 #include "proxy/conn.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
+
+#include "proxy/transport.h"
 
 enum {
 	READS_PER_CALL = 4,     /* R5: then others have their turn */
-	OUT_MAX = 4 << 20,      /* unsent bytes of one connection: over it, it ends */
 	WATCH_AFTER_MS = 50,    /* an unregistered client's abort goes unseen for so long */
 	LINGER_BYTES = 1 << 20, /* thrown away at most after the answer */
 };
@@ -66,21 +61,6 @@ drop_out(struct conn *conn)
 	conn->out_len = 0;
 }
 
-static void
-say_close_notify(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-
-	if (conn->is_broken || conn->out || conn->wrote_eof)
-		return;
-	worker->window.out = (uint8_t *)worker->tx;
-	worker->window.out_len = 0;
-	worker->window.out_cap = TX_SIZE;
-	tls_close(conn->tls);
-	if (worker->window.out_len > 0)
-		(void)!send(conn->fd, worker->tx, worker->window.out_len, MSG_NOSIGNAL);
-}
-
 void
 conn_end(struct conn *conn)
 {
@@ -90,7 +70,7 @@ conn_end(struct conn *conn)
 		return;
 	assert(!conn->is_client || !conn->request); /* whoever ends it has let go of its request */
 	if (conn->tls) {
-		say_close_notify(conn);
+		transport_close_notify(conn);
 		tls_stream_free(&conn->tls);
 	}
 	if (conn->is_client)
@@ -120,161 +100,13 @@ conn_reap(struct worker *worker)
 	}
 }
 
-/* ---- sending ---- */
-
-static bool
-keep(struct conn *conn, const char *bytes, size_t len)
-{
-	struct worker *worker = conn->worker;
-
-	if (conn->out_len + len > OUT_MAX || !conn_watch(conn))
-		return false;
-	while (len > 0) {
-		struct buf *last = conn->out_last;
-		size_t room = last ? last->cap - last->end : 0;
-		size_t n = len < room ? len : room;
-
-		if (n == 0) {
-			size_t want = len < BUF_LARGEST ? len : BUF_LARGEST;
-			struct buf *buf = buf_take(&worker->bufs, want);
-
-			if (!buf)
-				return false;
-			if (last)
-				last->next = buf;
-			else
-				conn->out = buf;
-			conn->out_last = buf;
-			continue;
-		}
-		memcpy(last->data + last->end, bytes, n);
-		last->end += (uint32_t)n;
-		conn->out_len += (uint32_t)n;
-		bytes += n;
-		len -= n;
-	}
-	return true;
-}
-
-static bool
-is_transient(int error)
-{
-	return error == EAGAIN || error == EWOULDBLOCK || error == EINTR ||
-	    error == ENOBUFS || error == ENOMEM;
-}
-
-/* The descriptor's bytes: clear text or ciphertext. */
-static bool
-send_raw(struct conn *conn, struct iovec *iov, int n_iov)
-{
-	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
-	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
-	ssize_t sent = 0;
-
-	if (conn->is_broken)
-		return false;
-	if (!conn->out) {
-		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
-		} else {
-			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
-
-			sent = sendmsg(conn->fd, &msg, flags);
-		}
-		if (sent < 0) {
-			if (!is_transient(errno)) {
-				conn->is_broken = true;
-				return false;
-			}
-			sent = 0;
-		}
-	}
-	for (int i = 0; i < n_iov; i++) {
-		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
-
-		sent -= (ssize_t)skip;
-		if (skip < iov[i].iov_len &&
-		    !keep(conn, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
-			conn->is_broken = true;
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool
-flush_window(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-	struct iovec iov = {worker->tx, worker->window.out_len};
-
-	worker->window.out_len = 0;
-	return iov.iov_len == 0 || send_raw(conn, &iov, 1);
-}
-
-static void
-open_window(struct worker *worker)
-{
-	worker->window.out = (uint8_t *)worker->tx;
-	worker->window.out_len = 0;
-	worker->window.out_cap = TX_SIZE;
-}
-
-static bool
-encrypt(struct conn *conn, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		size_t took = 0;
-		enum tls_result result = tls_write(conn->tls, bytes, len, &took);
-
-		bytes += took;
-		len -= took;
-		if (result == TLS_WANT_WRITE || (result == TLS_DONE && len > 0)) {
-			if (!flush_window(conn))
-				return false;
-			continue;
-		}
-		if (result != TLS_DONE) {
-			conn->is_broken = true;
-			return false;
-		}
-	}
-	return true;
-}
-
-bool
-conn_send2(struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	assert(conn->phase != CONN_ENDED);
-	if (conn->is_broken)
-		return false;
-	if (conn->tls) {
-		open_window(conn->worker);
-		return encrypt(conn, a, a_len) && encrypt(conn, b, b_len) && flush_window(conn);
-	}
-	if (b_len == 0) {
-		struct iovec one = {(char *)(uintptr_t)a, a_len};
-
-		return send_raw(conn, &one, 1);
-	}
-	struct iovec two[2] = {{(char *)(uintptr_t)a, a_len}, {(char *)(uintptr_t)b, b_len}};
-
-	return send_raw(conn, two, 2);
-}
-
-bool
-conn_send(struct conn *conn, const char *bytes, size_t len)
-{
-	return conn_send2(conn, bytes, len, NULL, 0);
-}
-
 static void
 write_eof(struct conn *conn)
 {
 	if (conn->wrote_eof)
 		return;
 	if (conn->tls)
-		say_close_notify(conn);
+		transport_close_notify(conn);
 	conn->wrote_eof = true;
 	shutdown(conn->fd, SHUT_WR);
 }
@@ -322,39 +154,8 @@ conn_finish(struct conn *conn)
 	conn_resume(conn);
 }
 
-/* Sends what was kept; true when nothing is left. */
-static bool
-flush(struct conn *conn)
-{
-	bool moved = false;
-
-	while (conn->out) {
-		struct buf *buf = conn->out;
-		ssize_t sent = send(conn->fd, buf->data + buf->start, buf_len(buf), MSG_NOSIGNAL);
-
-		if (sent < 0) {
-			if (is_transient(errno))
-				break;
-			conn->is_broken = true;
-			return false;
-		}
-		moved = true;
-		buf->start += (uint32_t)sent;
-		conn->out_len -= (uint32_t)sent;
-		if (buf_len(buf) > 0)
-			break;
-		conn->out = buf->next;
-		if (!conn->out)
-			conn->out_last = NULL;
-		buf_give(&conn->worker->bufs, &buf);
-	}
-	if (moved && conn->is_client && conn->out)
-		client_flushed(conn);
-	return conn->out == NULL;
-}
-
-static void
-on_broken(struct conn *conn)
+void
+conn_on_broken(struct conn *conn)
 {
 	if (conn->is_client)
 		client_broken(conn);
@@ -371,9 +172,9 @@ on_writable(struct conn *conn)
 	}
 	if (!conn->out)
 		return;
-	if (!flush(conn)) {
+	if (!transport_flush(conn)) {
 		if (conn->is_broken)
-			on_broken(conn);
+			conn_on_broken(conn);
 		return;
 	}
 	if (conn->eof_when_sent) {
@@ -396,8 +197,8 @@ conn_stash(struct conn *conn, const char *bytes, size_t len)
 	return buf_append(&conn->worker->bufs, &conn->in, bytes, len, BUF_LARGEST);
 }
 
-static void
-on_input(struct conn *conn, char *bytes, size_t len)
+void
+conn_on_input(struct conn *conn, char *bytes, size_t len)
 {
 	if (conn->phase == CONN_LINGER) {
 		conn->client.progress += (uint32_t)len;
@@ -410,8 +211,8 @@ on_input(struct conn *conn, char *bytes, size_t len)
 	}
 }
 
-static void
-on_eof(struct conn *conn)
+void
+conn_on_eof(struct conn *conn)
 {
 	conn->is_eof = true;
 	conn->has_more = false;
@@ -423,153 +224,12 @@ on_eof(struct conn *conn)
 		upstream_eof(conn);
 }
 
-static void
-on_reset(struct conn *conn)
+void
+conn_on_reset(struct conn *conn)
 {
 	conn->is_broken = true;
 	conn->has_more = false;
-	on_broken(conn);
-}
-
-/* The handshake's bytes; true when it is done and plaintext may follow. */
-static bool
-handshake(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-	enum tls_result result = tls_handshake(conn->tls);
-	bool sent = flush_window(conn);
-
-	if (result == TLS_WANT_WRITE && sent)
-		return handshake(conn);
-	if (result == TLS_WANT_READ && sent)
-		return false;
-	if (result != TLS_DONE || !sent) {
-		if (conn->is_client && sent && strcmp(tls_stream_failure(conn->tls), "plaintext") == 0)
-			client_spoke_plainly(conn);
-		if (conn->phase == CONN_ENDED || conn->phase == CONN_LINGER)
-			return false;
-		conn->is_broken = true;
-		on_broken(conn);
-		return false;
-	}
-	if (conn->is_client)
-		client_secured(conn);
-	else
-		upstream_secured(conn);
-	return conn->phase != CONN_ENDED && (worker->window.in_len > 0 || conn->is_client);
-}
-
-/* Turns the window's ciphertext into plaintext in the scratch; false when the stream is over. */
-static bool
-decrypt(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-	char *plain = worker->rx + RX_HEADROOM;
-	size_t len = 0;
-	enum tls_result result;
-
-	do {
-		size_t n = 0;
-
-		result = tls_read(conn->tls, plain + len, RX_SIZE - len, &n);
-		len += n;
-	} while (result == TLS_DONE && len < RX_SIZE);
-	/* A key update or an alert may want to leave. */
-	if (worker->window.out_len > 0 && !flush_window(conn))
-		result = TLS_FAILED;
-	if (len > 0)
-		on_input(conn, plain, len);
-	if (conn->phase == CONN_ENDED)
-		return false;
-	if (result == TLS_CLOSED) {
-		on_eof(conn);
-		return false;
-	}
-	if (result == TLS_FAILED) {
-		on_reset(conn);
-		return false;
-	}
-	return true;
-}
-
-/* recv failed: nothing there, or the peer reset it. */
-static bool
-nothing_read(struct conn *conn)
-{
-	conn->has_more = false;
-	if (!is_transient(errno) || !conn_watch(conn))
-		on_reset(conn);
-	return false;
-}
-
-/*
- * R2 knows of a FIN, not of a reset: libevent reports an error as plain
- * readiness, and its edge may be this one. Whoever still waits for the rest of
- * a message asks once more.
- */
-static void
-look_again(struct conn *conn)
-{
-	if (conn->phase == CONN_ENDED || conn->is_paused)
-		return;
-	if (conn->is_client ? (conn->request ? !client_is_complete(conn) : conn->in != NULL) : conn->request != NULL)
-		conn->has_more = true;
-}
-
-static bool
-read_tls(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-	ssize_t n = recv(conn->fd, worker->cipher, RX_USUAL, 0);
-
-	if (n == 0) {
-		on_eof(conn); /* without close_notify: framing tells whether it matters */
-		return false;
-	}
-	if (n < 0)
-		return nothing_read(conn);
-	if (n < RX_USUAL && !conn->saw_close)
-		conn->has_more = false;
-	worker->window.in = (const uint8_t *)worker->cipher;
-	worker->window.in_len = (size_t)n;
-	open_window(worker);
-	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
-		return conn->phase != CONN_ENDED && !conn->is_broken;
-	if (conn->phase == CONN_ENDED || !decrypt(conn))
-		return false;
-	look_again(conn);
-	return conn->phase != CONN_ENDED;
-}
-
-static bool
-read_clear(struct conn *conn)
-{
-	struct worker *worker = conn->worker;
-	char *bytes = worker->rx + RX_HEADROOM;
-	/* What joins a stash must fit into it. */
-	size_t want = conn->in ? RX_USUAL : RX_SIZE;
-	ssize_t n = recv(conn->fd, bytes, want, 0);
-
-	if (n == 0) {
-		on_eof(conn);
-		return false;
-	}
-	if (n < 0)
-		return nothing_read(conn);
-	if ((size_t)n < want && !conn->saw_close) /* R2 */
-		conn->has_more = false;
-	on_input(conn, bytes, (size_t)n);
-	look_again(conn);
-	return conn->phase != CONN_ENDED;
-}
-
-void
-conn_begin_handshake(struct conn *conn)
-{
-	conn->worker->window.in = NULL;
-	conn->worker->window.in_len = 0;
-	open_window(conn->worker);
-	handshake(conn);
+	conn_on_broken(conn);
 }
 
 static void
@@ -586,7 +246,7 @@ read_on(struct conn *conn)
 			conn_make_ready(conn);
 			return;
 		}
-		if (!(conn->tls ? read_tls(conn) : read_clear(conn)))
+		if (!transport_read(conn))
 			return;
 	}
 }
@@ -601,7 +261,7 @@ conn_start(struct conn *conn)
 	/* Between requests, within one or in a handshake it waits for bytes; else only for its upstream. */
 	if (conn->phase != CONN_BUSY || !client_is_complete(conn)) {
 		if (!conn_watch(conn))
-			on_reset(conn);
+			conn_on_reset(conn);
 	} else {
 		conn->awaits_watch = true;
 		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
@@ -616,7 +276,7 @@ conn_read_rest(struct conn *conn)
 	if (conn->phase != CONN_ENDED && !conn->is_eof && !conn->is_ready && conn->request) {
 		/* Nothing there: the break is all there is. */
 		conn->has_more = false;
-		on_broken(conn);
+		conn_on_broken(conn);
 	}
 }
 
@@ -628,7 +288,7 @@ was_reset(struct conn *conn)
 {
 	char byte;
 
-	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && !is_transient(errno);
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && !transport_is_transient(errno);
 }
 
 static void
@@ -651,7 +311,7 @@ on_event(int fd, short what, void *arg)
 		return;
 	if (conn->is_paused) {
 		if (was_reset(conn))
-			on_reset(conn);
+			conn_on_reset(conn);
 		else if (conn->is_client && conn->saw_close)
 			client_eof(conn);
 		return;
@@ -682,7 +342,7 @@ conn_run_ready(struct worker *worker)
 			last = NULL;
 		worker->now = clock_now();
 		if (conn->is_broken) {
-			on_broken(conn);
+			conn_on_broken(conn);
 			continue;
 		}
 		if (conn->is_paused)
@@ -735,81 +395,11 @@ conn_timer_fired(void *ctx, struct timer *timer)
 	(void)ctx;
 	if (!conn->is_watched) {
 		if (!conn_watch(conn))
-			on_reset(conn);
+			conn_on_reset(conn);
 	} else if (conn->phase == CONN_LINGER)
 		conn_end(conn);
 	else if (conn->is_client)
 		client_timeout(conn);
 	else
 		upstream_timeout(conn);
-}
-
-/* ---- peers ---- */
-
-void
-peer_from(struct peer *peer, const struct sockaddr *sa)
-{
-	*peer = (struct peer){.family = (uint8_t)sa->sa_family};
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
-
-		peer->bytes[10] = peer->bytes[11] = 0xff;
-		memcpy(peer->bytes + 12, &in->sin_addr, 4);
-		peer->port = ntohs(in->sin_port);
-	} else if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
-
-		memcpy(peer->bytes, &in6->sin6_addr, 16);
-		peer->port = ntohs(in6->sin6_port);
-		/* A dual-stack socket's v4 peer is a v4 peer. */
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-			peer->family = AF_INET;
-	}
-}
-
-void
-peer_sockaddr(const struct peer *peer, struct sockaddr_storage *sa)
-{
-	memset(sa, 0, sizeof(*sa));
-	sa->ss_family = peer->family;
-	if (peer->family == AF_INET) {
-		struct sockaddr_in *in = (struct sockaddr_in *)sa;
-
-		memcpy(&in->sin_addr, peer->bytes + 12, 4);
-		in->sin_port = htons(peer->port);
-	} else if (peer->family == AF_INET6) {
-		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)sa;
-
-		memcpy(&in6->sin6_addr, peer->bytes, 16);
-		in6->sin6_port = htons(peer->port);
-	}
-}
-
-size_t
-peer_print(const struct peer *peer, char buf[INET6_ADDRSTRLEN])
-{
-	if (peer->family == AF_INET) {
-		/* inet_ntop is a snprintf; this is on every request's way. */
-		char *at = buf;
-
-		for (int i = 12; i < 16; i++) {
-			unsigned v = peer->bytes[i];
-
-			if (v >= 100)
-				*at++ = (char)('0' + v / 100);
-			if (v >= 10)
-				*at++ = (char)('0' + v / 10 % 10);
-			*at++ = (char)('0' + v % 10);
-			if (i < 15)
-				*at++ = '.';
-		}
-		*at = '\0';
-		return (size_t)(at - buf);
-	}
-	if (peer->family != AF_INET6) {
-		memcpy(buf, "unix", 5);
-		return 4;
-	}
-	inet_ntop(AF_INET6, peer->bytes, buf, INET6_ADDRSTRLEN);
-	return strlen(buf);
 }

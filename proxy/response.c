@@ -1,0 +1,295 @@
+/*
+ * The answer's way: interim heads pass by, a final head chooses the framing
+ * that the client gets, its body follows with back-pressure, and when both
+ * sides are through the upstream goes back to its pool.
+ *
+ *   request_response     bytes of the upstream -> receive_head | forward_response_body
+ *   respond              retried by status, or head and first bytes in one send
+ *   finish_response      upstream_put, then request_done
+ *   request_upstream_eof the end of a body, or a misfortune
+ */
+#include "proxy/request.h"
+
+enum {
+	RESPONSE_HEAD_MAX = 32768,
+	INTERIM_MAX = 20, /* 1xx answers before a final one */
+};
+
+/* Both sides are through: the upstream goes back to its pool, the farewell begins. */
+static void
+finish_response(struct request *request, bool is_reusable)
+{
+	upstream_put(request, is_reusable && request->is_sent);
+	if (!request->request_body.is_done || request->asked_close)
+		request->keep_alive = false;
+	request_done(request);
+}
+
+/* The framing that the client gets (RFC 9112 section 6.3; HTTP/1.0 knows no chunks). */
+static void
+choose_framing(struct request *request, const struct h1_head *head)
+{
+	struct body *body = &request->response_body;
+
+	body->in = head->framing;
+	body->left = head->length;
+	body->is_done = head->framing == H1_NO_BODY;
+	body->out = head->framing;
+	if (head->framing == H1_CHUNKED || head->framing == H1_TO_CLOSE) {
+		body->out = request->minor == 0 ? H1_TO_CLOSE : H1_CHUNKED;
+		if (body->out == H1_TO_CLOSE)
+			request->keep_alive = false;
+	}
+	if (body->out == H1_CHUNKED && body->in == H1_CHUNKED && request->te_trailers)
+		body->trailers = buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
+}
+
+/* A 5xx that the pool's retry rule names, while another attempt may be made. */
+static bool
+status_is_retried(const struct request *request, unsigned status)
+{
+	const struct retry_cfg *retry = &request->decision.pool->cfg->retry;
+
+	for (size_t i = 0; i < retry->n_statuses; i++)
+		if (retry->statuses[i] == status)
+			return true;
+	return false;
+}
+
+static void
+note_status(struct request *request, unsigned status)
+{
+	if (status < 500)
+		return;
+	counter_add(&request->endpoint->local[request->worker->id].errors[UPSTREAM_STATUS], 1);
+	if (request->attempts <= 1)
+		request->is_first_failed = true;
+}
+
+/* The client may send its body: the upstream said so, or said nothing for long enough. */
+static void
+go_on(struct request *request)
+{
+	request->expects_continue = false;
+	client_await_body(request->client);
+}
+
+void
+request_say_continue(struct request *request)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	request->said_continue = true;
+	go_on(request);
+	if (!conn_send(request->client, text, sizeof(text) - 1))
+		request_abandon(request, FAIL_CLIENT_GONE);
+}
+
+static bool
+forward_interim(struct request *request, const struct h1_head *head)
+{
+	size_t len;
+
+	if (head->status == 100 && request->said_continue)
+		return true;
+
+	if (++request->interim > INTERIM_MAX)
+		return false;
+	if (request->minor == 0) /* HTTP/1.0 never heard of them */
+		return true;
+	if (head->status == 100 && request->expects_continue)
+		go_on(request);
+	len = headers_write_interim(request, head);
+	return len == 0 || conn_send(request->client, request->worker->head, len) || true;
+}
+
+/* After bytes went to the client: done, paused, or on with it. */
+static void
+after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
+{
+	struct conn *upstream = request->upstream;
+	struct conn *client = request->client;
+
+	if (is_unsent) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
+	if (client->out && !client->timer.is_armed) {
+		const struct listener_cfg *cfg = snapshot_listener(request->snapshot, request->listener);
+
+		conn_deadline(client, cfg ? cfg->limits.idle_timeout : 60 * NSEC_PER_SEC);
+	}
+	if (request->response_body.is_done) {
+		finish_response(request, left_over == 0);
+		return;
+	}
+	if (client->out_len >= OUT_HIGH) {
+		conn_pause(upstream);
+		conn_no_deadline(upstream);
+	} else {
+		conn_deadline(upstream, request->decision.pool->cfg->idle_timeout);
+	}
+}
+
+static void
+forward_response_body(struct request *request, char *bytes, size_t len, size_t head_len)
+{
+	struct body *body = &request->response_body;
+	struct forwarded done;
+
+	done = forward_body(body, request->client, bytes, len, request->worker->head, head_len, 0);
+	if (done.is_bad) {
+		if (head_len > 0)
+			request->has_response = false; /* the head was not sent either */
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	after_response_bytes(request, len - done.used, done.is_unsent);
+}
+
+/* A final head: choose framings, write it, send it with what is there of the body. */
+static void
+respond(struct request *request, struct h1_head *head, char *rest, size_t len)
+{
+	size_t head_len;
+
+	note_status(request, head->status);
+	if (request->is_idempotent && !request->body_left && status_is_retried(request, head->status) &&
+	    upstream_may_retry(request)) {
+		const struct endpoint *failed = request->endpoint;
+
+		upstream_put(request, false);
+		request->state = REQUEST_CONNECT;
+		upstream_get(request, failed, false);
+		return;
+	}
+	request->status = (uint16_t)head->status;
+	choose_framing(request, head);
+	if (!request->request_body.is_done)
+		request->asked_close = true; /* an early answer: what follows cannot be told from a request */
+	if (!head->keep_alive)
+		request->upstream->is_last = true;
+	head_len = headers_write_response(request, head);
+	if (head_len == 0) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	request->has_response = true;
+	request->response_body.is_last = !request->keep_alive;
+	forward_response_body(request, rest, len, head_len);
+}
+
+static void
+note_first_byte(struct request *request)
+{
+	if (request->upstream->got_bytes)
+		return;
+	request->upstream->got_bytes = true;
+	if (!request->has_first_byte) {
+		request->has_first_byte = true;
+		request->first_byte = request->worker->now;
+	}
+}
+
+static void
+receive_head(struct request *request, char *bytes, size_t len)
+{
+	struct conn *upstream = request->upstream;
+	struct h1_head *head = &request->worker->parsed;
+
+	while (len > 0) {
+		enum h1_result result = h1_parse_response(bytes, len, RESPONSE_HEAD_MAX,
+		    &upstream->upstream.scanned, (enum http_method)request->method, request->asks_upgrade, head);
+
+		if (result == H1_MORE) {
+			if (!conn_stash(upstream, bytes, len))
+				request_attempt_failed(request, FAIL_OVERLOAD);
+			return;
+		}
+		if (result == H1_BAD) {
+			request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+			return;
+		}
+		upstream->upstream.scanned = 0;
+		bytes += head->len;
+		len -= head->len;
+		if (head->framing == H1_TUNNEL) {
+			size_t head_len = headers_write_response(request, head);
+
+			request->status = 101;
+			request->has_response = true;
+			if (!conn_send(request->client, request->worker->head, head_len)) {
+				request_abandon(request, FAIL_CLIENT_GONE);
+				return;
+			}
+			tunnel_begin(request);
+			if (len > 0 && request->state == REQUEST_TUNNEL)
+				tunnel_input(request, upstream, bytes, len);
+			return;
+		}
+		if (head->status >= 200) {
+			respond(request, head, bytes, len);
+			return;
+		}
+		if (!forward_interim(request, head)) {
+			request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+			return;
+		}
+	}
+}
+
+void
+request_response(struct request *request, char *bytes, size_t len)
+{
+	struct conn *upstream = request->upstream;
+	struct worker *worker = request->worker;
+	struct buf *stash;
+
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_input(request, upstream, bytes, len);
+		return;
+	}
+	note_first_byte(request);
+	if (request->has_response) {
+		forward_response_body(request, bytes, len, 0);
+		return;
+	}
+	if (!upstream->in) {
+		receive_head(request, bytes, len);
+		return;
+	}
+	/* The rest of a head that came in pieces. */
+	if (!conn_stash(upstream, bytes, len)) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	stash = upstream->in;
+	upstream->in = NULL;
+	len = buf_len(stash);
+	bytes = worker->rx + RX_HEADROOM;
+	memcpy(bytes, stash->data + stash->start, len);
+	buf_give(&worker->bufs, &stash);
+	receive_head(request, bytes, len);
+}
+
+void
+request_upstream_eof(struct request *request)
+{
+	struct body *body = &request->response_body;
+
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_eof(request, request->upstream);
+		return;
+	}
+	if (!request->has_response) {
+		request_attempt_failed(request, request->upstream->is_broken ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED);
+		return;
+	}
+	if (body->in == H1_TO_CLOSE && !request->upstream->is_broken) {
+		bool sent = forward_end(body, request->client);
+
+		after_response_bytes(request, 1, !sent);
+		return;
+	}
+	request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
+}
