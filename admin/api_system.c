@@ -38,8 +38,8 @@ api_version(struct call *call)
 	body = json_pack("{s:s, s:s, s:b, s:f, s:i, s:I, s:b, s:s}", "schema",
 	    "weir.version/v1", "version", WEIR_VERSION, "ready",
 	    hooks->is_ready(hooks->ctx), "uptime_seconds",
-	    (double)facts.uptime / NSEC_PER_SEC, "workers",
-	    (int)facts.workers, "config_generation",
+	    (double)facts.uptime / NSEC_PER_SEC, "workers", (int)facts.workers,
+	    "config_generation",
 	    (json_int_t)snapshot_generation(publication_current(
 	        registry_publication(call->admin->registry))),
 	    "last_reload_ok", facts.last_reload_ok, "last_reload_error",

@@ -20,11 +20,12 @@ enum { BACKLOG = 4096, WORKERS_MAX = 256 };
 
 struct binding {
 	LIST_ENTRY(binding) link;
-	char *text;     /* owned: the address, the identity */
-	char *listener; /* owned: name */
+	char *text;      /* owned: the address, the identity */
+	char *listener;  /* owned: name */
 	char *unix_path; /* owned; NULL for TCP */
-	int *fds;       /* owned array; the descriptors are the workers' after commit */
-	bool is_new;    /* opened, not yet committed */
+	int *fds; /* owned array; the descriptors are the workers' after commit
+	           */
+	bool is_new; /* opened, not yet committed */
 };
 LIST_HEAD(binding_list, binding);
 
@@ -57,13 +58,15 @@ binding_free(struct binding *binding)
 }
 
 static struct binding *
-find(struct bindings *bindings, const struct listener_cfg *listener, const struct address *address)
+find(struct bindings *bindings, const struct listener_cfg *listener,
+    const struct address *address)
 {
 	struct binding *binding;
 
 	LIST_FOREACH(binding, &bindings->list, link)
-		if (strcmp(binding->text, address->text) == 0 && strcmp(binding->listener, listener->name) == 0)
-			return binding;
+	if (strcmp(binding->text, address->text) == 0 &&
+	    strcmp(binding->listener, listener->name) == 0)
+		return binding;
 	return NULL;
 }
 
@@ -81,8 +84,11 @@ listening_inode(const char *table, uint16_t port)
 		unsigned local_port, state;
 		unsigned long inode;
 
-		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*d %lu", &local_port, &state,
-			&inode) == 3 && state == 0x0a && local_port == port)
+		if (sscanf(line,
+		        " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s "
+		        "%*s %*u %*d %lu",
+		        &local_port, &state, &inode) == 3 &&
+		    state == 0x0a && local_port == port)
 			found = inode;
 	}
 	if (file)
@@ -103,7 +109,8 @@ process_has(const char *pid, const char *socket_name)
 	while (dir && !found && (entry = readdir(dir))) {
 		ssize_t n;
 
-		snprintf(path, sizeof(path), "/proc/%s/fd/%s", pid, entry->d_name);
+		snprintf(
+		    path, sizeof(path), "/proc/%s/fd/%s", pid, entry->d_name);
 		n = readlink(path, target, sizeof(target) - 1);
 		if (n > 0) {
 			target[n] = '\0';
@@ -133,7 +140,8 @@ describe_owner(uint16_t port, char *out, size_t cap)
 	while ((entry = readdir(proc))) {
 		FILE *file;
 
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !process_has(entry->d_name, name))
+		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
+		    !process_has(entry->d_name, name))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
 		file = fopen(path, "re");
@@ -142,7 +150,8 @@ describe_owner(uint16_t port, char *out, size_t cap)
 				command[strcspn(command, "\n")] = '\0';
 			fclose(file);
 		}
-		snprintf(out, cap, " (used by pid %s %s)", entry->d_name, command);
+		snprintf(
+		    out, cap, " (used by pid %s %s)", entry->d_name, command);
 		break;
 	}
 	closedir(proc);
@@ -151,7 +160,8 @@ describe_owner(uint16_t port, char *out, size_t cap)
 /* ---- opening ---- */
 
 static bool
-bind_failed(const struct listener_cfg *listener, const struct address *address, struct err *err)
+bind_failed(const struct listener_cfg *listener, const struct address *address,
+    struct err *err)
 {
 	int error = errno;
 	char owner[400] = "";
@@ -159,15 +169,17 @@ bind_failed(const struct listener_cfg *listener, const struct address *address, 
 	if (error == EADDRINUSE && address->kind != ADDRESS_UNIX)
 		describe_owner(address->port, owner, sizeof(owner));
 	return err_set(err, "listener '%s': %s %s%s%s", listener->name,
-	    error == EADDRINUSE ? "address in use" : "cannot bind", address->text,
-	    error == EADDRINUSE ? owner : ": ", error == EADDRINUSE ? "" : strerror(error));
+	    error == EADDRINUSE ? "address in use" : "cannot bind",
+	    address->text, error == EADDRINUSE ? owner : ": ",
+	    error == EADDRINUSE ? "" : strerror(error));
 }
 
 static int
 tcp_socket(const struct address *address, bool reuse_port)
 {
 	int on = 1;
-	int fd = socket(address->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(address->sa.ss_family,
+	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
@@ -178,7 +190,8 @@ tcp_socket(const struct address *address, bool reuse_port)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (reuse_port)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-	if (bind(fd, (const struct sockaddr *)&address->sa, address->sa_len) == 0)
+	if (bind(fd, (const struct sockaddr *)&address->sa, address->sa_len) ==
+	    0)
 		return fd;
 	on = errno;
 	close(fd);
@@ -189,7 +202,8 @@ tcp_socket(const struct address *address, bool reuse_port)
 static bool
 open_tcp(struct binding *binding, unsigned n, const struct address *address)
 {
-	/* Without SO_REUSEPORT first: another process that shares the port must be an error, not half of our traffic. */
+	/* Without SO_REUSEPORT first: another process that shares the port must
+	 * be an error, not half of our traffic. */
 	int probe = tcp_socket(address, false);
 
 	if (probe < 0)
@@ -210,12 +224,14 @@ open_tcp(struct binding *binding, unsigned n, const struct address *address)
 	return true;
 }
 
-/* A socket file that nobody listens on is a leftover; one that answers is somebody's. */
+/* A socket file that nobody listens on is a leftover; one that answers is
+ * somebody's. */
 static bool
 unlink_stale(const struct address *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_alive = connect(fd, (const struct sockaddr *)&address->sa, address->sa_len) == 0;
+	bool is_alive = connect(fd, (const struct sockaddr *)&address->sa,
+	                    address->sa_len) == 0;
 	bool is_stale = !is_alive && errno == ECONNREFUSED;
 
 	close(fd);
@@ -236,10 +252,12 @@ open_unix(struct binding *binding, unsigned n, const struct address *address)
 	if (fd < 0)
 		return false;
 	binding->fds[0] = fd;
-	if (bind(fd, (const struct sockaddr *)&address->sa, address->sa_len) < 0)
+	if (bind(fd, (const struct sockaddr *)&address->sa, address->sa_len) <
+	    0)
 		return false;
 	binding->unix_path = strdup(address->host);
-	if (!binding->unix_path || chmod(address->host, 0666) < 0 || listen(fd, BACKLOG) < 0)
+	if (!binding->unix_path || chmod(address->host, 0666) < 0 ||
+	    listen(fd, BACKLOG) < 0)
 		return false;
 	/* One queue for all workers: unix sockets know no SO_REUSEPORT. */
 	for (unsigned i = 1; i < n; i++)
@@ -249,7 +267,8 @@ open_unix(struct binding *binding, unsigned n, const struct address *address)
 }
 
 static bool
-open_one(struct bindings *bindings, const struct listener_cfg *listener, const struct address *address, struct err *err)
+open_one(struct bindings *bindings, const struct listener_cfg *listener,
+    const struct address *address, struct err *err)
 {
 	struct binding *binding = calloc(1, sizeof(*binding));
 
@@ -267,14 +286,16 @@ open_one(struct bindings *bindings, const struct listener_cfg *listener, const s
 	}
 	for (unsigned i = 0; i < bindings->n_workers; i++)
 		binding->fds[i] = -1;
-	if (address->kind == ADDRESS_UNIX ? !open_unix(binding, bindings->n_workers, address)
-					  : !open_tcp(binding, bindings->n_workers, address))
+	if (address->kind == ADDRESS_UNIX
+	        ? !open_unix(binding, bindings->n_workers, address)
+	        : !open_tcp(binding, bindings->n_workers, address))
 		return bind_failed(listener, address, err);
 	return true;
 }
 
 bool
-bindings_open(struct bindings *bindings, const struct config *config, struct err *err)
+bindings_open(
+    struct bindings *bindings, const struct config *config, struct err *err)
 {
 	for (size_t i = 0; i < config->n_listeners; i++) {
 		const struct listener_cfg *listener = &config->listeners[i];
@@ -282,7 +303,8 @@ bindings_open(struct bindings *bindings, const struct config *config, struct err
 		for (size_t j = 0; j < listener->n_bind; j++) {
 			if (find(bindings, listener, &listener->bind[j]))
 				continue;
-			if (!open_one(bindings, listener, &listener->bind[j], err)) {
+			if (!open_one(
+			        bindings, listener, &listener->bind[j], err)) {
 				bindings_cancel(bindings);
 				return false;
 			}
@@ -300,7 +322,8 @@ bindings_cancel(struct bindings *bindings)
 		next = LIST_NEXT(binding, link);
 		if (!binding->is_new)
 			continue;
-		for (unsigned i = 0; binding->fds && i < bindings->n_workers; i++)
+		for (unsigned i = 0; binding->fds && i < bindings->n_workers;
+		     i++)
 			if (binding->fds[i] >= 0)
 				close(binding->fds[i]);
 		if (binding->unix_path)
@@ -310,7 +333,8 @@ bindings_cancel(struct bindings *bindings)
 }
 
 static void
-tell(struct shared *shared, unsigned worker, const struct binding *binding, int what, uint32_t listener)
+tell(struct shared *shared, unsigned worker, const struct binding *binding,
+    int what, uint32_t listener)
 {
 	struct inbox_entry *entry = calloc(1, sizeof(*entry));
 
@@ -327,14 +351,17 @@ is_wanted(const struct config *config, const struct binding *binding)
 {
 	for (size_t i = 0; i < config->n_listeners; i++)
 		for (size_t j = 0; j < config->listeners[i].n_bind; j++)
-			if (strcmp(config->listeners[i].bind[j].text, binding->text) == 0 &&
-			    strcmp(config->listeners[i].name, binding->listener) == 0)
+			if (strcmp(config->listeners[i].bind[j].text,
+			        binding->text) == 0 &&
+			    strcmp(config->listeners[i].name,
+			        binding->listener) == 0)
 				return true;
 	return false;
 }
 
 void
-bindings_commit(struct bindings *bindings, const struct config *config, struct registry *registry, struct shared *shared)
+bindings_commit(struct bindings *bindings, const struct config *config,
+    struct registry *registry, struct shared *shared)
 {
 	struct binding *binding, *next;
 
@@ -345,8 +372,10 @@ bindings_commit(struct bindings *bindings, const struct config *config, struct r
 		if (wanted && !binding->is_new)
 			continue;
 		for (unsigned i = 0; i < bindings->n_workers; i++)
-			tell(shared, i, binding, wanted ? INBOX_LISTEN : INBOX_CLOSE,
-			    (uint32_t)registry_listener_id(registry, binding->listener));
+			tell(shared, i, binding,
+			    wanted ? INBOX_LISTEN : INBOX_CLOSE,
+			    (uint32_t)registry_listener_id(
+			        registry, binding->listener));
 		binding->is_new = false;
 		if (wanted)
 			continue;

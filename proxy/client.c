@@ -12,10 +12,12 @@
 #include "proxy/request.h"
 
 enum {
-	BODY_WINDOW_S = 10,      /* a body moves at least BODY_RATE bytes a second over this */
+	BODY_WINDOW_S =
+	    10, /* a body moves at least BODY_RATE bytes a second over this */
 	BODY_RATE = 240,
-	GONE_GRACE_MS = 1500,    /* after the client's FIN an answer may still come for so long */
-	REQUESTS_MAX = 100000,   /* on one connection */
+	GONE_GRACE_MS = 1500, /* after the client's FIN an answer may still come
+	                         for so long */
+	REQUESTS_MAX = 100000, /* on one connection */
 };
 
 static const struct listener_cfg *
@@ -27,7 +29,8 @@ listener_of(const struct conn *conn)
 static struct listener_cell *
 cell_of(const struct conn *conn)
 {
-	return snapshot_listener_cell(conn->worker->snapshot, conn->client.listener, conn->worker->id);
+	return snapshot_listener_cell(
+	    conn->worker->snapshot, conn->client.listener, conn->worker->id);
 }
 
 static void
@@ -45,15 +48,19 @@ count_state(struct conn *conn, int active, int idle)
 	if (!cell)
 		return;
 	atomic_store_explicit(&cell->active,
-	    atomic_load_explicit(&cell->active, memory_order_relaxed) + active, memory_order_relaxed);
+	    atomic_load_explicit(&cell->active, memory_order_relaxed) + active,
+	    memory_order_relaxed);
 	atomic_store_explicit(&cell->idle,
-	    atomic_load_explicit(&cell->idle, memory_order_relaxed) + idle, memory_order_relaxed);
+	    atomic_load_explicit(&cell->idle, memory_order_relaxed) + idle,
+	    memory_order_relaxed);
 }
 
 void
-client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer)
+client_accept(
+    struct worker *worker, int fd, uint32_t listener, const struct peer *peer)
 {
-	const struct listener_cfg *cfg = snapshot_listener(worker->snapshot, listener);
+	const struct listener_cfg *cfg =
+	    snapshot_listener(worker->snapshot, listener);
 	struct conn *conn = conn_new(worker, fd, true);
 	void *tls;
 
@@ -67,7 +74,8 @@ client_accept(struct worker *worker, int fd, uint32_t listener, const struct pee
 	count_state(conn, 0, 1);
 	counter_add(&cell_of(conn)->accepted, 1);
 	if (cfg->limits.per_client > 0) {
-		if (!client_table_take(worker->shared->clients, listener, peer, cfg->limits.per_client)) {
+		if (!client_table_take(worker->shared->clients, listener, peer,
+		        cfg->limits.per_client)) {
 			counter_add(&cell_of(conn)->refused, 1);
 			conn_end(conn);
 			return;
@@ -91,7 +99,8 @@ client_accept(struct worker *worker, int fd, uint32_t listener, const struct pee
 bool
 client_is_complete(const struct conn *conn)
 {
-	return conn->request && conn->request->state != REQUEST_TUNNEL && request_body_done(conn->request);
+	return conn->request && conn->request->state != REQUEST_TUNNEL &&
+	       request_body_done(conn->request);
 }
 
 void
@@ -100,7 +109,8 @@ client_ended(struct conn *conn)
 	struct worker *worker = conn->worker;
 
 	if (conn->is_counted)
-		client_table_give(worker->shared->clients, conn->client.listener, &conn->client.peer);
+		client_table_give(worker->shared->clients,
+		    conn->client.listener, &conn->client.peer);
 	TAILQ_REMOVE(&worker->clients, conn, link);
 	worker->n_clients--;
 	if (conn->phase == CONN_BUSY)
@@ -116,18 +126,24 @@ client_secured(struct conn *conn)
 
 	tls_stream_facts(conn->tls, &facts);
 	if (cell_of(conn))
-		counter_add(&cell_of(conn)->handshakes[facts.version == 13][facts.resumed], 1);
+		counter_add(&cell_of(conn)->handshakes[facts.version == 13]
+		                                      [facts.resumed],
+		    1);
 	conn->phase = CONN_HEAD;
 }
 
 void
 client_spoke_plainly(struct conn *conn)
 {
-	static const char body[] = "{\"status\":400,\"error\":\"plaintext\",\"detail\":\"this port speaks TLS: use https\"}\n";
+	static const char body[] =
+	    "{\"status\":400,\"error\":\"plaintext\",\"detail\":\"this port "
+	    "speaks TLS: use https\"}\n";
 	char answer[256];
 	int len = snprintf(answer, sizeof(answer),
-	    "HTTP/1.1 400 Bad Request\r\nserver: weir\r\ncontent-type: application/json\r\n"
-	    "content-length: %zu\r\nconnection: close\r\n\r\n%s", sizeof(body) - 1, body);
+	    "HTTP/1.1 400 Bad Request\r\nserver: weir\r\ncontent-type: "
+	    "application/json\r\n"
+	    "content-length: %zu\r\nconnection: close\r\n\r\n%s",
+	    sizeof(body) - 1, body);
 
 	count_handshake_error(conn);
 	tls_stream_free(&conn->tls);
@@ -170,7 +186,8 @@ client_next(struct conn *conn, bool keep_alive)
 	}
 	conn_deadline(conn, cfg->limits.idle_timeout);
 	if (conn->out) {
-		conn_pause(conn); /* client_drained resumes: a slow reader gets no further request */
+		conn_pause(conn); /* client_drained resumes: a slow reader gets
+		                     no further request */
 		return;
 	}
 	if (conn->in || conn->is_paused)
@@ -182,8 +199,9 @@ client_next(struct conn *conn, bool keep_alive)
 bool
 client_may_keep_alive(const struct conn *conn)
 {
-	return !atomic_load_explicit(&conn->worker->shared->is_draining, memory_order_relaxed) &&
-	    conn->client.requests < REQUESTS_MAX;
+	return !atomic_load_explicit(
+	           &conn->worker->shared->is_draining, memory_order_relaxed) &&
+	       conn->client.requests < REQUESTS_MAX;
 }
 
 static void
@@ -213,7 +231,8 @@ begin_request(struct conn *conn, char *bytes, size_t len, size_t *used_out)
 		conn_finish(conn);
 		return H1_BAD;
 	}
-	result = h1_parse_request(bytes, len, cfg->limits.max_header, &conn->client.scanned, head);
+	result = h1_parse_request(
+	    bytes, len, cfg->limits.max_header, &conn->client.scanned, head);
 	if (result == H1_BAD) {
 		refuse(conn, head);
 		return H1_BAD;
@@ -230,7 +249,8 @@ await_head(struct conn *conn, bool is_first_piece)
 {
 	const struct listener_cfg *cfg = listener_of(conn);
 
-	/* Absolute, from the head's first byte; the first head's runs since the accept. */
+	/* Absolute, from the head's first byte; the first head's runs since the
+	 * accept. */
 	if (is_first_piece && conn->client.requests > 0 && cfg)
 		conn_deadline(conn, cfg->limits.header_timeout);
 }
@@ -247,12 +267,14 @@ consume(struct conn *conn, char *bytes, size_t len)
 		if (conn->request) {
 			used = request_body(conn->request, bytes, len);
 		} else if (conn->phase == CONN_HEAD && !conn->is_paused) {
-			enum h1_result result = begin_request(conn, bytes, len, &used);
+			enum h1_result result =
+			    begin_request(conn, bytes, len, &used);
 
 			if (result == H1_BAD)
 				return;
 			if (result == H1_DONE) {
-				used += request_begin(conn, bytes + used, len - used);
+				used += request_begin(
+				    conn, bytes + used, len - used);
 			} else {
 				if (!conn_stash(conn, bytes, len))
 					conn_end(conn);
@@ -263,11 +285,13 @@ consume(struct conn *conn, char *bytes, size_t len)
 		}
 		bytes += used;
 		len -= used;
-		if (len > 0 && conn->phase != CONN_ENDED && (conn->request || conn->is_paused) && used == 0) {
+		if (len > 0 && conn->phase != CONN_ENDED &&
+		    (conn->request || conn->is_paused) && used == 0) {
 			/* Not its turn yet. */
 			if (!conn_stash(conn, bytes, len)) {
 				if (conn->request)
-					request_abandon(conn->request, FAIL_OVERLOAD);
+					request_abandon(
+					    conn->request, FAIL_OVERLOAD);
 				else
 					conn_end(conn);
 			} else {
@@ -300,8 +324,10 @@ client_input(struct conn *conn, char *bytes, size_t len)
 	}
 	stash = conn->in;
 	if (!conn->request) {
-		/* The parsed head points into the stash: it stays until the request has its own. */
-		enum h1_result result = begin_request(conn, stash->data + stash->start, buf_len(stash), &used);
+		/* The parsed head points into the stash: it stays until the
+		 * request has its own. */
+		enum h1_result result = begin_request(
+		    conn, stash->data + stash->start, buf_len(stash), &used);
 
 		if (result == H1_MORE && len == 0)
 			await_head(conn, true);
@@ -323,7 +349,8 @@ client_eof(struct conn *conn)
 	struct request *request = conn->request;
 
 	if (!request) {
-		if (!conn->out && conn->phase != CONN_BUSY && !(conn->is_paused && conn->in))
+		if (!conn->out && conn->phase != CONN_BUSY &&
+		    !(conn->is_paused && conn->in))
 			conn_end(conn);
 		else if (conn->is_eof)
 			conn->close_when_sent = true;
@@ -337,7 +364,8 @@ client_eof(struct conn *conn)
 	if (!request_body_done(request)) {
 		if (conn->is_eof)
 			request_abandon(request, FAIL_CLIENT_GONE);
-		return; /* else: what was sent before the FIN is still to be read */
+		return; /* else: what was sent before the FIN is still to be
+		           read */
 	}
 	/*
 	 * A FIN after a complete request: either the client has gone or it only
@@ -389,7 +417,9 @@ body_window(const struct conn *conn)
 	const struct listener_cfg *cfg = listener_of(conn);
 	nsec_t window = BODY_WINDOW_S * NSEC_PER_SEC;
 
-	return cfg && cfg->limits.idle_timeout < window ? cfg->limits.idle_timeout : window;
+	return cfg && cfg->limits.idle_timeout < window
+	           ? cfg->limits.idle_timeout
+	           : window;
 }
 
 /* The body's first bytes are awaited. */
@@ -409,7 +439,9 @@ static void
 body_timeout(struct conn *conn, struct request *request)
 {
 	nsec_t window = body_window(conn);
-	uint64_t least = conn->client.is_first_window ? 1 : (uint64_t)(BODY_RATE * window / NSEC_PER_SEC);
+	uint64_t least = conn->client.is_first_window
+	                     ? 1
+	                     : (uint64_t)(BODY_RATE * window / NSEC_PER_SEC);
 
 	if (!conn->is_paused && conn->client.progress < least) {
 		request_fail(request, FAIL_BODY_TIMEOUT);
@@ -426,10 +458,12 @@ client_timeout(struct conn *conn)
 	struct request *request = conn->request;
 
 	if (!request) {
-		if (conn->phase == CONN_HEAD && conn->in && !conn->out && !conn->is_paused) {
+		if (conn->phase == CONN_HEAD && conn->in && !conn->out &&
+		    !conn->is_paused) {
 			set_busy(conn);
 			conn->has_unread = true;
-			reply_refuse(conn, 408, "header_timeout", "the request's head did not arrive in time");
+			reply_refuse(conn, 408, "header_timeout",
+			    "the request's head did not arrive in time");
 		} else {
 			count_handshake_error(conn);
 			conn_end(conn);
@@ -442,7 +476,8 @@ client_timeout(struct conn *conn)
 		request_abandon(request, FAIL_CLIENT_STALLED);
 	} else if (conn->saw_close) {
 		request_abandon(request, FAIL_CLIENT_GONE);
-	} else if (request->expects_continue && request->state == REQUEST_RELAY) {
+	} else if (request->expects_continue &&
+	           request->state == REQUEST_RELAY) {
 		request_say_continue(request);
 	} else if (!request_body_done(request)) {
 		body_timeout(conn, request);

@@ -70,23 +70,27 @@ address_of(const struct peer *peer, uint8_t out[16])
 		memset(out + 8, 0, 8);
 }
 
-/* Locks the shard; the caller unlocks it. The link that points at the entry, or at the chain's end. */
+/* Locks the shard; the caller unlocks it. The link that points at the entry, or
+ * at the chain's end. */
 static struct entry **
-find(struct client_table *table, uint32_t listener, const uint8_t address[16], struct shard **shard_out)
+find(struct client_table *table, uint32_t listener, const uint8_t address[16],
+    struct shard **shard_out)
 {
 	uint64_t hash = hash_keyed(table->key, address, 16);
 	struct shard *shard = &table->shards[hash % SHARDS];
 	struct entry **link = &shard->slots[hash / SHARDS % SLOTS];
 
 	pthread_mutex_lock(&shard->lock);
-	while (*link && ((*link)->listener != listener || memcmp((*link)->address, address, 16) != 0))
+	while (*link && ((*link)->listener != listener ||
+	                    memcmp((*link)->address, address, 16) != 0))
 		link = &(*link)->next;
 	*shard_out = shard;
 	return link;
 }
 
 bool
-client_table_take(struct client_table *table, uint32_t listener, const struct peer *peer, uint32_t max)
+client_table_take(struct client_table *table, uint32_t listener,
+    const struct peer *peer, uint32_t max)
 {
 	uint8_t address[16];
 	struct shard *shard;
@@ -111,7 +115,8 @@ client_table_take(struct client_table *table, uint32_t listener, const struct pe
 }
 
 void
-client_table_give(struct client_table *table, uint32_t listener, const struct peer *peer)
+client_table_give(
+    struct client_table *table, uint32_t listener, const struct peer *peer)
 {
 	uint8_t address[16];
 	struct shard *shard;

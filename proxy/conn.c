@@ -12,8 +12,9 @@
 #include "proxy/transport.h"
 
 enum {
-	READS_PER_CALL = 4,     /* R5: then others have their turn */
-	WATCH_AFTER_MS = 50,    /* an unregistered client's abort goes unseen for so long */
+	READS_PER_CALL = 4, /* R5: then others have their turn */
+	WATCH_AFTER_MS =
+	    50, /* an unregistered client's abort goes unseen for so long */
 	LINGER_BYTES = 1 << 20, /* thrown away at most after the answer */
 };
 
@@ -44,7 +45,8 @@ conn_watch(struct conn *conn)
 		conn->awaits_watch = false;
 		conn_no_deadline(conn);
 	}
-	conn->is_watched = reactor_add(&conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
+	conn->is_watched = reactor_add(
+	    &conn->worker->reactor, &conn->watch, conn->fd, on_event, conn);
 	return conn->is_watched;
 }
 
@@ -68,7 +70,8 @@ conn_end(struct conn *conn)
 
 	if (conn->phase == CONN_ENDED)
 		return;
-	assert(!conn->is_client || !conn->request); /* whoever ends it has let go of its request */
+	assert(!conn->is_client ||
+	       !conn->request); /* whoever ends it has let go of its request */
 	if (conn->tls) {
 		transport_close_notify(conn);
 		tls_stream_free(&conn->tls);
@@ -132,7 +135,8 @@ conn_finish(struct conn *conn)
 		return;
 	}
 	if (conn->out)
-		return; /* flush() comes back to us; the stall deadline bounds it */
+		return; /* flush() comes back to us; the stall deadline bounds
+		           it */
 	if (conn->is_eof || (!conn->has_unread && !conn->in)) {
 		conn_end(conn);
 		return;
@@ -194,7 +198,8 @@ on_writable(struct conn *conn)
 bool
 conn_stash(struct conn *conn, const char *bytes, size_t len)
 {
-	return buf_append(&conn->worker->bufs, &conn->in, bytes, len, BUF_LARGEST);
+	return buf_append(
+	    &conn->worker->bufs, &conn->in, bytes, len, BUF_LARGEST);
 }
 
 void
@@ -235,13 +240,15 @@ conn_on_reset(struct conn *conn)
 static void
 read_on(struct conn *conn)
 {
-	/* First what came before: a request's stash is consumed or pauses us again. */
+	/* First what came before: a request's stash is consumed or pauses us
+	 * again. */
 	if (conn->is_client && conn->in && conn->request && !conn->is_paused) {
 		client_input(conn, NULL, 0);
 		if (conn->phase == CONN_ENDED)
 			return;
 	}
-	for (int reads = 0; conn->has_more && !conn->is_paused && !conn->is_eof; reads++) {
+	for (int reads = 0; conn->has_more && !conn->is_paused && !conn->is_eof;
+	     reads++) {
 		if (reads == READS_PER_CALL) {
 			conn_make_ready(conn);
 			return;
@@ -258,7 +265,8 @@ conn_start(struct conn *conn)
 	read_on(conn);
 	if (conn->phase == CONN_ENDED || conn->is_watched)
 		return;
-	/* Between requests, within one or in a handshake it waits for bytes; else only for its upstream. */
+	/* Between requests, within one or in a handshake it waits for bytes;
+	 * else only for its upstream. */
 	if (conn->phase != CONN_BUSY || !client_is_complete(conn)) {
 		if (!conn_watch(conn))
 			conn_on_reset(conn);
@@ -273,7 +281,8 @@ conn_read_rest(struct conn *conn)
 {
 	conn->is_paused = false;
 	read_on(conn);
-	if (conn->phase != CONN_ENDED && !conn->is_eof && !conn->is_ready && conn->request) {
+	if (conn->phase != CONN_ENDED && !conn->is_eof && !conn->is_ready &&
+	    conn->request) {
 		/* Nothing there: the break is all there is. */
 		conn->has_more = false;
 		conn_on_broken(conn);
@@ -282,13 +291,15 @@ conn_read_rest(struct conn *conn)
 
 /* ---- the reactor's call ---- */
 
-/* A paused connection's event is either early data or a reset: only the latter matters now. */
+/* A paused connection's event is either early data or a reset: only the latter
+ * matters now. */
 static bool
 was_reset(struct conn *conn)
 {
 	char byte;
 
-	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && !transport_is_transient(errno);
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	       !transport_is_transient(errno);
 }
 
 static void
@@ -334,7 +345,8 @@ conn_run_ready(struct worker *worker)
 	struct conn *last = TAILQ_LAST(&worker->ready, conn_queue);
 	struct conn *conn;
 
-	/* Only those that stand there now: who comes back waits for the next turn. */
+	/* Only those that stand there now: who comes back waits for the next
+	 * turn. */
 	while (last && (conn = TAILQ_FIRST(&worker->ready))) {
 		TAILQ_REMOVE(&worker->ready, conn, ready_link);
 		conn->is_ready = false;
@@ -347,7 +359,8 @@ conn_run_ready(struct worker *worker)
 		}
 		if (conn->is_paused)
 			continue;
-		if (conn->in && conn->is_client && !conn->request && conn->phase != CONN_LINGER) {
+		if (conn->in && conn->is_client && !conn->request &&
+		    conn->phase != CONN_LINGER) {
 			client_input(conn, NULL, 0);
 			if (conn->phase == CONN_ENDED || conn->is_paused)
 				continue;
@@ -390,7 +403,9 @@ conn_no_deadline(struct conn *conn)
 void
 conn_timer_fired(void *ctx, struct timer *timer)
 {
-	struct conn *conn = (struct conn *)(void *)((char *)timer - offsetof(struct conn, timer));
+	struct conn *conn =
+	    (struct conn *)(void *)((char *)timer -
+	                            offsetof(struct conn, timer));
 
 	(void)ctx;
 	if (!conn->is_watched) {

@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 static const struct fail_row rows[FAIL_COUNT] = {
-    [FAIL_NONE] = {0, BLAME_NONE, RETRY_NEVER, UPSTREAM_ERROR_COUNT, NULL, NULL},
-#define FAIL(id, status, blame, retry, error, word, text) \
+    [FAIL_NONE] = {0, BLAME_NONE, RETRY_NEVER, UPSTREAM_ERROR_COUNT, NULL,
+        NULL},
+#define FAIL(id, status, blame, retry, error, word, text)                      \
 	[FAIL_##id] = {status, BLAME_##blame, RETRY_##retry, error, word, text},
 #include "proxy/fail.def"
 #undef FAIL

@@ -7,9 +7,9 @@
  * In place means: all bytes stand in the worker's scratch, which has headroom
  * for a chunk line or a head before them and tailroom behind them.
  */
-#include "proxy/request.h"
-
 #include <assert.h>
+
+#include "proxy/request.h"
 
 static const char last_chunk[] = "0\r\n\r\n";
 
@@ -28,9 +28,11 @@ write_chunk_line(char *end, uint64_t len)
 	return (size_t)(end - at);
 }
 
-/* `before` (a head, perhaps empty) and the payload; contiguous where there is room in front of it. */
+/* `before` (a head, perhaps empty) and the payload; contiguous where there is
+ * room in front of it. */
 static bool
-send_behind(struct conn *to, const char *before, size_t before_len, char *bytes, size_t len, size_t room)
+send_behind(struct conn *to, const char *before, size_t before_len, char *bytes,
+    size_t len, size_t room)
 {
 	if (before_len > 0 && before_len <= room && len > 0) {
 		memcpy(bytes - before_len, before, before_len);
@@ -47,11 +49,13 @@ send_behind(struct conn *to, const char *before, size_t before_len, char *bytes,
  * by the next request.)
  */
 static bool
-send_framed(struct body *body, struct conn *to, char *payload, size_t len, size_t spare, const char *before,
-    size_t before_len, size_t room)
+send_framed(struct body *body, struct conn *to, char *payload, size_t len,
+    size_t spare, const char *before, size_t before_len, size_t room)
 {
 	bool has_trailers = body->trailers && buf_len(body->trailers) > 0;
-	const char *end = !body->is_done ? "\r\n" : has_trailers ? "\r\n0\r\n" : "\r\n0\r\n\r\n";
+	const char *end = !body->is_done ? "\r\n"
+	                  : has_trailers ? "\r\n0\r\n"
+	                                 : "\r\n0\r\n\r\n";
 	size_t end_len, line;
 
 	if (body->out != H1_CHUNKED)
@@ -69,26 +73,31 @@ send_framed(struct body *body, struct conn *to, char *payload, size_t len, size_
 	}
 	if (end_len <= spare) {
 		memcpy(payload + len, end, end_len);
-		if (!send_behind(to, before, before_len, payload, len + end_len, room))
+		if (!send_behind(
+		        to, before, before_len, payload, len + end_len, room))
 			return false;
-	} else if (!send_behind(to, before, before_len, payload, len, room) || !conn_send(to, end, end_len)) {
+	} else if (!send_behind(to, before, before_len, payload, len, room) ||
+	           !conn_send(to, end, end_len)) {
 		return false;
 	}
 	return !body->is_done || !has_trailers ||
-	    conn_send2(to, body->trailers->data, buf_len(body->trailers), "\r\n", 2);
+	       conn_send2(to, body->trailers->data, buf_len(body->trailers),
+	           "\r\n", 2);
 }
 
-/* How much may be written right before `bytes`: all of the scratch that was consumed, and its headroom. */
+/* How much may be written right before `bytes`: all of the scratch that was
+ * consumed, and its headroom. */
 static size_t
 headroom(const struct worker *worker, const char *bytes)
 {
-	assert(bytes >= worker->rx + RX_HEADROOM && bytes <= worker->rx + RX_HEADROOM + RX_SIZE);
+	assert(bytes >= worker->rx + RX_HEADROOM &&
+	       bytes <= worker->rx + RX_HEADROOM + RX_SIZE);
 	return (size_t)(bytes - worker->rx);
 }
 
 struct forwarded
-forward_body(struct body *body, struct conn *to, char *bytes, size_t len, const char *before,
-    size_t before_len, uint64_t limit)
+forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
+    const char *before, size_t before_len, uint64_t limit)
 {
 	struct forwarded done = {0};
 	size_t room = headroom(to->worker, bytes);
@@ -107,7 +116,8 @@ forward_body(struct body *body, struct conn *to, char *bytes, size_t len, const 
 		break;
 	case H1_CHUNKED: {
 		size_t trailers = body->trailers ? buf_len(body->trailers) : 0;
-		enum h1_result result = h1_dechunk(&body->chunks, bytes, len, &done.used, &payload,
+		enum h1_result result = h1_dechunk(&body->chunks, bytes, len,
+		    &done.used, &payload,
 		    body->trailers ? body->trailers->data : NULL, &trailers);
 
 		if (body->trailers)
@@ -130,7 +140,8 @@ forward_body(struct body *body, struct conn *to, char *bytes, size_t len, const 
 	}
 	to->is_final = body->is_done && body->is_last;
 	spare = done.used == len ? RX_TAILROOM : done.used - payload;
-	done.is_unsent = !send_framed(body, to, bytes, payload, spare, before, before_len, room);
+	done.is_unsent = !send_framed(
+	    body, to, bytes, payload, spare, before, before_len, room);
 	return done;
 }
 

@@ -17,7 +17,8 @@ headers_query_field(const void *ctx, struct span name, struct span *value_out)
 	bool found = false;
 
 	for (uint32_t i = 0; i < head->n_fields; i++) {
-		struct span field = {head->bytes + head->fields[i].name, head->fields[i].name_len};
+		struct span field = {head->bytes + head->fields[i].name,
+		    head->fields[i].name_len};
 
 		if (!span_ieq(field, name))
 			continue;
@@ -42,15 +43,22 @@ headers_query_cookie(const void *ctx, struct span name, struct span *value_out)
 		rest = h1_value(head, i);
 		while (rest.len > 0) {
 			const char *end = memchr(rest.ptr, ';', rest.len);
-			struct span pair = {rest.ptr, end ? (size_t)(end - rest.ptr) : rest.len};
+			struct span pair = {rest.ptr,
+			    end ? (size_t)(end - rest.ptr) : rest.len};
 
-			rest = (struct span){rest.ptr + pair.len + (end != NULL), rest.len - pair.len - (end != NULL)};
-			while (pair.len > 0 && (*pair.ptr == ' ' || *pair.ptr == '\t')) {
+			rest =
+			    (struct span){rest.ptr + pair.len + (end != NULL),
+			        rest.len - pair.len - (end != NULL)};
+			while (pair.len > 0 &&
+			       (*pair.ptr == ' ' || *pair.ptr == '\t')) {
 				pair.ptr++;
 				pair.len--;
 			}
-			if (pair.len > name.len && pair.ptr[name.len] == '=' && memcmp(pair.ptr, name.ptr, name.len) == 0) {
-				*value_out = (struct span){pair.ptr + name.len + 1, pair.len - name.len - 1};
+			if (pair.len > name.len && pair.ptr[name.len] == '=' &&
+			    memcmp(pair.ptr, name.ptr, name.len) == 0) {
+				*value_out =
+				    (struct span){pair.ptr + name.len + 1,
+				        pair.len - name.len - 1};
 				return true;
 			}
 		}
@@ -61,7 +69,8 @@ headers_query_cookie(const void *ctx, struct span name, struct span *value_out)
 /* ---- templates ---- */
 
 static void
-put_template_word(struct writer *out, const struct request *request, struct span word)
+put_template_word(
+    struct writer *out, const struct request *request, struct span word)
 {
 	const struct decision *decision = &request->decision;
 	char address[INET6_ADDRSTRLEN];
@@ -75,17 +84,20 @@ put_template_word(struct writer *out, const struct request *request, struct span
 	else if (span_eq(word, SPAN("request.path")))
 		put_span(out, request->worker->parsed.path);
 	else if (span_eq(word, SPAN("request.method")))
-		put_span(out, span_of(method_name((enum http_method)request->method)));
+		put_span(out,
+		    span_of(method_name((enum http_method)request->method)));
 	else if (span_eq(word, SPAN("pool")) && decision->pool)
 		put_span(out, span_of(decision->pool->pool->name));
-	else if (span_eq(word, SPAN("split")) && decision->route && decision->route->split_cfg)
+	else if (span_eq(word, SPAN("split")) && decision->route &&
+	         decision->route->split_cfg)
 		put_span(out, span_of(decision->route->split_cfg->name));
 	else if (span_eq(word, SPAN("route")) && decision->route)
 		put_span(out, span_of(decision->route->cfg->name));
 }
 
 static void
-put_template(struct writer *out, const struct request *request, const char *text)
+put_template(
+    struct writer *out, const struct request *request, const char *text)
 {
 	const char *open;
 
@@ -95,7 +107,8 @@ put_template(struct writer *out, const struct request *request, const char *text
 		if (!close)
 			break;
 		put(out, text, (size_t)(open - text));
-		put_template_word(out, request, (struct span){open + 2, (size_t)(close - open) - 2});
+		put_template_word(out, request,
+		    (struct span){open + 2, (size_t)(close - open) - 2});
 		text = close + 1;
 	}
 	put_span(out, span_of(text));
@@ -114,7 +127,8 @@ is_edited(const struct header_edits *edits, struct span name)
 }
 
 static void
-put_edits(struct writer *out, const struct request *request, const struct header_edits *edits)
+put_edits(struct writer *out, const struct request *request,
+    const struct header_edits *edits)
 {
 	for (size_t i = 0; i < edits->n_set; i++) {
 		put_span(out, span_of(edits->set[i].name));
@@ -136,18 +150,26 @@ sets(const struct header_edits *edits, const char *name)
 /* ---- fields in runs ---- */
 
 static const bool request_drops[FIELD_COUNT] = {
-    [FIELD_HOST] = true, [FIELD_CONTENT_LENGTH] = true, [FIELD_TRANSFER_ENCODING] = true,
-    [FIELD_FORWARDED] = true, [FIELD_X_FORWARDED_FOR] = true, [FIELD_X_FORWARDED_HOST] = true,
-    [FIELD_X_FORWARDED_PROTO] = true, [FIELD_X_FORWARDED_PORT] = true, [FIELD_X_REAL_IP] = true,
-    [FIELD_X_REQUEST_ID] = true, [FIELD_TRACEPARENT] = true,
+    [FIELD_HOST] = true,
+    [FIELD_CONTENT_LENGTH] = true,
+    [FIELD_TRANSFER_ENCODING] = true,
+    [FIELD_FORWARDED] = true,
+    [FIELD_X_FORWARDED_FOR] = true,
+    [FIELD_X_FORWARDED_HOST] = true,
+    [FIELD_X_FORWARDED_PROTO] = true,
+    [FIELD_X_FORWARDED_PORT] = true,
+    [FIELD_X_REAL_IP] = true,
+    [FIELD_X_REQUEST_ID] = true,
+    [FIELD_TRACEPARENT] = true,
 };
 static const bool response_drops[FIELD_COUNT] = {
-    [FIELD_CONTENT_LENGTH] = true, [FIELD_TRANSFER_ENCODING] = true,
+    [FIELD_CONTENT_LENGTH] = true,
+    [FIELD_TRANSFER_ENCODING] = true,
 };
 
 static void
-put_fields(struct writer *out, const struct h1_head *head, const bool drops[FIELD_COUNT],
-    const struct header_edits *edits)
+put_fields(struct writer *out, const struct h1_head *head,
+    const bool drops[FIELD_COUNT], const struct header_edits *edits)
 {
 	bool has_edits = edits->n_set + edits->remove.n > 0;
 	uint32_t run = 0, run_end = 0;
@@ -156,7 +178,8 @@ put_fields(struct writer *out, const struct h1_head *head, const bool drops[FIEL
 		const struct h1_field *field = &head->fields[i];
 		struct span name = {head->bytes + field->name, field->name_len};
 
-		if (field->is_hop || drops[field->id] || (has_edits && is_edited(edits, name)))
+		if (field->is_hop || drops[field->id] ||
+		    (has_edits && is_edited(edits, name)))
 			continue;
 		if (field->name != run_end) {
 			put(out, head->bytes + run, run_end - run);
@@ -170,7 +193,8 @@ put_fields(struct writer *out, const struct h1_head *head, const bool drops[FIEL
 /* ---- the request's head ---- */
 
 static void
-put_request_line(struct writer *out, struct request *request, const struct h1_head *head)
+put_request_line(
+    struct writer *out, struct request *request, const struct h1_head *head)
 {
 	char *begin;
 
@@ -191,7 +215,8 @@ put_request_line(struct writer *out, struct request *request, const struct h1_he
 }
 
 static void
-put_request_framing(struct writer *out, const struct request *request, const struct h1_head *head)
+put_request_framing(struct writer *out, const struct request *request,
+    const struct h1_head *head)
 {
 	if (head->framing == H1_CHUNKED) {
 		PUT(out, "transfer-encoding: chunked\r\n");
@@ -212,20 +237,25 @@ put_request_framing(struct writer *out, const struct request *request, const str
 }
 
 static bool
-make_room(struct request *request, const struct h1_head *head, const struct header_edits *edits, struct writer *out)
+make_room(struct request *request, const struct h1_head *head,
+    const struct header_edits *edits, struct writer *out)
 {
 	size_t need = head->len + head->host.len + 512;
 
 	if (head->framing == H1_LENGTH && head->length <= 4096)
 		need += head->length;
 	for (size_t i = 0; i < edits->n_set; i++)
-		need += strlen(edits->set[i].name) + strlen(edits->set[i].value) + 512;
+		need += strlen(edits->set[i].name) +
+		        strlen(edits->set[i].value) + 512;
 	if (need <= sizeof(request->arena)) {
-		*out = (struct writer){request->arena, request->arena, request->arena + sizeof(request->arena), false};
+		*out = (struct writer){request->arena, request->arena,
+		    request->arena + sizeof(request->arena), false};
 	} else {
-		if (need > BUF_LARGEST || !(request->head_buf = buf_take(&request->worker->bufs, need)))
+		if (need > BUF_LARGEST || !(request->head_buf = buf_take(
+		                                &request->worker->bufs, need)))
 			return false;
-		*out = (struct writer){request->head_buf->data, request->head_buf->data,
+		*out = (struct writer){request->head_buf->data,
+		    request->head_buf->data,
 		    request->head_buf->data + request->head_buf->cap, false};
 	}
 	request->head = out->start;
@@ -233,7 +263,8 @@ make_room(struct request *request, const struct h1_head *head, const struct head
 }
 
 static void
-note_user_agent(struct request *request, const struct h1_head *head, const struct writer *out)
+note_user_agent(struct request *request, const struct h1_head *head,
+    const struct writer *out)
 {
 	struct span agent;
 	const char *found;
@@ -241,17 +272,22 @@ note_user_agent(struct request *request, const struct h1_head *head, const struc
 	if (!request->worker->log || head->first[FIELD_USER_AGENT] == 0)
 		return;
 	agent = h1_value(head, head->first[FIELD_USER_AGENT] - 1u);
-	found = memmem(out->start, (size_t)(out->at - out->start), agent.ptr, agent.len);
+	found = memmem(
+	    out->start, (size_t)(out->at - out->start), agent.ptr, agent.len);
 	if (found)
-		request->user_agent = (struct piece){(uint32_t)(found - out->start), (uint32_t)agent.len};
+		request->user_agent = (struct piece){
+		    (uint32_t)(found - out->start), (uint32_t)agent.len};
 }
 
 bool
 headers_write_request(struct request *request, const struct h1_head *head)
 {
-	const struct header_edits *edits = &request->decision.route->cfg->request;
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
-	bool trusted = identity_is_trusted(listener, &request->client->client.peer);
+	const struct header_edits *edits =
+	    &request->decision.route->cfg->request;
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
+	bool trusted =
+	    identity_is_trusted(listener, &request->client->client.peer);
 	struct writer out;
 
 	if (!make_room(request, head, edits, &out))
@@ -260,7 +296,8 @@ headers_write_request(struct request *request, const struct h1_head *head)
 	put_fields(&out, head, request_drops, edits);
 	note_user_agent(request, head, &out);
 	identity_put(&out, request->client, head, trusted);
-	identity_put_correlation(&out, request, head, trusted, !sets(edits, "x-request-id"));
+	identity_put_correlation(
+	    &out, request, head, trusted, !sets(edits, "x-request-id"));
 	put_request_framing(&out, request, head);
 	put_edits(&out, request, edits);
 	PUT(&out, "\r\n");
@@ -271,7 +308,8 @@ headers_write_request(struct request *request, const struct h1_head *head)
 void
 headers_note_request(struct request *request, const struct h1_head *head)
 {
-	struct writer out = {request->arena, request->arena, request->arena + sizeof(request->arena), false};
+	struct writer out = {request->arena, request->arena,
+	    request->arena + sizeof(request->arena), false};
 	struct span target = head->target;
 
 	if (!request->worker->log || request->head)
@@ -304,7 +342,8 @@ put_status_line(struct writer *out, const struct h1_head *head)
 static void
 put_affinity_cookie(struct writer *out, const struct request *request)
 {
-	const struct key_cfg *affinity = &request->decision.route->split_cfg->affinity;
+	const struct key_cfg *affinity =
+	    &request->decision.route->split_cfg->affinity;
 
 	PUT(out, "set-cookie: ");
 	put_span(out, span_of(affinity->name));
@@ -321,7 +360,8 @@ put_affinity_cookie(struct writer *out, const struct request *request)
 }
 
 static void
-put_response_framing(struct writer *out, struct request *request, const struct h1_head *head)
+put_response_framing(
+    struct writer *out, struct request *request, const struct h1_head *head)
 {
 	const struct body *body = &request->response_body;
 
@@ -332,7 +372,8 @@ put_response_framing(struct writer *out, struct request *request, const struct h
 	}
 	if (body->out == H1_CHUNKED) {
 		PUT(out, "transfer-encoding: chunked\r\n");
-	} else if (head->has_length && head->status != 204 && body->out != H1_TO_CLOSE) {
+	} else if (head->has_length && head->status != 204 &&
+	           body->out != H1_TO_CLOSE) {
 		PUT(out, "content-length: ");
 		put_number(out, head->length);
 		PUT(out, "\r\n");
@@ -350,9 +391,11 @@ put_response_framing(struct writer *out, struct request *request, const struct h
 size_t
 headers_write_response(struct request *request, const struct h1_head *head)
 {
-	const struct header_edits *edits = &request->decision.route->cfg->response;
+	const struct header_edits *edits =
+	    &request->decision.route->cfg->response;
 	struct worker *worker = request->worker;
-	struct writer out = {worker->head, worker->head, worker->head + HEAD_SIZE, false};
+	struct writer out = {
+	    worker->head, worker->head, worker->head + HEAD_SIZE, false};
 
 	put_status_line(&out, head);
 	put_fields(&out, head, response_drops, edits);
@@ -374,7 +417,8 @@ headers_write_interim(struct request *request, const struct h1_head *head)
 {
 	static const struct header_edits none;
 	struct worker *worker = request->worker;
-	struct writer out = {worker->head, worker->head, worker->head + HEAD_SIZE, false};
+	struct writer out = {
+	    worker->head, worker->head, worker->head + HEAD_SIZE, false};
 
 	put_status_line(&out, head);
 	put_fields(&out, head, response_drops, &none);

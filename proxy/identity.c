@@ -24,11 +24,13 @@ parse_address(struct span text, struct peer *out)
 
 		if (!close)
 			return false;
-		text = (struct span){text.ptr + 1, (size_t)(close - text.ptr) - 1};
+		text =
+		    (struct span){text.ptr + 1, (size_t)(close - text.ptr) - 1};
 	} else {
 		const char *colon = memchr(text.ptr, ':', text.len);
 
-		if (colon && !memchr(colon + 1, ':', text.len - (size_t)(colon + 1 - text.ptr)))
+		if (colon && !memchr(colon + 1, ':',
+		                 text.len - (size_t)(colon + 1 - text.ptr)))
 			text.len = (size_t)(colon - text.ptr);
 	}
 	if (text.len == 0 || text.len >= sizeof(buf))
@@ -42,7 +44,8 @@ parse_address(struct span text, struct peer *out)
 		return true;
 	}
 	if (inet_pton(AF_INET6, buf, &v6) == 1) {
-		struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = v6};
+		struct sockaddr_in6 sa = {
+		    .sin6_family = AF_INET6, .sin6_addr = v6};
 
 		peer_from(out, (struct sockaddr *)&sa);
 		return true;
@@ -51,11 +54,13 @@ parse_address(struct span text, struct peer *out)
 }
 
 bool
-identity_is_trusted(const struct listener_cfg *listener, const struct peer *peer)
+identity_is_trusted(
+    const struct listener_cfg *listener, const struct peer *peer)
 {
 	struct sockaddr_storage sa;
 
-	if (!listener || listener->trusted_proxies.n == 0 || peer->family == AF_UNIX)
+	if (!listener || listener->trusted_proxies.n == 0 ||
+	    peer->family == AF_UNIX)
 		return false;
 	peer_sockaddr(peer, &sa);
 	return cidrs_hold(&listener->trusted_proxies, (struct sockaddr *)&sa);
@@ -67,7 +72,9 @@ last_element(struct span *list, struct span *element_out)
 {
 	size_t end = list->len, begin;
 
-	while (end > 0 && (list->ptr[end - 1] == ' ' || list->ptr[end - 1] == '\t' || list->ptr[end - 1] == ','))
+	while (end > 0 &&
+	       (list->ptr[end - 1] == ' ' || list->ptr[end - 1] == '\t' ||
+	           list->ptr[end - 1] == ','))
 		end--;
 	if (end == 0)
 		return false;
@@ -75,14 +82,16 @@ last_element(struct span *list, struct span *element_out)
 	while (begin > 0 && list->ptr[begin - 1] != ',')
 		begin--;
 	list->len = begin;
-	while (begin < end && (list->ptr[begin] == ' ' || list->ptr[begin] == '\t'))
+	while (begin < end &&
+	       (list->ptr[begin] == ' ' || list->ptr[begin] == '\t'))
 		begin++;
 	*element_out = (struct span){list->ptr + begin, end - begin};
 	return true;
 }
 
 void
-identity_client_address(const struct conn *client, const struct listener_cfg *listener, const struct h1_head *head,
+identity_client_address(const struct conn *client,
+    const struct listener_cfg *listener, const struct h1_head *head,
     struct peer *out, bool *trusted_out)
 {
 	struct span name;
@@ -92,10 +101,12 @@ identity_client_address(const struct conn *client, const struct listener_cfg *li
 	if (!*trusted_out)
 		return;
 	name = span_of(listener->client_ip_header);
-	/* Lines from the last to the first, elements likewise, until one that we do not trust. */
+	/* Lines from the last to the first, elements likewise, until one that
+	 * we do not trust. */
 	for (uint32_t i = head->n_fields; i-- > 0;) {
 		struct span list = h1_value(head, i), element;
-		struct span field = {head->bytes + head->fields[i].name, head->fields[i].name_len};
+		struct span field = {head->bytes + head->fields[i].name,
+		    head->fields[i].name_len};
 
 		if (!span_ieq(field, name))
 			continue;
@@ -125,7 +136,8 @@ put_all_of(struct writer *out, const struct h1_head *head, enum field_id id)
 }
 
 static void
-put_forwarded_for(struct writer *out, const struct conn *client, const struct h1_head *head, bool trusted)
+put_forwarded_for(struct writer *out, const struct conn *client,
+    const struct h1_head *head, bool trusted)
 {
 	char address[INET6_ADDRSTRLEN];
 	size_t len = peer_print(&client->client.peer, address);
@@ -141,7 +153,8 @@ put_forwarded_for(struct writer *out, const struct conn *client, const struct h1
 }
 
 static void
-put_forwarded(struct writer *out, const struct conn *client, const struct h1_head *head)
+put_forwarded(
+    struct writer *out, const struct conn *client, const struct h1_head *head)
 {
 	char address[INET6_ADDRSTRLEN];
 	size_t len = peer_print(&client->client.peer, address);
@@ -166,7 +179,8 @@ put_forwarded(struct writer *out, const struct conn *client, const struct h1_hea
 }
 
 void
-identity_put(struct writer *out, const struct conn *client, const struct h1_head *head, bool trusted)
+identity_put(struct writer *out, const struct conn *client,
+    const struct h1_head *head, bool trusted)
 {
 	put_forwarded_for(out, client, head, trusted);
 	if (!trusted || !put_given(out, head, FIELD_X_FORWARDED_PROTO)) {
@@ -175,7 +189,8 @@ identity_put(struct writer *out, const struct conn *client, const struct h1_head
 		else
 			PUT(out, "x-forwarded-proto: http\r\n");
 	}
-	if ((!trusted || !put_given(out, head, FIELD_X_FORWARDED_HOST)) && head->host.len > 0) {
+	if ((!trusted || !put_given(out, head, FIELD_X_FORWARDED_HOST)) &&
+	    head->host.len > 0) {
 		PUT(out, "x-forwarded-host: ");
 		put_span(out, head->host);
 		PUT(out, "\r\n");
@@ -193,7 +208,8 @@ static bool
 is_hex(struct span text)
 {
 	for (size_t i = 0; i < text.len; i++)
-		if (!strchr("0123456789abcdef", text.ptr[i]) || text.ptr[i] == '\0')
+		if (!strchr("0123456789abcdef", text.ptr[i]) ||
+		    text.ptr[i] == '\0')
 			return false;
 	return true;
 }
@@ -209,19 +225,22 @@ is_zero(struct span text)
 
 /* W3C Trace Context, version 00: "00-<32 hex>-<16 hex>-<2 hex>". */
 static bool
-trace_of(const struct h1_head *head, struct span *trace_out, struct span *flags_out)
+trace_of(
+    const struct h1_head *head, struct span *trace_out, struct span *flags_out)
 {
 	struct span text, parent;
 
 	if (head->count[FIELD_TRACEPARENT] != 1)
 		return false;
 	text = h1_value(head, head->first[FIELD_TRACEPARENT] - 1u);
-	if (text.len != 55 || memcmp(text.ptr, "00-", 3) != 0 || text.ptr[35] != '-' || text.ptr[52] != '-')
+	if (text.len != 55 || memcmp(text.ptr, "00-", 3) != 0 ||
+	    text.ptr[35] != '-' || text.ptr[52] != '-')
 		return false;
 	*trace_out = (struct span){text.ptr + 3, 32};
 	parent = (struct span){text.ptr + 36, 16};
 	*flags_out = (struct span){text.ptr + 53, 2};
-	return is_hex(*trace_out) && is_hex(parent) && is_hex(*flags_out) && !is_zero(*trace_out) && !is_zero(parent);
+	return is_hex(*trace_out) && is_hex(parent) && is_hex(*flags_out) &&
+	       !is_zero(*trace_out) && !is_zero(parent);
 }
 
 static bool
@@ -232,20 +251,25 @@ is_request_id(struct span text)
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.ptr[i];
 
-		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-'))
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+		        (c >= 'A' && c <= 'Z') || c == '.' || c == '_' ||
+		        c == '-'))
 			return false;
 	}
 	return true;
 }
 
-/* One random number names request and trace when neither came with the request. */
+/* One random number names request and trace when neither came with the request.
+ */
 void
-identity_put_correlation(struct writer *out, struct request *request, const struct h1_head *head, bool trusted, bool own_id)
+identity_put_correlation(struct writer *out, struct request *request,
+    const struct h1_head *head, bool trusted, bool own_id)
 {
 	struct rng *rng = &request->worker->rng;
 	uint64_t high = rng_next(rng), low = rng_next(rng) | 1;
 	struct span trace, flags, id = SPAN("");
-	struct writer name = {request->id, request->id, request->id + sizeof(request->id), false};
+	struct writer name = {
+	    request->id, request->id, request->id + sizeof(request->id), false};
 	char *begin;
 
 	if (trusted && head->count[FIELD_X_REQUEST_ID] == 1)

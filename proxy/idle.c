@@ -3,10 +3,10 @@
  * that the warm ones are used and the surplus ages away by its deadline. Two
  * pointer writes per request.
  */
-#include "proxy/request.h"
-
 #include <assert.h>
 #include <stdlib.h>
+
+#include "proxy/request.h"
 
 /* Beyond this many kept per endpoint and worker the oldest goes. */
 enum { IDLE_MAX = 1024 };
@@ -57,7 +57,8 @@ idle_put(struct conn *upstream, nsec_t keep)
 void
 idle_remove(struct conn *upstream)
 {
-	struct endpoint_local *local = &upstream->upstream.endpoint->local[upstream->worker->id];
+	struct endpoint_local *local =
+	    &upstream->upstream.endpoint->local[upstream->worker->id];
 
 	assert(upstream->phase == CONN_IDLE);
 	TAILQ_REMOVE((struct conn_queue *)local->idle, upstream, link);

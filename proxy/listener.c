@@ -23,11 +23,13 @@ is_full(struct worker *worker, uint32_t listener, uint32_t max)
 	int64_t open = 0;
 
 	for (unsigned i = 0; i < worker->shared->n_workers; i++) {
-		struct listener_cell *cell = snapshot_listener_cell(worker->snapshot, listener, i);
+		struct listener_cell *cell =
+		    snapshot_listener_cell(worker->snapshot, listener, i);
 
 		if (!cell)
 			continue;
-		open += atomic_load_explicit(&cell->active, memory_order_relaxed) +
+		open +=
+		    atomic_load_explicit(&cell->active, memory_order_relaxed) +
 		    atomic_load_explicit(&cell->idle, memory_order_relaxed);
 	}
 	return open >= max;
@@ -48,7 +50,8 @@ out_of_descriptors(struct accepting *accepting)
 		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	worker->accepts_paused = true;
-	LIST_FOREACH(each, &worker->accepting, link) {
+	LIST_FOREACH(each, &worker->accepting, link)
+	{
 		if (each->is_watched)
 			reactor_remove(&each->watch);
 		each->is_watched = false;
@@ -60,7 +63,8 @@ on_accept(int listening, short what, void *arg)
 {
 	struct accepting *accepting = arg;
 	struct worker *worker = accepting->worker;
-	const struct listener_cfg *cfg = snapshot_listener(worker->snapshot, accepting->listener);
+	const struct listener_cfg *cfg =
+	    snapshot_listener(worker->snapshot, accepting->listener);
 
 	(void)what;
 	worker->now = clock_now();
@@ -71,14 +75,20 @@ on_accept(int listening, short what, void *arg)
 		int fd;
 
 		sa.ss_family = AF_UNIX;
-		fd = accept4(listening, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(listening, (struct sockaddr *)&sa, &len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			if (errno == EMFILE || errno == ENFILE ||
+			    errno == ENOBUFS || errno == ENOMEM)
 				out_of_descriptors(accepting);
 			return;
 		}
-		if (is_full(worker, accepting->listener, cfg->limits.connections)) {
-			counter_add(&snapshot_listener_cell(worker->snapshot, accepting->listener, worker->id)->refused, 1);
+		if (is_full(
+		        worker, accepting->listener, cfg->limits.connections)) {
+			counter_add(&snapshot_listener_cell(worker->snapshot,
+			                accepting->listener, worker->id)
+			                 ->refused,
+			    1);
 			close(fd);
 			continue;
 		}
@@ -93,8 +103,9 @@ static void
 watch(struct accepting *accepting)
 {
 	if (!accepting->is_watched)
-		accepting->is_watched = reactor_add_level(
-		    &accepting->worker->reactor, &accepting->watch, accepting->fd, on_accept, accepting);
+		accepting->is_watched =
+		    reactor_add_level(&accepting->worker->reactor,
+		        &accepting->watch, accepting->fd, on_accept, accepting);
 }
 
 void
@@ -136,7 +147,8 @@ listener_close(struct worker *worker, int fd)
 {
 	struct accepting *accepting, *next;
 
-	for (accepting = LIST_FIRST(&worker->accepting); accepting; accepting = next) {
+	for (accepting = LIST_FIRST(&worker->accepting); accepting;
+	     accepting = next) {
 		next = LIST_NEXT(accepting, link);
 		if (accepting->fd == fd)
 			end(accepting);
@@ -161,5 +173,5 @@ listener_resume(struct worker *worker)
 	if (worker->spare_fd < 0)
 		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	LIST_FOREACH(accepting, &worker->accepting, link)
-		watch(accepting);
+	watch(accepting);
 }

@@ -19,21 +19,32 @@
 #include "proxy/request.h"
 
 enum {
-	RING_SIZE = 1 << 20,    /* bytes per worker */
-	PIECE_MAX = 2048,       /* of one text in a record; longer ones are cut */
+	RING_SIZE = 1 << 20, /* bytes per worker */
+	PIECE_MAX = 2048,    /* of one text in a record; longer ones are cut */
 	OUT_SIZE = 1 << 18,
 	LINE_MAX_BYTES = 8192,
-	IDLE_MS = 20,           /* the thread looks this often when nothing comes */
+	IDLE_MS = 20, /* the thread looks this often when nothing comes */
 };
 
 /* The texts of a record, in this order behind it. */
 enum text {
-	TEXT_TARGET, TEXT_HOST, TEXT_AGENT, TEXT_ID, TEXT_TRACE, TEXT_SPAN, TEXT_UPSTREAM,
-	TEXT_LISTENER, TEXT_ROUTE, TEXT_SPLIT, TEXT_POOL, TEXT_COUNT
+	TEXT_TARGET,
+	TEXT_HOST,
+	TEXT_AGENT,
+	TEXT_ID,
+	TEXT_TRACE,
+	TEXT_SPAN,
+	TEXT_UPSTREAM,
+	TEXT_LISTENER,
+	TEXT_ROUTE,
+	TEXT_SPLIT,
+	TEXT_POOL,
+	TEXT_COUNT
 };
 
 struct record {
-	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to the ring's start */
+	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to
+	                  the ring's start */
 	uint16_t status;
 	uint8_t method, minor, fail, why, attempts;
 	bool is_skip, tls;
@@ -47,53 +58,62 @@ struct record {
 struct log_ring {
 	struct access_log *log;
 	_Alignas(CACHE_LINE) _Atomic uint64_t head; /* written by the worker */
-	uint64_t tail_seen;                          /* the worker's copy */
+	uint64_t tail_seen;                         /* the worker's copy */
 	counter_t dropped;
-	_Alignas(CACHE_LINE) _Atomic uint64_t tail; /* written by the log thread */
+	_Alignas(
+	    CACHE_LINE) _Atomic uint64_t tail; /* written by the log thread */
 	_Alignas(CACHE_LINE) char bytes[RING_SIZE];
 };
 
 struct access_log {
 	struct log_ring **rings; /* owned */
 	unsigned n_rings;
-	char *path;              /* owned */
+	char *path; /* owned */
 	bp_t sample_ok, sample_error;
-	struct strings redact;   /* owned copy */
+	struct strings redact; /* owned copy */
 	int fd;
 	bool owns_fd;
 	pthread_t thread;
 	bool is_running;
 	_Atomic bool is_closing, wants_reopen;
 	counter_t lines, failed;
-	char *out;               /* owned: OUT_SIZE + LINE_MAX_BYTES */
+	char *out; /* owned: OUT_SIZE + LINE_MAX_BYTES */
 	size_t out_len;
 };
 
 /* ---- the worker's end ---- */
 
 static bool
-is_sampled(struct worker *worker, const struct access_log *log, const struct request *request)
+is_sampled(struct worker *worker, const struct access_log *log,
+    const struct request *request)
 {
 	bool is_error = request->status >= 500 || request->fail != FAIL_NONE;
 	bp_t sample = is_error ? log->sample_error : log->sample_ok;
 
-	return sample >= BP_ALL || (sample > 0 && rng_below(&worker->rng, BP_ALL) < sample);
+	return sample >= BP_ALL ||
+	       (sample > 0 && rng_below(&worker->rng, BP_ALL) < sample);
 }
 
 static void
 collect(const struct request *request, struct span texts[TEXT_COUNT])
 {
 	const struct decision *decision = &request->decision;
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
 	const char *head = request->head ? request->head : "";
 
 	memset(texts, 0, sizeof(struct span) * TEXT_COUNT);
-	texts[TEXT_TARGET] = (struct span){head + request->target.at, request->target.len};
-	texts[TEXT_HOST] = (struct span){head + request->host.at, request->host.len};
-	texts[TEXT_AGENT] = (struct span){head + request->user_agent.at, request->user_agent.len};
+	texts[TEXT_TARGET] =
+	    (struct span){head + request->target.at, request->target.len};
+	texts[TEXT_HOST] =
+	    (struct span){head + request->host.at, request->host.len};
+	texts[TEXT_AGENT] = (struct span){
+	    head + request->user_agent.at, request->user_agent.len};
 	texts[TEXT_ID] = (struct span){request->id, request->id_len};
-	texts[TEXT_TRACE] = (struct span){head + request->trace_id.at, request->trace_id.len};
-	texts[TEXT_SPAN] = (struct span){head + request->span_id.at, request->span_id.len};
+	texts[TEXT_TRACE] =
+	    (struct span){head + request->trace_id.at, request->trace_id.len};
+	texts[TEXT_SPAN] =
+	    (struct span){head + request->span_id.at, request->span_id.len};
 	if (request->endpoint)
 		texts[TEXT_UPSTREAM] = span_of(request->endpoint->address.text);
 	if (listener)
@@ -115,7 +135,8 @@ reserve(struct log_ring *ring, size_t size, uint64_t *head_out)
 	size_t skip = at + size > RING_SIZE ? RING_SIZE - at : 0;
 
 	if (head + skip + size - ring->tail_seen > RING_SIZE) {
-		ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
+		ring->tail_seen =
+		    atomic_load_explicit(&ring->tail, memory_order_acquire);
 		if (head + skip + size - ring->tail_seen > RING_SIZE)
 			return NULL;
 	}
@@ -160,10 +181,13 @@ access_log_request(struct request *request)
 	    .tls = request->client->tls != NULL,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,
-	    .wall_ns = (uint64_t)wall.tv_sec * NSEC_PER_SEC + (uint64_t)wall.tv_nsec,
+	    .wall_ns =
+	        (uint64_t)wall.tv_sec * NSEC_PER_SEC + (uint64_t)wall.tv_nsec,
 	    .queue_us = usec_between(request->start, request->dispatched),
-	    .connect_us = request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
-	    .first_byte_us = usec_between(request->dispatched, request->first_byte),
+	    .connect_us =
+	        request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
+	    .first_byte_us =
+	        usec_between(request->dispatched, request->first_byte),
 	    .total_us = usec_between(request->start, worker->now),
 	    .bytes_in = request->request_body.bytes,
 	    .bytes_out = request->response_body.bytes,
@@ -203,7 +227,8 @@ flush_out(struct access_log *log)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0) { /* a full disk or a closed pipe loses the log, never a request */
+		if (n < 0) { /* a full disk or a closed pipe loses the log,
+			        never a request */
 			counter_add(&log->failed, 1);
 			break;
 		}
@@ -228,7 +253,8 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	out = (struct access_record){
 	    .wall_ns = record->wall_ns,
 	    .method = (enum http_method)record->method,
-	    .method_text = span_of(method_name((enum http_method)record->method)),
+	    .method_text =
+	        span_of(method_name((enum http_method)record->method)),
 	    .path = texts[TEXT_TARGET],
 	    .host = texts[TEXT_HOST],
 	    .user_agent = texts[TEXT_AGENT],
@@ -256,12 +282,15 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .attempts = record->attempts,
 	    .tls = record->tls,
 	};
-	query = out.path.len > 0 ? memchr(out.path.ptr, '?', out.path.len) : NULL;
+	query =
+	    out.path.len > 0 ? memchr(out.path.ptr, '?', out.path.len) : NULL;
 	if (query) {
-		out.query = (struct span){query + 1, out.path.len - (size_t)(query + 1 - out.path.ptr)};
+		out.query = (struct span){query + 1,
+		    out.path.len - (size_t)(query + 1 - out.path.ptr)};
 		out.path.len = (size_t)(query - out.path.ptr);
 	}
-	log->out_len += access_format(&out, &log->redact, log->out + log->out_len, LINE_MAX_BYTES);
+	log->out_len += access_format(
+	    &out, &log->redact, log->out + log->out_len, LINE_MAX_BYTES);
 	counter_add(&log->lines, 1);
 }
 
@@ -277,12 +306,15 @@ read_ring(struct access_log *log, struct log_ring *ring)
 		size_t at = tail % RING_SIZE;
 		struct record record;
 
-		if (RING_SIZE - at < sizeof(record)) { /* too little for a mark: skipped by both sides */
+		if (RING_SIZE - at <
+		    sizeof(record)) { /* too little for a mark: skipped by both
+			                 sides */
 			tail += RING_SIZE - at;
 			continue;
 		}
 		memcpy(&record, ring->bytes + at, sizeof(record));
-		assert(record.size >= sizeof(record) && record.size <= RING_SIZE - at);
+		assert(record.size >= sizeof(record) &&
+		       record.size <= RING_SIZE - at);
 		if (!record.is_skip)
 			format(log, &record, ring->bytes + at + sizeof(record));
 		tail += record.size;
@@ -298,13 +330,16 @@ open_path(struct access_log *log, struct err *err)
 {
 	int fd;
 
-	if (strcmp(log->path, "stdout") == 0 || strcmp(log->path, "stderr") == 0) {
-		log->fd = strcmp(log->path, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
+	if (strcmp(log->path, "stdout") == 0 ||
+	    strcmp(log->path, "stderr") == 0) {
+		log->fd = strcmp(log->path, "stdout") == 0 ? STDOUT_FILENO
+		                                           : STDERR_FILENO;
 		return true;
 	}
 	fd = open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	if (fd < 0)
-		return err_set(err, "logs.access.path: cannot open %s: %s", log->path, strerror(errno));
+		return err_set(err, "logs.access.path: cannot open %s: %s",
+		    log->path, strerror(errno));
 	if (log->owns_fd)
 		close(log->fd);
 	log->fd = fd;
@@ -327,7 +362,8 @@ run(void *arg)
 
 			flush_out(log);
 			if (!open_path(log, &err))
-				log_event(LOG_ERROR, "access log not reopened", "error", err.text, NULL);
+				log_event(LOG_ERROR, "access log not reopened",
+				    "error", err.text, NULL);
 		}
 		for (unsigned i = 0; i < log->n_rings; i++)
 			had_some |= read_ring(log, log->rings[i]);
@@ -364,10 +400,12 @@ access_log_open(const struct logs_cfg *cfg, unsigned n_workers, struct err *err)
 	log->path = strdup(cfg->access_path);
 	log->out = malloc(OUT_SIZE + LINE_MAX_BYTES);
 	log->rings = calloc(n_workers, sizeof(*log->rings));
-	if (!log->path || !log->out || !log->rings || !copy_strings(&log->redact, &cfg->redact))
+	if (!log->path || !log->out || !log->rings ||
+	    !copy_strings(&log->redact, &cfg->redact))
 		goto no_memory;
 	for (unsigned i = 0; i < n_workers; i++) {
-		log->rings[i] = aligned_alloc(CACHE_LINE, sizeof(struct log_ring));
+		log->rings[i] =
+		    aligned_alloc(CACHE_LINE, sizeof(struct log_ring));
 		if (!log->rings[i])
 			goto no_memory;
 		memset(log->rings[i], 0, offsetof(struct log_ring, bytes));
@@ -396,7 +434,8 @@ access_log_start(struct access_log *log, struct err *err)
 	int error = pthread_create(&log->thread, NULL, run, log);
 
 	if (error != 0)
-		return err_set(err, "the access log: no thread: %s", strerror(error));
+		return err_set(
+		    err, "the access log: no thread: %s", strerror(error));
 	pthread_setname_np(log->thread, "weir-log");
 	log->is_running = true;
 	return true;

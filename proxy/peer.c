@@ -8,13 +8,15 @@ peer_from(struct peer *peer, const struct sockaddr *sa)
 {
 	*peer = (struct peer){.family = (uint8_t)sa->sa_family};
 	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+		const struct sockaddr_in *in =
+		    (const struct sockaddr_in *)(const void *)sa;
 
 		peer->bytes[10] = peer->bytes[11] = 0xff;
 		memcpy(peer->bytes + 12, &in->sin_addr, 4);
 		peer->port = ntohs(in->sin_port);
 	} else if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
+		const struct sockaddr_in6 *in6 =
+		    (const struct sockaddr_in6 *)(const void *)sa;
 
 		memcpy(peer->bytes, &in6->sin6_addr, 16);
 		peer->port = ntohs(in6->sin6_port);

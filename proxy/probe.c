@@ -35,9 +35,9 @@ struct attempt {
 };
 
 struct prober {
-	struct event_base *base;     /* borrowed */
-	struct registry *registry;   /* borrowed */
-	struct event *timer;         /* owned */
+	struct event_base *base;   /* borrowed */
+	struct registry *registry; /* borrowed */
+	struct event *timer;       /* owned */
 	LIST_HEAD(, attempt) attempts;
 	uint64_t round;
 	unsigned n;
@@ -46,7 +46,8 @@ struct prober {
 static struct endpoint *
 find(struct prober *prober, const struct attempt *attempt)
 {
-	struct snapshot *snapshot = publication_current(registry_publication(prober->registry));
+	struct snapshot *snapshot =
+	    publication_current(registry_publication(prober->registry));
 
 	for (size_t i = 0; snapshot && i < snapshot_n_pools(snapshot); i++) {
 		const struct pool_view *pool = snapshot_pool(snapshot, i);
@@ -54,7 +55,8 @@ find(struct prober *prober, const struct attempt *attempt)
 		if (strcmp(pool->pool->name, attempt->pool) != 0)
 			continue;
 		for (size_t j = 0; j < pool->n_endpoints; j++)
-			if (strcmp(pool->endpoints[j]->address.text, attempt->address) == 0)
+			if (strcmp(pool->endpoints[j]->address.text,
+			        attempt->address) == 0)
 				return pool->endpoints[j];
 	}
 	return NULL;
@@ -91,7 +93,8 @@ succeeded(struct attempt *attempt)
 
 	if (endpoint)
 		endpoint_mark_up(endpoint);
-	log_event(LOG_INFO, "endpoint is up", "pool", attempt->pool, "endpoint", attempt->address, NULL);
+	log_event(LOG_INFO, "endpoint is up", "pool", attempt->pool, "endpoint",
+	    attempt->address, NULL);
 	end(attempt);
 }
 
@@ -102,7 +105,9 @@ on_probe(int fd, short what, void *arg)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	if (what & EV_TIMEOUT || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0)
+	if (what & EV_TIMEOUT ||
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
+	    error != 0)
 		stop(attempt);
 	else
 		succeeded(attempt);
@@ -112,10 +117,12 @@ static void
 begin(struct attempt *attempt, const struct endpoint *endpoint)
 {
 	struct timeval limit = {1, 0};
-	const struct sockaddr *sa = (const struct sockaddr *)&endpoint->address.sa;
+	const struct sockaddr *sa =
+	    (const struct sockaddr *)&endpoint->address.sa;
 
 	attempt->next_at = clock_now() + PROBE_EVERY_MS * NSEC_PER_MSEC;
-	attempt->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	attempt->fd = socket(
+	    sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (attempt->fd < 0)
 		return;
 	if (connect(attempt->fd, sa, endpoint->address.sa_len) == 0) {
@@ -126,7 +133,8 @@ begin(struct attempt *attempt, const struct endpoint *endpoint)
 		stop(attempt);
 		return;
 	}
-	attempt->event = event_new(attempt->prober->base, attempt->fd, EV_WRITE, on_probe, attempt);
+	attempt->event = event_new(
+	    attempt->prober->base, attempt->fd, EV_WRITE, on_probe, attempt);
 	if (!attempt->event || event_add(attempt->event, &limit) < 0)
 		stop(attempt);
 	else
@@ -139,18 +147,24 @@ attempt_for(struct prober *prober, const struct endpoint *endpoint)
 	struct attempt *attempt;
 
 	LIST_FOREACH(attempt, &prober->attempts, link)
-		if (strcmp(attempt->address, endpoint->address.text) == 0 && strcmp(attempt->pool, endpoint->pool->name) == 0)
-			return attempt;
+	if (strcmp(attempt->address, endpoint->address.text) == 0 &&
+	    strcmp(attempt->pool, endpoint->pool->name) == 0)
+		return attempt;
 	if (prober->n == PROBES_MAX || !(attempt = calloc(1, sizeof(*attempt))))
 		return NULL;
 	attempt->prober = prober;
 	attempt->fd = -1;
-	snprintf(attempt->pool, sizeof(attempt->pool), "%s", endpoint->pool->name);
-	snprintf(attempt->address, sizeof(attempt->address), "%s", endpoint->address.text);
+	snprintf(
+	    attempt->pool, sizeof(attempt->pool), "%s", endpoint->pool->name);
+	snprintf(attempt->address, sizeof(attempt->address), "%s",
+	    endpoint->address.text);
 	LIST_INSERT_HEAD(&prober->attempts, attempt, link);
 	prober->n++;
-	log_event(LOG_WARN, "endpoint is down", "pool", attempt->pool, "endpoint", attempt->address, "reason",
-	    endpoint->down_reason[0] ? endpoint->down_reason : "connect refused", NULL);
+	log_event(LOG_WARN, "endpoint is down", "pool", attempt->pool,
+	    "endpoint", attempt->address, "reason",
+	    endpoint->down_reason[0] ? endpoint->down_reason
+	                             : "connect refused",
+	    NULL);
 	return attempt;
 }
 
@@ -173,7 +187,8 @@ static void
 look(int fd, short what, void *arg)
 {
 	struct prober *prober = arg;
-	struct snapshot *snapshot = publication_current(registry_publication(prober->registry));
+	struct snapshot *snapshot =
+	    publication_current(registry_publication(prober->registry));
 	struct attempt *attempt, *next;
 
 	(void)fd;

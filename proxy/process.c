@@ -42,10 +42,13 @@ process_raise_descriptors(const struct config *config)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < 4096) {
-		snprintf(have, sizeof(have), "%llu", (unsigned long long)limit.rlim_max);
-		snprintf(want, sizeof(want), "%llu", (unsigned long long)wanted * 2);
-		log_event(LOG_WARN, "few descriptors: raise with 'ulimit -n' or LimitNOFILE=", "limit", have,
-		    "wanted for limits.connections", want, NULL);
+		snprintf(have, sizeof(have), "%llu",
+		    (unsigned long long)limit.rlim_max);
+		snprintf(
+		    want, sizeof(want), "%llu", (unsigned long long)wanted * 2);
+		log_event(LOG_WARN,
+		    "few descriptors: raise with 'ulimit -n' or LimitNOFILE=",
+		    "limit", have, "wanted for limits.connections", want, NULL);
 	}
 }
 
@@ -60,11 +63,14 @@ process_drop_privileges(const struct config *config, struct err *err)
 		return true;
 	user = getpwnam(config->user);
 	if (!user)
-		return err_set(err, "user: there is no user '%s'", config->user);
+		return err_set(
+		    err, "user: there is no user '%s'", config->user);
 	mkdir(config->state_dir, 0700);
 	(void)!chown(config->state_dir, user->pw_uid, user->pw_gid);
-	if (initgroups(user->pw_name, user->pw_gid) < 0 || setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
-		return err_set(err, "user: cannot become '%s': %s", config->user, strerror(errno));
+	if (initgroups(user->pw_name, user->pw_gid) < 0 ||
+	    setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
+		return err_set(err, "user: cannot become '%s': %s",
+		    config->user, strerror(errno));
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return true;
 }

@@ -14,60 +14,96 @@ const char *
 status_text(unsigned status)
 {
 	switch (status) {
-	case 200: return "OK";
-	case 201: return "Created";
-	case 202: return "Accepted";
-	case 204: return "No Content";
-	case 301: return "Moved Permanently";
-	case 302: return "Found";
-	case 303: return "See Other";
-	case 304: return "Not Modified";
-	case 307: return "Temporary Redirect";
-	case 308: return "Permanent Redirect";
-	case 400: return "Bad Request";
-	case 401: return "Unauthorized";
-	case 403: return "Forbidden";
-	case 404: return "Not Found";
-	case 405: return "Method Not Allowed";
-	case 408: return "Request Timeout";
-	case 410: return "Gone";
-	case 413: return "Content Too Large";
-	case 414: return "URI Too Long";
-	case 417: return "Expectation Failed";
-	case 418: return "I'm a teapot";
-	case 421: return "Misdirected Request";
-	case 429: return "Too Many Requests";
-	case 431: return "Request Header Fields Too Large";
-	case 451: return "Unavailable For Legal Reasons";
-	case 500: return "Internal Server Error";
-	case 501: return "Not Implemented";
-	case 502: return "Bad Gateway";
-	case 503: return "Service Unavailable";
-	case 504: return "Gateway Timeout";
-	case 505: return "HTTP Version Not Supported";
-	default: return "Status";
+	case 200:
+		return "OK";
+	case 201:
+		return "Created";
+	case 202:
+		return "Accepted";
+	case 204:
+		return "No Content";
+	case 301:
+		return "Moved Permanently";
+	case 302:
+		return "Found";
+	case 303:
+		return "See Other";
+	case 304:
+		return "Not Modified";
+	case 307:
+		return "Temporary Redirect";
+	case 308:
+		return "Permanent Redirect";
+	case 400:
+		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 408:
+		return "Request Timeout";
+	case 410:
+		return "Gone";
+	case 413:
+		return "Content Too Large";
+	case 414:
+		return "URI Too Long";
+	case 417:
+		return "Expectation Failed";
+	case 418:
+		return "I'm a teapot";
+	case 421:
+		return "Misdirected Request";
+	case 429:
+		return "Too Many Requests";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 451:
+		return "Unavailable For Legal Reasons";
+	case 500:
+		return "Internal Server Error";
+	case 501:
+		return "Not Implemented";
+	case 502:
+		return "Bad Gateway";
+	case 503:
+		return "Service Unavailable";
+	case 504:
+		return "Gateway Timeout";
+	case 505:
+		return "HTTP Version Not Supported";
+	default:
+		return "Status";
 	}
 }
 
 /* The whole answer in worker->head; 0 when it does not fit. */
 static size_t
-compose(struct worker *worker, unsigned status, const char *type, struct span body, struct span extra,
-    bool close, bool is_old, bool is_head)
+compose(struct worker *worker, unsigned status, const char *type,
+    struct span body, struct span extra, bool close, bool is_old, bool is_head)
 {
 	bool has_body = status != 204 && status != 304;
-	int n = snprintf(worker->head, HEAD_SIZE, "HTTP/1.1 %u %s\r\ndate: %.29s\r\nserver: weir\r\n", status,
+	int n = snprintf(worker->head, HEAD_SIZE,
+	    "HTTP/1.1 %u %s\r\ndate: %.29s\r\nserver: weir\r\n", status,
 	    status_text(status), worker_date(worker));
 
 	assert(body.len <= REPLY_MAX);
 	if (has_body)
-		n += snprintf(worker->head + n, HEAD_SIZE - (size_t)n, "content-type: %s\r\ncontent-length: %zu\r\n", type,
+		n += snprintf(worker->head + n, HEAD_SIZE - (size_t)n,
+		    "content-type: %s\r\ncontent-length: %zu\r\n", type,
 		    body.len);
 	if (extra.len + body.len + (size_t)n + 64 > HEAD_SIZE)
 		return 0;
 	memcpy(worker->head + n, extra.ptr ? extra.ptr : "", extra.len);
 	n += (int)extra.len;
 	n += snprintf(worker->head + n, HEAD_SIZE - (size_t)n, "%s\r\n",
-	    close ? "connection: close\r\n" : is_old ? "connection: keep-alive\r\n" : "");
+	    close    ? "connection: close\r\n"
+	    : is_old ? "connection: keep-alive\r\n"
+	             : "");
 	if (has_body && !is_head) {
 		memcpy(worker->head + n, body.ptr ? body.ptr : "", body.len);
 		n += (int)body.len;
@@ -76,14 +112,17 @@ compose(struct worker *worker, unsigned status, const char *type, struct span bo
 }
 
 void
-reply_send(struct request *request, unsigned status, const char *content_type, struct span body, struct span extra)
+reply_send(struct request *request, unsigned status, const char *content_type,
+    struct span body, struct span extra)
 {
 	struct worker *worker = request->worker;
 	size_t len;
 
-	if (!request->request_body.is_done || !client_may_keep_alive(request->client))
+	if (!request->request_body.is_done ||
+	    !client_may_keep_alive(request->client))
 		request->keep_alive = false;
-	len = compose(worker, status, content_type, body, extra, !request->keep_alive, request->minor == 0,
+	len = compose(worker, status, content_type, body, extra,
+	    !request->keep_alive, request->minor == 0,
 	    request->method == METHOD_HEAD);
 	request->status = (uint16_t)status;
 	request->has_response = true;
@@ -99,28 +138,38 @@ reply_fail(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
 	char body[256];
-	int n = snprintf(body, sizeof(body), "{\"status\":%u,\"error\":\"%s\",\"detail\":\"%s\"}\n", row->status, row->word,
-	    row->text);
+	int n = snprintf(body, sizeof(body),
+	    "{\"status\":%u,\"error\":\"%s\",\"detail\":\"%s\"}\n", row->status,
+	    row->word, row->text);
 
 	/* A bad head or body leaves the connection in an unknown place. */
 	if (row->blame == BLAME_CLIENT && fail != FAIL_NO_ROUTE)
 		request->keep_alive = false;
-	reply_send(request, row->status, "application/json", (struct span){body, (size_t)n},
-	    row->status == 503 ? SPAN("retry-after: 1\r\ncache-control: no-store\r\n") : SPAN("cache-control: no-store\r\n"));
+	reply_send(request, row->status, "application/json",
+	    (struct span){body, (size_t)n},
+	    row->status == 503
+	        ? SPAN("retry-after: 1\r\ncache-control: no-store\r\n")
+	        : SPAN("cache-control: no-store\r\n"));
 }
 
 void
-reply_refuse(struct conn *client, unsigned status, const char *word, const char *text)
+reply_refuse(
+    struct conn *client, unsigned status, const char *word, const char *text)
 {
 	struct worker *worker = client->worker;
 	char body[256];
-	int n = snprintf(body, sizeof(body), "{\"status\":%u,\"error\":\"%s\",\"detail\":\"%s\"}\n", status, word, text);
+	int n = snprintf(body, sizeof(body),
+	    "{\"status\":%u,\"error\":\"%s\",\"detail\":\"%s\"}\n", status,
+	    word, text);
 	struct decision none = {0};
-	struct outcome outcome = {.method = METHOD_OTHER, .status = status, .bytes_out = (uint64_t)n};
-	size_t len = compose(worker, status, "application/json", (struct span){body, (size_t)n},
-	    SPAN("cache-control: no-store\r\n"), true, false, false);
+	struct outcome outcome = {
+	    .method = METHOD_OTHER, .status = status, .bytes_out = (uint64_t)n};
+	size_t len = compose(worker, status, "application/json",
+	    (struct span){body, (size_t)n}, SPAN("cache-control: no-store\r\n"),
+	    true, false, false);
 
-	routing_record(worker->snapshot, worker->id, client->client.listener, &none, &outcome);
+	routing_record(worker->snapshot, worker->id, client->client.listener,
+	    &none, &outcome);
 	if (!conn_send(client, worker->head, len))
 		client->is_broken = true;
 	client_next(client, false);
@@ -130,12 +179,15 @@ reply_refuse(struct conn *client, unsigned status, const char *word, const char 
 
 /* "/new" or "https://host/new", with the query kept. */
 static struct span
-location(struct request *request, const struct h1_head *head, char *buf, size_t cap)
+location(
+    struct request *request, const struct h1_head *head, char *buf, size_t cap)
 {
 	const char *to = request->decision.route->cfg->redirect.to;
 	bool has_query = strchr(to, '?') != NULL;
-	int n = snprintf(buf, cap, "location: %s%s%.*s\r\ncache-control: no-store\r\n", to,
-	    head->query.ptr ? (has_query ? "&" : "?") : "", (int)head->query.len, head->query.ptr ? head->query.ptr : "");
+	int n = snprintf(buf, cap,
+	    "location: %s%s%.*s\r\ncache-control: no-store\r\n", to,
+	    head->query.ptr ? (has_query ? "&" : "?") : "",
+	    (int)head->query.len, head->query.ptr ? head->query.ptr : "");
 
 	return (struct span){buf, (size_t)n < cap ? (size_t)n : 0};
 }
@@ -148,23 +200,28 @@ reply_route(struct request *request, const struct h1_head *head)
 
 	request->state = REQUEST_REPLY;
 	if (route->action == ROUTE_REDIRECT) {
-		struct span extra = location(request, head, lines, sizeof(lines));
+		struct span extra =
+		    location(request, head, lines, sizeof(lines));
 
 		if (extra.len == 0)
 			request_fail(request, FAIL_BAD_PATH);
 		else
-			reply_send(request, route->redirect.status, "text/plain", SPAN(""), extra);
+			reply_send(request, route->redirect.status,
+			    "text/plain", SPAN(""), extra);
 		return;
 	}
 	assert(route->action == ROUTE_RESPOND);
 	reply_send(request, route->respond.status,
-	    route->respond.content_type ? route->respond.content_type : "text/plain; charset=utf-8",
+	    route->respond.content_type ? route->respond.content_type
+	                                : "text/plain; charset=utf-8",
 	    span_of(route->respond.body), SPAN(""));
 }
 
-/* "https://host:port/target": the other listener's scheme, its port unless it is the scheme's own. */
+/* "https://host:port/target": the other listener's scheme, its port unless it
+ * is the scheme's own. */
 void
-reply_other_listener(struct request *request, const struct h1_head *head, const struct listener_cfg *to)
+reply_other_listener(struct request *request, const struct h1_head *head,
+    const struct listener_cfg *to)
 {
 	uint16_t port = to->n_bind > 0 ? to->bind[0].port : 0;
 	const char *scheme = to->has_tls ? "https" : "http";
@@ -174,11 +231,14 @@ reply_other_listener(struct request *request, const struct h1_head *head, const 
 	request->state = REQUEST_REPLY;
 	if (port != 0 && port != (to->has_tls ? 443 : 80))
 		snprintf(suffix, sizeof(suffix), ":%u", port);
-	n = snprintf(lines, sizeof(lines), "location: %s://%.*s%s%.*s%s%.*s\r\n", scheme, (int)head->hostname.len,
-	    head->hostname.ptr, suffix, (int)head->path.len, head->path.ptr, head->query.ptr ? "?" : "",
+	n = snprintf(lines, sizeof(lines),
+	    "location: %s://%.*s%s%.*s%s%.*s\r\n", scheme,
+	    (int)head->hostname.len, head->hostname.ptr, suffix,
+	    (int)head->path.len, head->path.ptr, head->query.ptr ? "?" : "",
 	    (int)head->query.len, head->query.ptr ? head->query.ptr : "");
 	if (head->hostname.len == 0 || (size_t)n >= sizeof(lines))
 		request_fail(request, FAIL_BAD_REQUEST);
 	else
-		reply_send(request, 308, "text/plain", SPAN(""), (struct span){lines, (size_t)n});
+		reply_send(request, 308, "text/plain", SPAN(""),
+		    (struct span){lines, (size_t)n});
 }

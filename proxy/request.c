@@ -10,15 +10,19 @@
  *   request_response   head and body, upstream -> client (response.c)
  *   request_attempt_failed -> retry (the one way back) or request_fail
  */
-#include "proxy/identity.h"
 #include "proxy/request.h"
 
 #include <assert.h>
 
+#include "proxy/identity.h"
+
 enum {
-	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is spoken for after so long */
-	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a retry up to this */
-	BODY_WAIT_MS = 1000,     /* no upstream is occupied before the body's first bytes, for so long */
+	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
+	                            spoken for after so long */
+	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a
+	                            retry up to this */
+	BODY_WAIT_MS = 1000, /* no upstream is occupied before the body's first
+	                        bytes, for so long */
 };
 
 /* ---- begin and decide ---- */
@@ -71,7 +75,8 @@ request_new(struct conn *client, const struct h1_head *head)
 static struct listener_cell *
 cell_of(const struct request *request)
 {
-	return snapshot_listener_cell(request->snapshot, request->listener, request->worker->id);
+	return snapshot_listener_cell(
+	    request->snapshot, request->listener, request->worker->id);
 }
 
 static void
@@ -81,11 +86,14 @@ count_in_flight(const struct request *request, int by)
 
 	if (cell)
 		atomic_store_explicit(&cell->in_flight,
-		    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by,
+		    atomic_load_explicit(
+		        &cell->in_flight, memory_order_relaxed) +
+		        by,
 		    memory_order_relaxed);
 }
 
-/* A path that would be rewritten is rewritten before anything looks at it: one path for routing and forwarding. */
+/* A path that would be rewritten is rewritten before anything looks at it: one
+ * path for routing and forwarding. */
 static bool
 normalise(struct worker *worker, struct h1_head *head)
 {
@@ -93,7 +101,8 @@ normalise(struct worker *worker, struct h1_head *head)
 
 	if (head->path_is_plain)
 		return true;
-	if (head->path.len > HEAD_SIZE / 2 || !h1_normalise(head->path, worker->head, &len))
+	if (head->path.len > HEAD_SIZE / 2 ||
+	    !h1_normalise(head->path, worker->head, &len))
 		return false;
 	/* Never grows: the copy may go back where the original stood. */
 	memcpy((char *)(uintptr_t)head->path.ptr, worker->head, len);
@@ -115,7 +124,8 @@ static void
 decide(struct request *request, const struct h1_head *head)
 {
 	struct worker *worker = request->worker;
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
 	struct sockaddr_storage client;
 	char host[256];
 	bool is_trusted;
@@ -128,7 +138,8 @@ decide(struct request *request, const struct h1_head *head)
 	    .ctx = head,
 	};
 
-	identity_client_address(request->client, listener, head, &request->peer, &is_trusted);
+	identity_client_address(
+	    request->client, listener, head, &request->peer, &is_trusted);
 	if (request->peer.family != AF_UNIX) {
 		peer_sockaddr(&request->peer, &client);
 		query.client = (struct sockaddr *)&client;
@@ -137,16 +148,19 @@ decide(struct request *request, const struct h1_head *head)
 		lower(host, head->hostname);
 		query.host = (struct span){host, head->hostname.len};
 	}
-	routing_decide(request->snapshot, worker->id, &worker->rng, &query, &request->decision);
+	routing_decide(request->snapshot, worker->id, &worker->rng, &query,
+	    &request->decision);
 }
 
 static bool
 body_is_too_large(const struct request *request)
 {
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
 
-	return listener && listener->limits.max_body > 0 && request->request_body.in == H1_LENGTH &&
-	    request->request_body.left > listener->limits.max_body;
+	return listener && listener->limits.max_body > 0 &&
+	       request->request_body.in == H1_LENGTH &&
+	       request->request_body.left > listener->limits.max_body;
 }
 
 static void
@@ -162,9 +176,11 @@ begin_body_watch(struct request *request)
 static bool
 keep_for_replay(struct request *request, const char *bytes, size_t len)
 {
-	size_t room = request->head_buf ? request->head_buf->cap : sizeof(request->arena);
+	size_t room =
+	    request->head_buf ? request->head_buf->cap : sizeof(request->arena);
 
-	if (request->request_body.in != H1_LENGTH || request->request_body.left != len || len > REPLAY_MAX ||
+	if (request->request_body.in != H1_LENGTH ||
+	    request->request_body.left != len || len > REPLAY_MAX ||
 	    request->head_len + len > room)
 		return false;
 	memcpy(request->head + request->head_len, bytes, len);
@@ -175,25 +191,31 @@ keep_for_replay(struct request *request, const char *bytes, size_t len)
 	return true;
 }
 
-/* The pool is known: write the head, take what is there of the body, go. Returns the bytes taken. */
+/* The pool is known: write the head, take what is there of the body, go.
+ * Returns the bytes taken. */
 static size_t
-go_upstream(struct request *request, const struct h1_head *head, char *rest, size_t len)
+go_upstream(
+    struct request *request, const struct h1_head *head, char *rest, size_t len)
 {
 	struct body *body = &request->request_body;
 	size_t used = 0;
 
-	request->asks_upgrade = head->wants_upgrade &&
-	    (request->decision.route->cfg->upgrade & (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	request->asks_upgrade =
+	    head->wants_upgrade &&
+	    (request->decision.route->cfg->upgrade &
+	        (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
 	if (!headers_write_request(request, head)) {
 		request_fail(request, FAIL_OVERLOAD);
 		return 0;
 	}
 	if (body->in == H1_CHUNKED && request->te_trailers) {
-		body->trailers = buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
+		body->trailers =
+		    buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
 		if (body->trailers)
 			body->trailers->start = 0;
 	}
-	if (body->in == H1_LENGTH && body->left <= len && keep_for_replay(request, rest, body->left)) {
+	if (body->in == H1_LENGTH && body->left <= len &&
+	    keep_for_replay(request, rest, body->left)) {
 		used = request->replay_len;
 	}
 	begin_body_watch(request);
@@ -207,19 +229,23 @@ go_upstream(struct request *request, const struct h1_head *head, char *rest, siz
 	return used;
 }
 
-/* A listener with `redirect_to` has no routes: it sends everyone to the other one. */
+/* A listener with `redirect_to` has no routes: it sends everyone to the other
+ * one. */
 static bool
 redirect_listener(struct request *request, const struct h1_head *head)
 {
 	const struct config *config = request->worker->config;
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
 
 	if (!listener || !listener->redirect_to)
 		return false;
 	for (size_t i = 0; i < config->n_listeners; i++) {
-		if (strcmp(config->listeners[i].name, listener->redirect_to) == 0) {
+		if (strcmp(config->listeners[i].name, listener->redirect_to) ==
+		    0) {
 			headers_note_request(request, head);
-			reply_other_listener(request, head, &config->listeners[i]);
+			reply_other_listener(
+			    request, head, &config->listeners[i]);
 			return true;
 		}
 	}
@@ -262,7 +288,8 @@ request_begin(struct conn *client, char *rest, size_t len)
 		return 0;
 	}
 	used = go_upstream(request, head, rest, len);
-	/* Connected at once over a kept connection: the rest may follow in the same breath. */
+	/* Connected at once over a kept connection: the rest may follow in the
+	 * same breath. */
 	return used;
 }
 
@@ -274,7 +301,8 @@ request_body_done(const struct request *request)
 	return request->request_body.is_done;
 }
 
-/* The body is late: an upstream that would answer without it gets its chance. */
+/* The body is late: an upstream that would answer without it gets its chance.
+ */
 void
 request_body_late(struct request *request)
 {
@@ -294,7 +322,8 @@ maybe_sent(struct request *request)
 static size_t
 skip_body(struct request *request, char *bytes, size_t len)
 {
-	/* The answer was given without it; the connection will not be kept unless it ends here. */
+	/* The answer was given without it; the connection will not be kept
+	 * unless it ends here. */
 	(void)request;
 	(void)bytes;
 	return len;
@@ -303,7 +332,8 @@ skip_body(struct request *request, char *bytes, size_t len)
 size_t
 request_body(struct request *request, char *bytes, size_t len)
 {
-	const struct listener_cfg *listener = snapshot_listener(request->snapshot, request->listener);
+	const struct listener_cfg *listener =
+	    snapshot_listener(request->snapshot, request->listener);
 	uint64_t limit = listener ? listener->limits.max_body : 0;
 	struct conn *client = request->client;
 	struct forwarded done;
@@ -316,7 +346,8 @@ request_body(struct request *request, char *bytes, size_t len)
 		begin_body_watch(request);
 		request->state = REQUEST_CONNECT;
 		upstream_get(request, NULL, false);
-		if (client->request != request || request->state != REQUEST_RELAY)
+		if (client->request != request ||
+		    request->state != REQUEST_RELAY)
 			return 0;
 		break; /* over a kept connection: at once */
 	case REQUEST_REPLY:
@@ -338,9 +369,13 @@ request_body(struct request *request, char *bytes, size_t len)
 	}
 	client->client.progress += (uint32_t)len;
 	request->body_left = true;
-	done = forward_body(&request->request_body, request->upstream, bytes, len, NULL, 0, limit);
+	done = forward_body(&request->request_body, request->upstream, bytes,
+	    len, NULL, 0, limit);
 	if (done.is_bad) {
-		request_fail(request, limit > 0 && request->request_body.bytes > limit ? FAIL_BODY_TOO_LARGE : FAIL_BAD_REQUEST);
+		request_fail(
+		    request, limit > 0 && request->request_body.bytes > limit
+		                 ? FAIL_BODY_TOO_LARGE
+		                 : FAIL_BAD_REQUEST);
 		return len;
 	}
 	if (done.is_unsent) {
@@ -355,7 +390,8 @@ request_body(struct request *request, char *bytes, size_t len)
 		conn_pause(request->client);
 	}
 	if (!request->has_response)
-		conn_deadline(request->upstream, request->decision.pool->cfg->first_byte_timeout);
+		conn_deadline(request->upstream,
+		    request->decision.pool->cfg->first_byte_timeout);
 	return done.used;
 }
 
@@ -373,16 +409,20 @@ request_connected(struct request *request)
 	upstream->got_bytes = false;
 	upstream->phase = CONN_BUSY;
 	counter_add(&request->endpoint->local[request->worker->id].requests, 1);
-	conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
+	conn_deadline(
+	    upstream, request->decision.pool->cfg->first_byte_timeout);
 	maybe_sent(request);
-	if (!conn_send(upstream, request->head, request->head_len + request->replay_len)) {
-		/* Perhaps an answer or a reset is there to be read: it says more than EPIPE. */
+	if (!conn_send(upstream, request->head,
+	        request->head_len + request->replay_len)) {
+		/* Perhaps an answer or a reset is there to be read: it says
+		 * more than EPIPE. */
 		upstream->has_more = true;
 		conn_make_ready(upstream);
 		return;
 	}
 	if (request->expects_continue)
-		conn_deadline(request->client, CONTINUE_AFTER_MS * NSEC_PER_MSEC);
+		conn_deadline(
+		    request->client, CONTINUE_AFTER_MS * NSEC_PER_MSEC);
 	if (request->client->in)
 		conn_resume(request->client);
 	else if (request->client->is_paused && !request->request_body.is_done)
@@ -395,16 +435,21 @@ void
 request_attempt_failed(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
-	bool was_reused = request->upstream && request->upstream->is_reused && !request->upstream->got_bytes;
+	bool was_reused = request->upstream && request->upstream->is_reused &&
+	                  !request->upstream->got_bytes;
 
-	/* A client that has left may have ended this attempt: no evidence against the pool. */
+	/* A client that has left may have ended this attempt: no evidence
+	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
 		request_abandon(request, FAIL_CLIENT_GONE);
 		return;
 	}
 	request->fail = (uint8_t)fail;
-	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT && !was_reused)
-		counter_add(&request->endpoint->local[request->worker->id].errors[row->error], 1);
+	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT &&
+	    !was_reused)
+		counter_add(&request->endpoint->local[request->worker->id]
+		                 .errors[row->error],
+		    1);
 	if (request->has_response) {
 		request_abandon(request, fail);
 		return;
@@ -413,7 +458,8 @@ request_attempt_failed(struct request *request, enum fail fail)
 	 * A kept connection that closes before its first byte was closed while
 	 * it was idle: nobody's fault, repeated at once on a fresh one.
 	 */
-	if (was_reused && request->is_idempotent && !request->body_left && row->retry != RETRY_NEVER) {
+	if (was_reused && request->is_idempotent && !request->body_left &&
+	    row->retry != RETRY_NEVER) {
 		upstream_put(request, false);
 		request->fail = FAIL_NONE;
 		request->state = REQUEST_CONNECT;
@@ -422,8 +468,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)
 		request->is_first_failed = true;
-	if (request->decision.pool->cfg->retry.on_connect && !request->body_left &&
-	    (row->retry == RETRY_SAFE || (row->retry == RETRY_IDEMPOTENT && request->is_idempotent)) &&
+	if (request->decision.pool->cfg->retry.on_connect &&
+	    !request->body_left &&
+	    (row->retry == RETRY_SAFE ||
+	        (row->retry == RETRY_IDEMPOTENT && request->is_idempotent)) &&
 	    upstream_may_retry(request)) {
 		const struct endpoint *failed = request->endpoint;
 
@@ -466,7 +514,8 @@ request_abandon(struct request *request, enum fail fail)
 	 * A body that ends with the connection needs a reset to look cut.
 	 */
 	if (request->has_response && request->response_body.out == H1_TO_CLOSE)
-		setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+		setsockopt(client->fd, SOL_SOCKET, SO_LINGER,
+		    &(struct linger){1, 0}, sizeof(struct linger));
 	if (!client->is_broken && request->has_response && client->out)
 		client->close_when_sent = true;
 	else
@@ -484,7 +533,8 @@ request_client_drained(struct request *request)
 		return;
 	}
 	if (request->upstream && request->upstream->is_paused) {
-		conn_deadline(request->upstream, request->decision.pool->cfg->idle_timeout);
+		conn_deadline(request->upstream,
+		    request->decision.pool->cfg->idle_timeout);
 		conn_resume(request->upstream);
 	}
 }

@@ -10,7 +10,8 @@ static void
 count(struct request *request)
 {
 	struct worker *worker = request->worker;
-	struct listener_cell *cell = snapshot_listener_cell(request->snapshot, request->listener, worker->id);
+	struct listener_cell *cell = snapshot_listener_cell(
+	    request->snapshot, request->listener, worker->id);
 	struct outcome outcome = {
 	    .method = (enum http_method)request->method,
 	    .status = request->status,
@@ -26,9 +27,13 @@ count(struct request *request)
 		counter_add(&cell->bytes_in, outcome.bytes_in);
 		counter_add(&cell->bytes_out, outcome.bytes_out);
 		atomic_store_explicit(&cell->in_flight,
-		    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) - 1, memory_order_relaxed);
+		    atomic_load_explicit(
+		        &cell->in_flight, memory_order_relaxed) -
+		        1,
+		    memory_order_relaxed);
 	}
-	routing_record(request->snapshot, worker->id, request->listener, &request->decision, &outcome);
+	routing_record(request->snapshot, worker->id, request->listener,
+	    &request->decision, &outcome);
 }
 
 void
@@ -39,8 +44,10 @@ request_done(struct request *request)
 	bool keep_alive = request->keep_alive;
 
 	assert(!request->upstream && client->request == request);
-	/* The pool's fault after the head was sent: a cut answer counts like a 5xx. */
-	if (fail_row((enum fail)request->fail)->blame == BLAME_POOL && request->attempts <= 1)
+	/* The pool's fault after the head was sent: a cut answer counts like a
+	 * 5xx. */
+	if (fail_row((enum fail)request->fail)->blame == BLAME_POOL &&
+	    request->attempts <= 1)
 		request->is_first_failed = true;
 	count(request);
 	if (worker->log)

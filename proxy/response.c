@@ -3,9 +3,9 @@
  * that the client gets, its body follows with back-pressure, and when both
  * sides are through the upstream goes back to its pool.
  *
- *   request_response     bytes of the upstream -> receive_head | forward_response_body
- *   respond              retried by status, or head and first bytes in one send
- *   finish_response      upstream_put, then request_done
+ *   request_response     bytes of the upstream -> receive_head |
+ * forward_response_body respond              retried by status, or head and
+ * first bytes in one send finish_response      upstream_put, then request_done
  *   request_upstream_eof the end of a body, or a misfortune
  */
 #include "proxy/request.h"
@@ -15,7 +15,8 @@ enum {
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
 };
 
-/* Both sides are through: the upstream goes back to its pool, the farewell begins. */
+/* Both sides are through: the upstream goes back to its pool, the farewell
+ * begins. */
 static void
 finish_response(struct request *request, bool is_reusable)
 {
@@ -25,7 +26,8 @@ finish_response(struct request *request, bool is_reusable)
 	request_done(request);
 }
 
-/* The framing that the client gets (RFC 9112 section 6.3; HTTP/1.0 knows no chunks). */
+/* The framing that the client gets (RFC 9112 section 6.3; HTTP/1.0 knows no
+ * chunks). */
 static void
 choose_framing(struct request *request, const struct h1_head *head)
 {
@@ -40,8 +42,10 @@ choose_framing(struct request *request, const struct h1_head *head)
 		if (body->out == H1_TO_CLOSE)
 			request->keep_alive = false;
 	}
-	if (body->out == H1_CHUNKED && body->in == H1_CHUNKED && request->te_trailers)
-		body->trailers = buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
+	if (body->out == H1_CHUNKED && body->in == H1_CHUNKED &&
+	    request->te_trailers)
+		body->trailers =
+		    buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
 }
 
 /* A 5xx that the pool's retry rule names, while another attempt may be made. */
@@ -61,12 +65,15 @@ note_status(struct request *request, unsigned status)
 {
 	if (status < 500)
 		return;
-	counter_add(&request->endpoint->local[request->worker->id].errors[UPSTREAM_STATUS], 1);
+	counter_add(&request->endpoint->local[request->worker->id]
+	                 .errors[UPSTREAM_STATUS],
+	    1);
 	if (request->attempts <= 1)
 		request->is_first_failed = true;
 }
 
-/* The client may send its body: the upstream said so, or said nothing for long enough. */
+/* The client may send its body: the upstream said so, or said nothing for long
+ * enough. */
 static void
 go_on(struct request *request)
 {
@@ -100,7 +107,8 @@ forward_interim(struct request *request, const struct h1_head *head)
 	if (head->status == 100 && request->expects_continue)
 		go_on(request);
 	len = headers_write_interim(request, head);
-	return len == 0 || conn_send(request->client, request->worker->head, len) || true;
+	return len == 0 ||
+	       conn_send(request->client, request->worker->head, len) || true;
 }
 
 /* After bytes went to the client: done, paused, or on with it. */
@@ -115,9 +123,11 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		return;
 	}
 	if (client->out && !client->timer.is_armed) {
-		const struct listener_cfg *cfg = snapshot_listener(request->snapshot, request->listener);
+		const struct listener_cfg *cfg =
+		    snapshot_listener(request->snapshot, request->listener);
 
-		conn_deadline(client, cfg ? cfg->limits.idle_timeout : 60 * NSEC_PER_SEC);
+		conn_deadline(
+		    client, cfg ? cfg->limits.idle_timeout : 60 * NSEC_PER_SEC);
 	}
 	if (request->response_body.is_done) {
 		finish_response(request, left_over == 0);
@@ -127,34 +137,40 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		conn_pause(upstream);
 		conn_no_deadline(upstream);
 	} else {
-		conn_deadline(upstream, request->decision.pool->cfg->idle_timeout);
+		conn_deadline(
+		    upstream, request->decision.pool->cfg->idle_timeout);
 	}
 }
 
 static void
-forward_response_body(struct request *request, char *bytes, size_t len, size_t head_len)
+forward_response_body(
+    struct request *request, char *bytes, size_t len, size_t head_len)
 {
 	struct body *body = &request->response_body;
 	struct forwarded done;
 
-	done = forward_body(body, request->client, bytes, len, request->worker->head, head_len, 0);
+	done = forward_body(body, request->client, bytes, len,
+	    request->worker->head, head_len, 0);
 	if (done.is_bad) {
 		if (head_len > 0)
-			request->has_response = false; /* the head was not sent either */
+			request->has_response =
+			    false; /* the head was not sent either */
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
 	}
 	after_response_bytes(request, len - done.used, done.is_unsent);
 }
 
-/* A final head: choose framings, write it, send it with what is there of the body. */
+/* A final head: choose framings, write it, send it with what is there of the
+ * body. */
 static void
 respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 {
 	size_t head_len;
 
 	note_status(request, head->status);
-	if (request->is_idempotent && !request->body_left && status_is_retried(request, head->status) &&
+	if (request->is_idempotent && !request->body_left &&
+	    status_is_retried(request, head->status) &&
 	    upstream_may_retry(request)) {
 		const struct endpoint *failed = request->endpoint;
 
@@ -166,7 +182,8 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	request->status = (uint16_t)head->status;
 	choose_framing(request, head);
 	if (!request->request_body.is_done)
-		request->asked_close = true; /* an early answer: what follows cannot be told from a request */
+		request->asked_close = true; /* an early answer: what follows
+		                                cannot be told from a request */
 	if (!head->keep_alive)
 		request->upstream->is_last = true;
 	head_len = headers_write_response(request, head);
@@ -198,8 +215,10 @@ receive_head(struct request *request, char *bytes, size_t len)
 	struct h1_head *head = &request->worker->parsed;
 
 	while (len > 0) {
-		enum h1_result result = h1_parse_response(bytes, len, RESPONSE_HEAD_MAX,
-		    &upstream->upstream.scanned, (enum http_method)request->method, request->asks_upgrade, head);
+		enum h1_result result = h1_parse_response(bytes, len,
+		    RESPONSE_HEAD_MAX, &upstream->upstream.scanned,
+		    (enum http_method)request->method, request->asks_upgrade,
+		    head);
 
 		if (result == H1_MORE) {
 			if (!conn_stash(upstream, bytes, len))
@@ -218,7 +237,8 @@ receive_head(struct request *request, char *bytes, size_t len)
 
 			request->status = 101;
 			request->has_response = true;
-			if (!conn_send(request->client, request->worker->head, head_len)) {
+			if (!conn_send(request->client, request->worker->head,
+			        head_len)) {
 				request_abandon(request, FAIL_CLIENT_GONE);
 				return;
 			}
@@ -282,7 +302,9 @@ request_upstream_eof(struct request *request)
 		return;
 	}
 	if (!request->has_response) {
-		request_attempt_failed(request, request->upstream->is_broken ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED);
+		request_attempt_failed(request, request->upstream->is_broken
+		                                    ? FAIL_UPSTREAM_RESET
+		                                    : FAIL_UPSTREAM_CLOSED);
 		return;
 	}
 	if (body->in == H1_TO_CLOSE && !request->upstream->is_broken) {

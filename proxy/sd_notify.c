@@ -15,16 +15,19 @@ sd_notify_send(const char *state)
 	socklen_t len;
 	int fd;
 
-	if (!path || strlen(path) >= sizeof(sun.sun_path) || (path[0] != '/' && path[0] != '@'))
+	if (!path || strlen(path) >= sizeof(sun.sun_path) ||
+	    (path[0] != '/' && path[0] != '@'))
 		return;
 	memcpy(sun.sun_path, path, strlen(path));
 	if (path[0] == '@')
 		sun.sun_path[0] = '\0';
-	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	len =
+	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&sun, len);
+	(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+	    (struct sockaddr *)&sun, len);
 	close(fd);
 }
 

@@ -34,27 +34,28 @@
 #include "tls/tls.h"
 
 enum {
-	BEAT_MS = 100,          /* reaping, draining, watchdog, wants_stop */
-	ADOPTION_MS = 200,      /* a reload waits so long for its workers */
-	DRAIN_S = 30,           /* then what is left is cut */
-	STALL_S = 5,            /* a worker without a turn for so long gets no sign of life sent */
+	BEAT_MS = 100,     /* reaping, draining, watchdog, wants_stop */
+	ADOPTION_MS = 200, /* a reload waits so long for its workers */
+	DRAIN_S = 30,      /* then what is left is cut */
+	STALL_S = 5, /* a worker without a turn for so long gets no sign of life
+	                sent */
 };
 
 struct supervisor {
 	const struct run_options *options;
-	const char *path;          /* owned copy of the config's path */
-	struct event_base *base;   /* owned */
-	struct event *signals[6];  /* owned */
-	struct event *beat;        /* owned */
+	const char *path;         /* owned copy of the config's path */
+	struct event_base *base;  /* owned */
+	struct event *signals[6]; /* owned */
+	struct event *beat;       /* owned */
 	struct shared shared;
-	struct registry *registry; /* owned */
-	struct bindings *bindings; /* owned */
+	struct registry *registry;   /* owned */
+	struct bindings *bindings;   /* owned */
 	struct tls_tickets *tickets; /* owned */
-	struct access_log *access; /* owned */
-	struct state *state;       /* owned */
-	struct admin *admin;       /* owned */
-	struct prober *prober;     /* owned */
-	struct resolver *resolver; /* owned */
+	struct access_log *access;   /* owned */
+	struct state *state;         /* owned */
+	struct admin *admin;         /* owned */
+	struct prober *prober;       /* owned */
+	struct resolver *resolver;   /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
 	nsec_t began, drain_until, rotated_at, beat_at;
@@ -75,11 +76,13 @@ build_listener_tls(void *ctx, const struct listener_cfg *cfg, struct err *err)
 
 	if (!cfg->has_tls)
 		return NULL;
-	server = tls_server_new(&cfg->tls, sup->tickets, sup->shared.n_workers, &warnings, err);
+	server = tls_server_new(
+	    &cfg->tls, sup->tickets, sup->shared.n_workers, &warnings, err);
 	if (!server)
 		err_wrap(err, "listener '%s'", cfg->name);
 	if (warnings)
-		log_event(LOG_WARN, "certificate", "listener", cfg->name, "warning", warnings, NULL);
+		log_event(LOG_WARN, "certificate", "listener", cfg->name,
+		    "warning", warnings, NULL);
 	free(warnings);
 	return server;
 }
@@ -117,7 +120,8 @@ free_pool_tls(void *ctx, void *tls)
 }
 
 static size_t
-resolve_name(void *ctx, const struct address *address, struct sockaddr_storage *out, size_t cap)
+resolve_name(void *ctx, const struct address *address,
+    struct sockaddr_storage *out, size_t cap)
 {
 	struct supervisor *sup = ctx;
 
@@ -151,13 +155,15 @@ await_adoption(struct supervisor *sup, uint64_t generation)
 	nsec_t until = clock_now() + ADOPTION_MS * NSEC_PER_MSEC;
 
 	for (unsigned i = 0; i < sup->n_started; i++)
-		while (atomic_load_explicit(&sup->shared.workers[i].generation, memory_order_acquire) < generation &&
-		    clock_now() < until)
+		while (atomic_load_explicit(&sup->shared.workers[i].generation,
+		           memory_order_acquire) < generation &&
+		       clock_now() < until)
 			nanosleep(&pause, NULL);
 }
 
 static bool
-put_to_work(struct supervisor *sup, struct config *config, const char *by, struct err *err)
+put_to_work(struct supervisor *sup, struct config *config, const char *by,
+    struct err *err)
 {
 	struct merge_note *notes = NULL;
 	struct snapshot *snapshot;
@@ -174,7 +180,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by, struc
 		bindings_cancel(sup->bindings);
 		return false;
 	}
-	n_notes = snapshot_publish(registry_publication(sup->registry), snapshot, &notes);
+	n_notes = snapshot_publish(
+	    registry_publication(sup->registry), snapshot, &notes);
 	now = snapshot_config(snapshot);
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
@@ -188,12 +195,15 @@ static void
 note_reload(struct supervisor *sup, bool ok, const char *by, const char *error)
 {
 	sup->reload_ok = ok;
-	snprintf(sup->reload_error, sizeof(sup->reload_error), "%s", ok ? "" : error);
+	snprintf(sup->reload_error, sizeof(sup->reload_error), "%s",
+	    ok ? "" : error);
 	if (ok) {
 		sup->reloaded_at = time(NULL);
-		log_event(LOG_INFO, "reloaded", "file", sup->path, "by", by, NULL);
+		log_event(
+		    LOG_INFO, "reloaded", "file", sup->path, "by", by, NULL);
 	} else {
-		log_event(LOG_ERROR, "reload refused: nothing was changed", "error", error, "by", by, NULL);
+		log_event(LOG_ERROR, "reload refused: nothing was changed",
+		    "error", error, "by", by, NULL);
 	}
 }
 
@@ -204,7 +214,8 @@ describe_first(const struct diags *diags, struct err *err)
 	for (size_t i = 0; i < diags->n; i++) {
 		if (diags->at[i].is_warning)
 			continue;
-		err_set(err, "%s:%u:%u: %s", diags->file, diags->at[i].line, diags->at[i].column, diags->at[i].message);
+		err_set(err, "%s:%u:%u: %s", diags->file, diags->at[i].line,
+		    diags->at[i].column, diags->at[i].message);
 		return;
 	}
 	err_set(err, "%s: not loaded", diags->file);
@@ -214,14 +225,16 @@ static bool
 reload(void *ctx, const char *by, struct diags *diags, struct err *err)
 {
 	struct supervisor *sup = ctx;
-	const struct config *running = snapshot_config(publication_current(registry_publication(sup->registry)));
+	const struct config *running = snapshot_config(
+	    publication_current(registry_publication(sup->registry)));
 	struct config *config;
 	struct err restart;
 	bool ok;
 
 	if (strcmp(sup->path, "-") == 0) {
 		memset(diags, 0, sizeof(*diags));
-		return true; /* made by the program: there is no file that could have changed */
+		return true; /* made by the program: there is no file that could
+		                have changed */
 	}
 	config = config_load(sup->path, diags);
 	if (!config) {
@@ -230,7 +243,8 @@ reload(void *ctx, const char *by, struct diags *diags, struct err *err)
 		return false;
 	}
 	if (config_needs_restart(running, config, &restart))
-		log_event(LOG_WARN, "needs a restart to take effect", "what", restart.text, NULL);
+		log_event(LOG_WARN, "needs a restart to take effect", "what",
+		    restart.text, NULL);
 	ok = put_to_work(sup, config, by, err);
 	note_reload(sup, ok, by, err->text);
 	return ok;
@@ -275,7 +289,8 @@ on_signal(int number, short what, void *arg)
 		if (!reload(sup, "SIGHUP", &diags, &err)) {
 			if (diags.n > 0)
 				diags_print(&diags, stderr, false);
-			admin_announce(sup->admin, "reload-failed", "{\"by\":\"SIGHUP\"}");
+			admin_announce(
+			    sup->admin, "reload-failed", "{\"by\":\"SIGHUP\"}");
 		}
 		diags_release(&diags);
 		sd_notify_send("READY=1");
@@ -285,7 +300,8 @@ on_signal(int number, short what, void *arg)
 		if (admin_reopen_logs(sup->admin, &err))
 			log_event(LOG_INFO, "logs reopened", NULL);
 		else
-			log_event(LOG_ERROR, "audit log not reopened", "error", err.text, NULL);
+			log_event(LOG_ERROR, "audit log not reopened", "error",
+			    err.text, NULL);
 		break;
 	case SIGINT:
 		stop_now(sup);
@@ -302,7 +318,10 @@ static bool
 workers_turn(const struct supervisor *sup, nsec_t now)
 {
 	for (unsigned i = 0; i < sup->n_started; i++)
-		if (now - atomic_load_explicit(&sup->shared.workers[i].turned_at, memory_order_relaxed) > STALL_S * NSEC_PER_SEC)
+		if (now -
+		        atomic_load_explicit(&sup->shared.workers[i].turned_at,
+		            memory_order_relaxed) >
+		    STALL_S * NSEC_PER_SEC)
 			return false;
 	return true;
 }
@@ -313,7 +332,8 @@ rotation_of(const struct config *config)
 	nsec_t shortest = 12 * 3600 * NSEC_PER_SEC;
 
 	for (size_t i = 0; i < config->n_listeners; i++)
-		if (config->listeners[i].has_tls && config->listeners[i].tls.ticket_rotation > 0 &&
+		if (config->listeners[i].has_tls &&
+		    config->listeners[i].tls.ticket_rotation > 0 &&
 		    config->listeners[i].tls.ticket_rotation < shortest)
 			shortest = config->listeners[i].tls.ticket_rotation;
 	return shortest;
@@ -329,17 +349,22 @@ on_beat(int fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	publication_reap(registry_publication(sup->registry));
-	if (now - sup->rotated_at > rotation_of(snapshot_config(publication_current(registry_publication(sup->registry))))) {
+	if (now - sup->rotated_at >
+	    rotation_of(snapshot_config(
+	        publication_current(registry_publication(sup->registry))))) {
 		tls_tickets_rotate(sup->tickets);
 		sup->rotated_at = now;
 	}
-	if (watchdog > 0 && now - sup->beat_at > watchdog / 3 && workers_turn(sup, now)) {
+	if (watchdog > 0 && now - sup->beat_at > watchdog / 3 &&
+	    workers_turn(sup, now)) {
 		sd_notify_send("WATCHDOG=1");
 		sup->beat_at = now;
 	}
-	if (sup->options && sup->options->wants_stop && !sup->is_draining && sup->options->wants_stop(sup->options->ctx))
+	if (sup->options && sup->options->wants_stop && !sup->is_draining &&
+	    sup->options->wants_stop(sup->options->ctx))
 		begin_drain(sup);
-	if (sup->is_draining && (atomic_load(&sup->shared.n_active) == 0 || now > sup->drain_until))
+	if (sup->is_draining &&
+	    (atomic_load(&sup->shared.n_active) == 0 || now > sup->drain_until))
 		stop_now(sup);
 }
 
@@ -365,26 +390,33 @@ process_facts(void *ctx, struct process_facts *out)
 	out->access_log_dropped = access_log_dropped(sup->access);
 	out->access_log_lines = access_log_lines(sup->access);
 	for (unsigned i = 0; i < sup->n_started && i < PROCESS_WORKERS_MAX; i++)
-		out->loop_lag[i] = atomic_exchange(&sup->shared.workers[i].lag, 0);
+		out->loop_lag[i] =
+		    atomic_exchange(&sup->shared.workers[i].lag, 0);
 	out->last_reload_at = sup->reloaded_at;
 	out->last_reload_ok = sup->reload_ok;
-	snprintf(out->last_reload_error, sizeof(out->last_reload_error), "%s", sup->reload_error);
+	snprintf(out->last_reload_error, sizeof(out->last_reload_error), "%s",
+	    sup->reload_error);
 }
 
 static size_t
 certificates(void *ctx, struct tls_cert_info *out, size_t cap)
 {
 	struct supervisor *sup = ctx;
-	struct snapshot *snapshot = publication_current(registry_publication(sup->registry));
+	struct snapshot *snapshot =
+	    publication_current(registry_publication(sup->registry));
 	const struct config *config = snapshot_config(snapshot);
 	size_t n = 0;
 
 	for (size_t i = 0; i < config->n_listeners; i++) {
-		int id = registry_listener_id(sup->registry, config->listeners[i].name);
-		struct tls_server *server = id < 0 ? NULL : snapshot_listener_tls(snapshot, (uint32_t)id);
+		int id = registry_listener_id(
+		    sup->registry, config->listeners[i].name);
+		struct tls_server *server =
+		    id < 0 ? NULL
+		           : snapshot_listener_tls(snapshot, (uint32_t)id);
 
 		if (server)
-			n += tls_server_certs(server, out + (n < cap ? n : cap), n < cap ? cap - n : 0);
+			n += tls_server_certs(server, out + (n < cap ? n : cap),
+			    n < cap ? cap - n : 0);
 	}
 	return n;
 }
@@ -403,18 +435,21 @@ start_workers(struct supervisor *sup, struct err *err)
 }
 
 static bool
-init_workers(struct supervisor *sup, const struct config *config, struct err *err)
+init_workers(
+    struct supervisor *sup, const struct config *config, struct err *err)
 {
 	struct shared *shared = &sup->shared;
 
 	shared->workers = aligned_alloc(CACHE_LINE,
-	    (shared->n_workers * sizeof(struct worker) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+	    (shared->n_workers * sizeof(struct worker) + CACHE_LINE - 1) /
+	        CACHE_LINE * CACHE_LINE);
 	if (!shared->workers)
 		return err_set(err, "out of memory");
 	memset(shared->workers, 0, shared->n_workers * sizeof(struct worker));
 	atomic_store(&shared->n_active, shared->n_workers);
 	if (strcmp(config->logs.access_path, "off") != 0) {
-		sup->access = access_log_open(&config->logs, shared->n_workers, err);
+		sup->access =
+		    access_log_open(&config->logs, shared->n_workers, err);
 		if (!sup->access || !access_log_start(sup->access, err))
 			return false;
 	}
@@ -446,8 +481,8 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 		return err_set(err, "no random numbers from the kernel");
 	sup->shared.clients = client_table_new(key);
 	sup->resolver = resolver_new();
-	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings || !sup->registry || !sup->shared.clients ||
-	    !sup->resolver)
+	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings ||
+	    !sup->registry || !sup->shared.clients || !sup->resolver)
 		return err_set(err, "out of memory");
 	sup->shared.publication = registry_publication(sup->registry);
 	sup->build = (struct snapshot_options){
@@ -464,11 +499,13 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 static bool
 watch_signals(struct supervisor *sup, struct err *err)
 {
-	static const int numbers[] = {SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1};
+	static const int numbers[] = {
+	    SIGHUP, SIGTERM, SIGQUIT, SIGINT, SIGUSR1};
 	struct timeval beat = {0, BEAT_MS * 1000};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
-		sup->signals[i] = evsignal_new(sup->base, numbers[i], on_signal, sup);
+		sup->signals[i] =
+		    evsignal_new(sup->base, numbers[i], on_signal, sup);
 		if (!sup->signals[i] || evsignal_add(sup->signals[i], NULL) < 0)
 			return err_set(err, "no signal handlers");
 	}
@@ -486,8 +523,11 @@ tell_ready(struct supervisor *sup, const struct config *config)
 	if (!sup->options || !sup->options->is_quiet) {
 		for (size_t i = 0; i < config->n_listeners; i++)
 			for (size_t j = 0; j < config->listeners[i].n_bind; j++)
-				log_event(LOG_INFO, "listening", "listener", config->listeners[i].name, "address",
-				    config->listeners[i].bind[j].text, "tls", config->listeners[i].has_tls ? "yes" : "no", NULL);
+				log_event(LOG_INFO, "listening", "listener",
+				    config->listeners[i].name, "address",
+				    config->listeners[i].bind[j].text, "tls",
+				    config->listeners[i].has_tls ? "yes" : "no",
+				    NULL);
 		log_event(LOG_INFO, "ready", NULL);
 	}
 	if (sup->options && sup->options->on_ready)
@@ -515,12 +555,13 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (!snapshot)
 		return false;
 	now = snapshot_config(snapshot);
-	ok = process_drop_privileges(now, err) && (sup->state = state_open(now->state_dir, err));
+	ok = process_drop_privileges(now, err) &&
+	     (sup->state = state_open(now->state_dir, err));
 	if (ok)
 		state_restore(sup->state, sup->registry);
 	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
 	if (ok) {
-			process_block_signals(true);
+		process_block_signals(true);
 		ok = init_workers(sup, now, err) && start_workers(sup, err);
 		process_block_signals(false);
 	}
@@ -534,7 +575,8 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	    .certificates = certificates,
 	};
 
-	sup->admin = admin_start(sup->base, now, sup->registry, sup->state, &hooks, err);
+	sup->admin =
+	    admin_start(sup->base, now, sup->registry, sup->state, &hooks, err);
 	sup->prober = sup->admin ? prober_new(sup->base, sup->registry) : NULL;
 	if (!sup->prober || !watch_signals(sup, err))
 		return false;
@@ -553,7 +595,8 @@ stop(struct supervisor *sup)
 		pthread_join(sup->shared.workers[i].thread, NULL);
 	admin_stop(&sup->admin);
 	prober_free(&sup->prober);
-	for (unsigned i = 0; sup->shared.workers && i < sup->shared.n_workers; i++)
+	for (unsigned i = 0; sup->shared.workers && i < sup->shared.n_workers;
+	     i++)
 		if (sup->shared.workers[i].shared)
 			worker_release(&sup->shared.workers[i]);
 	access_log_close(&sup->access);
@@ -565,7 +608,8 @@ stop(struct supervisor *sup)
 	if (sup->tickets)
 		tls_tickets_free(&sup->tickets);
 	resolver_free(&sup->resolver);
-	for (size_t i = 0; i < sizeof(sup->signals) / sizeof(*sup->signals); i++)
+	for (size_t i = 0; i < sizeof(sup->signals) / sizeof(*sup->signals);
+	     i++)
 		if (sup->signals[i])
 			event_free(sup->signals[i]);
 	if (sup->beat)

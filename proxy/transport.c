@@ -7,7 +7,8 @@
 #include <sys/uio.h>
 
 enum {
-	OUT_MAX = 4 << 20,   /* unsent bytes of one connection: over it, it ends */
+	OUT_MAX =
+	    4 << 20, /* unsent bytes of one connection: over it, it ends */
 };
 
 /* ---- sending ---- */
@@ -50,14 +51,15 @@ bool
 transport_is_transient(int error)
 {
 	return error == EAGAIN || error == EWOULDBLOCK || error == EINTR ||
-	    error == ENOBUFS || error == ENOMEM;
+	       error == ENOBUFS || error == ENOMEM;
 }
 
 /* The descriptor's bytes: clear text or ciphertext. */
 static bool
 send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 {
-	/* The kernel holds the last bytes back for the close that follows at once: one packet for data and FIN. */
+	/* The kernel holds the last bytes back for the close that follows at
+	 * once: one packet for data and FIN. */
 	int flags = MSG_NOSIGNAL | (conn->is_final ? MSG_MORE : 0);
 	ssize_t sent = 0;
 
@@ -65,9 +67,11 @@ send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 		return false;
 	if (!conn->out) {
 		if (n_iov == 1) {
-			sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
+			sent = send(
+			    conn->fd, iov[0].iov_base, iov[0].iov_len, flags);
 		} else {
-			struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
+			struct msghdr msg = {
+			    .msg_iov = iov, .msg_iovlen = (size_t)n_iov};
 
 			sent = sendmsg(conn->fd, &msg, flags);
 		}
@@ -80,11 +84,13 @@ send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 		}
 	}
 	for (int i = 0; i < n_iov; i++) {
-		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
+		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent
+		                                            : iov[i].iov_len;
 
 		sent -= (ssize_t)skip;
 		if (skip < iov[i].iov_len &&
-		    !keep(conn, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip)) {
+		    !keep(conn, (char *)iov[i].iov_base + skip,
+		        iov[i].iov_len - skip)) {
 			conn->is_broken = true;
 			return false;
 		}
@@ -115,11 +121,13 @@ encrypt(struct conn *conn, const char *bytes, size_t len)
 {
 	while (len > 0) {
 		size_t took = 0;
-		enum tls_result result = tls_write(conn->tls, bytes, len, &took);
+		enum tls_result result =
+		    tls_write(conn->tls, bytes, len, &took);
 
 		bytes += took;
 		len -= took;
-		if (result == TLS_WANT_WRITE || (result == TLS_DONE && len > 0)) {
+		if (result == TLS_WANT_WRITE ||
+		    (result == TLS_DONE && len > 0)) {
 			if (!flush_window(conn))
 				return false;
 			continue;
@@ -133,21 +141,24 @@ encrypt(struct conn *conn, const char *bytes, size_t len)
 }
 
 bool
-conn_send2(struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len)
+conn_send2(
+    struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	assert(conn->phase != CONN_ENDED);
 	if (conn->is_broken)
 		return false;
 	if (conn->tls) {
 		open_window(conn->worker);
-		return encrypt(conn, a, a_len) && encrypt(conn, b, b_len) && flush_window(conn);
+		return encrypt(conn, a, a_len) && encrypt(conn, b, b_len) &&
+		       flush_window(conn);
 	}
 	if (b_len == 0) {
 		struct iovec one = {(char *)(uintptr_t)a, a_len};
 
 		return send_raw(conn, &one, 1);
 	}
-	struct iovec two[2] = {{(char *)(uintptr_t)a, a_len}, {(char *)(uintptr_t)b, b_len}};
+	struct iovec two[2] = {
+	    {(char *)(uintptr_t)a, a_len}, {(char *)(uintptr_t)b, b_len}};
 
 	return send_raw(conn, two, 2);
 }
@@ -166,7 +177,8 @@ transport_flush(struct conn *conn)
 
 	while (conn->out) {
 		struct buf *buf = conn->out;
-		ssize_t sent = send(conn->fd, buf->data + buf->start, buf_len(buf), MSG_NOSIGNAL);
+		ssize_t sent = send(conn->fd, buf->data + buf->start,
+		    buf_len(buf), MSG_NOSIGNAL);
 
 		if (sent < 0) {
 			if (transport_is_transient(errno))
@@ -204,7 +216,8 @@ handshake(struct conn *conn)
 	if (result == TLS_WANT_READ && sent)
 		return false;
 	if (result != TLS_DONE || !sent) {
-		if (conn->is_client && sent && strcmp(tls_stream_failure(conn->tls), "plaintext") == 0)
+		if (conn->is_client && sent &&
+		    strcmp(tls_stream_failure(conn->tls), "plaintext") == 0)
 			client_spoke_plainly(conn);
 		if (conn->phase == CONN_ENDED || conn->phase == CONN_LINGER)
 			return false;
@@ -216,10 +229,12 @@ handshake(struct conn *conn)
 		client_secured(conn);
 	else
 		upstream_secured(conn);
-	return conn->phase != CONN_ENDED && (worker->window.in_len > 0 || conn->is_client);
+	return conn->phase != CONN_ENDED &&
+	       (worker->window.in_len > 0 || conn->is_client);
 }
 
-/* Turns the window's ciphertext into plaintext in the scratch; false when the stream is over. */
+/* Turns the window's ciphertext into plaintext in the scratch; false when the
+ * stream is over. */
 static bool
 decrypt(struct conn *conn)
 {
@@ -272,7 +287,9 @@ look_again(struct conn *conn)
 {
 	if (conn->phase == CONN_ENDED || conn->is_paused)
 		return;
-	if (conn->is_client ? (conn->request ? !client_is_complete(conn) : conn->in != NULL) : conn->request != NULL)
+	if (conn->is_client
+	        ? (conn->request ? !client_is_complete(conn) : conn->in != NULL)
+	        : conn->request != NULL)
 		conn->has_more = true;
 }
 
@@ -283,7 +300,8 @@ read_tls(struct conn *conn)
 	ssize_t n = recv(conn->fd, worker->cipher, RX_USUAL, 0);
 
 	if (n == 0) {
-		conn_on_eof(conn); /* without close_notify: framing tells whether it matters */
+		conn_on_eof(conn); /* without close_notify: framing tells
+		                      whether it matters */
 		return false;
 	}
 	if (n < 0)
@@ -350,5 +368,6 @@ transport_close_notify(struct conn *conn)
 	worker->window.out_cap = TX_SIZE;
 	tls_close(conn->tls);
 	if (worker->window.out_len > 0)
-		(void)!send(conn->fd, worker->tx, worker->window.out_len, MSG_NOSIGNAL);
+		(void)!send(
+		    conn->fd, worker->tx, worker->window.out_len, MSG_NOSIGNAL);
 }

@@ -17,11 +17,14 @@ other(const struct request *request, const struct conn *from)
 static void
 count(struct request *request, int by)
 {
-	struct listener_cell *cell = snapshot_listener_cell(request->snapshot, request->listener, request->worker->id);
+	struct listener_cell *cell = snapshot_listener_cell(
+	    request->snapshot, request->listener, request->worker->id);
 
 	if (cell)
 		atomic_store_explicit(&cell->tunnels,
-		    atomic_load_explicit(&cell->tunnels, memory_order_relaxed) + by, memory_order_relaxed);
+		    atomic_load_explicit(&cell->tunnels, memory_order_relaxed) +
+		        by,
+		    memory_order_relaxed);
 }
 
 void
@@ -39,11 +42,14 @@ tunnel_begin(struct request *request)
 		request_abandon(request, FAIL_OVERLOAD);
 		return;
 	}
-	/* Nothing else would notice a peer that vanished from a silent tunnel. */
+	/* Nothing else would notice a peer that vanished from a silent tunnel.
+	 */
 	setsockopt(client->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(request->upstream->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(
+	    request->upstream->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (client->is_paused || client->in)
-		conn_resume(client); /* what came behind the request was stashed */
+		conn_resume(
+		    client); /* what came behind the request was stashed */
 }
 
 static void
@@ -62,7 +68,8 @@ end(struct request *request, enum fail fail)
 }
 
 void
-tunnel_input(struct request *request, struct conn *from, const char *bytes, size_t len)
+tunnel_input(
+    struct request *request, struct conn *from, const char *bytes, size_t len)
 {
 	struct conn *to = other(request, from);
 
@@ -73,7 +80,8 @@ tunnel_input(struct request *request, struct conn *from, const char *bytes, size
 	if (to->wrote_eof || to->eof_when_sent)
 		return;
 	if (!conn_send(to, bytes, len)) {
-		end(request, to == request->client ? FAIL_CLIENT_GONE : FAIL_UPSTREAM_RESET);
+		end(request, to == request->client ? FAIL_CLIENT_GONE
+		                                   : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	if (to->out_len >= OUT_HIGH)
@@ -87,11 +95,13 @@ tunnel_eof(struct request *request, struct conn *from)
 	struct conn *to = other(request, from);
 
 	if (from->is_broken) {
-		end(request, from == request->client ? FAIL_CLIENT_GONE : FAIL_UPSTREAM_RESET);
+		end(request, from == request->client ? FAIL_CLIENT_GONE
+		                                     : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	conn_send_eof(to);
-	if (request->client->is_eof && request->upstream->is_eof && !request->client->out && !request->upstream->out)
+	if (request->client->is_eof && request->upstream->is_eof &&
+	    !request->client->out && !request->upstream->out)
 		end(request, FAIL_NONE);
 }
 
@@ -100,7 +110,8 @@ tunnel_drained(struct request *request, struct conn *to)
 {
 	struct conn *from = other(request, to);
 
-	if (request->client->is_eof && request->upstream->is_eof && !from->out) {
+	if (request->client->is_eof && request->upstream->is_eof &&
+	    !from->out) {
 		end(request, FAIL_NONE);
 		return;
 	}

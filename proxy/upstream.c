@@ -28,12 +28,16 @@ static void
 count_in_flight(struct request *request, int by)
 {
 	struct endpoint_local *local = local_of(request);
-	struct pool_cell *cell = &request->endpoint->pool->cells[request->worker->id];
+	struct pool_cell *cell =
+	    &request->endpoint->pool->cells[request->worker->id];
 
 	atomic_store_explicit(&local->in_flight,
-	    atomic_load_explicit(&local->in_flight, memory_order_relaxed) + (uint32_t)by, memory_order_relaxed);
+	    atomic_load_explicit(&local->in_flight, memory_order_relaxed) +
+	        (uint32_t)by,
+	    memory_order_relaxed);
 	atomic_store_explicit(&cell->in_flight,
-	    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by, memory_order_relaxed);
+	    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by,
+	    memory_order_relaxed);
 }
 
 /* ---- retries ---- */
@@ -45,19 +49,23 @@ count_in_flight(struct request *request, int by)
 static void
 earn_retry(struct request *request)
 {
-	struct pool_cell *cell = &request->decision.pool->pool->cells[request->worker->id];
+	struct pool_cell *cell =
+	    &request->decision.pool->pool->cells[request->worker->id];
 
 	if (cell->retry_balance < RETRY_BALANCE_MAX)
-		cell->retry_balance += request->decision.pool->cfg->retry.budget;
+		cell->retry_balance +=
+		    request->decision.pool->cfg->retry.budget;
 }
 
 bool
 upstream_may_retry(struct request *request)
 {
 	const struct retry_cfg *retry = &request->decision.pool->cfg->retry;
-	struct pool_cell *cell = &request->decision.pool->pool->cells[request->worker->id];
+	struct pool_cell *cell =
+	    &request->decision.pool->pool->cells[request->worker->id];
 
-	if (request->attempts > retry->max || cell->retry_balance + RETRY_RESERVE < RETRY_COST)
+	if (request->attempts > retry->max ||
+	    cell->retry_balance + RETRY_RESERVE < RETRY_COST)
 		return false;
 	cell->retry_balance -= RETRY_COST;
 	counter_add(&cell->retries, 1);
@@ -66,13 +74,15 @@ upstream_may_retry(struct request *request)
 
 /* ---- getting one ---- */
 
-/* For requests that may not be repeated: is a kept connection really still open? */
+/* For requests that may not be repeated: is a kept connection really still
+ * open? */
 static bool
 is_open(struct conn *upstream)
 {
 	char byte;
 
-	return recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+	return recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	       (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 static struct conn *
@@ -112,15 +122,18 @@ static void
 connect_failed(struct request *request, enum fail fail)
 {
 	if (fail != FAIL_OVERLOAD)
-		endpoint_failed(request->endpoint, request->worker->id, request->worker->now);
+		endpoint_failed(request->endpoint, request->worker->id,
+		    request->worker->now);
 	request_attempt_failed(request, fail);
 }
 
 static int
 open_socket(const struct endpoint *endpoint)
 {
-	const struct sockaddr *sa = (const struct sockaddr *)&endpoint->address.sa;
-	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const struct sockaddr *sa =
+	    (const struct sockaddr *)&endpoint->address.sa;
+	int fd = socket(
+	    sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1;
 
 	if (fd >= 0 && sa->sa_family != AF_UNIX)
@@ -140,7 +153,8 @@ open_connection(struct request *request)
 		connect_failed(request, fail_of_errno(errno));
 		return;
 	}
-	made = connect(fd, (struct sockaddr *)&endpoint->address.sa, endpoint->address.sa_len);
+	made = connect(fd, (struct sockaddr *)&endpoint->address.sa,
+	    endpoint->address.sa_len);
 	if (made < 0 && errno != EINPROGRESS && errno != EAGAIN) {
 		int error = errno;
 
@@ -148,7 +162,8 @@ open_connection(struct request *request)
 		connect_failed(request, fail_of_errno(error));
 		return;
 	}
-	if (made < 0 && errno == EAGAIN) { /* a unix socket whose backlog is full */
+	if (made < 0 &&
+	    errno == EAGAIN) { /* a unix socket whose backlog is full */
 		close(fd);
 		connect_failed(request, FAIL_CONNECT_TIMEOUT);
 		return;
@@ -180,8 +195,9 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 
 	assert(!request->upstream);
 	if (!fresh) {
-		request->endpoint = pool_pick(pool, request->worker->id, &request->worker->rng, request->decision.key,
-		    avoid, &is_panic);
+		request->endpoint =
+		    pool_pick(pool, request->worker->id, &request->worker->rng,
+		        request->decision.key, avoid, &is_panic);
 		if (!request->endpoint) {
 			request_fail(request, FAIL_NO_ENDPOINT);
 			return;
@@ -216,8 +232,11 @@ upstream_put(struct request *request, bool is_reusable)
 		return;
 	request->upstream = NULL;
 	upstream->request = NULL;
-	if (!is_reusable || upstream->is_last || upstream->is_broken || upstream->is_eof || upstream->saw_close ||
-	    upstream->out || upstream->in || atomic_load_explicit(&upstream->upstream.endpoint->is_retired, memory_order_relaxed)) {
+	if (!is_reusable || upstream->is_last || upstream->is_broken ||
+	    upstream->is_eof || upstream->saw_close || upstream->out ||
+	    upstream->in ||
+	    atomic_load_explicit(&upstream->upstream.endpoint->is_retired,
+	        memory_order_relaxed)) {
 		conn_end(upstream);
 		return;
 	}
@@ -234,13 +253,15 @@ start_tls(struct conn *upstream)
 	struct worker *worker = upstream->worker;
 	void *context = request->decision.pool->tls;
 
-	upstream->tls = tls_stream_connect(context, worker->id, upstream->upstream.endpoint->address.host, &worker->window);
+	upstream->tls = tls_stream_connect(context, worker->id,
+	    upstream->upstream.endpoint->address.host, &worker->window);
 	if (!upstream->tls) {
 		connect_failed(request, FAIL_OVERLOAD);
 		return;
 	}
 	upstream->phase = CONN_HANDSHAKE;
-	upstream->has_more = true; /* read_tls sends the hello with nothing received */
+	upstream->has_more =
+	    true; /* read_tls sends the hello with nothing received */
 	conn_begin_handshake(upstream);
 }
 
@@ -251,7 +272,8 @@ note_connect_time(struct conn *upstream)
 	struct worker *worker = upstream->worker;
 
 	request->connecting = worker->now - request->sent_at;
-	histogram_record(&request->endpoint->pool->cells[worker->id].connect, worker->now - request->sent_at);
+	histogram_record(&request->endpoint->pool->cells[worker->id].connect,
+	    worker->now - request->sent_at);
 	endpoint_succeeded(request->endpoint, worker->id);
 }
 
@@ -298,7 +320,8 @@ upstream_input(struct conn *upstream, char *bytes, size_t len)
 	if (upstream->request)
 		request_response(upstream->request, bytes, len);
 	else
-		drop_kept(upstream); /* nobody asked: never to be taken for an answer */
+		drop_kept(upstream); /* nobody asked: never to be taken for an
+		                        answer */
 }
 
 void
@@ -322,7 +345,8 @@ upstream_broken(struct conn *upstream)
 	else if (upstream->phase == CONN_HANDSHAKE)
 		connect_failed(request, FAIL_UPSTREAM_TLS);
 	else if (upstream->has_more && !upstream->is_eof)
-		conn_read_rest(upstream); /* sending failed; perhaps an answer is there */
+		conn_read_rest(
+		    upstream); /* sending failed; perhaps an answer is there */
 	else
 		request_upstream_eof(request);
 }
@@ -349,9 +373,11 @@ upstream_timeout(struct conn *upstream)
 		tunnel_timeout(request);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
-	} else if (!request->request_body.is_done && !upstream->out && !request->expects_continue) {
+	} else if (!request->request_body.is_done && !upstream->out &&
+	           !request->expects_continue) {
 		/* The client is the slow one: its own deadline watches that. */
-		conn_deadline(upstream, request->decision.pool->cfg->first_byte_timeout);
+		conn_deadline(
+		    upstream, request->decision.pool->cfg->first_byte_timeout);
 	} else {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}

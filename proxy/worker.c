@@ -47,7 +47,8 @@ worker_date(struct worker *worker)
 	if (wall.tv_sec != worker->date_at) {
 		worker->date_at = wall.tv_sec;
 		gmtime_r(&wall.tv_sec, &tm);
-		strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		strftime(worker->date, sizeof(worker->date),
+		    "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	}
 	return worker->date;
 }
@@ -62,7 +63,9 @@ leave_endpoints(struct worker *worker, struct snapshot *old)
 		const struct pool_view *pool = snapshot_pool(old, i);
 
 		for (size_t j = 0; j < pool->n_endpoints; j++)
-			if (atomic_load_explicit(&pool->endpoints[j]->is_retired, memory_order_acquire))
+			if (atomic_load_explicit(
+			        &pool->endpoints[j]->is_retired,
+			        memory_order_acquire))
 				idle_close_all(pool->endpoints[j], worker->id);
 	}
 }
@@ -71,13 +74,15 @@ static void
 adopt(struct worker *worker)
 {
 	struct snapshot *old = worker->snapshot;
-	struct snapshot *next = publication_adopt(worker->shared->publication, worker->id, old);
+	struct snapshot *next =
+	    publication_adopt(worker->shared->publication, worker->id, old);
 
 	if (next == old)
 		return;
 	worker->snapshot = next;
 	worker->config = snapshot_config(next);
-	atomic_store_explicit(&worker->generation, snapshot_generation(next), memory_order_release);
+	atomic_store_explicit(&worker->generation, snapshot_generation(next),
+	    memory_order_release);
 	if (old) {
 		leave_endpoints(worker, old);
 		snapshot_drop(old, worker->id);
@@ -100,7 +105,8 @@ drain(struct worker *worker)
 	listener_close_all(worker);
 	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
 		next = TAILQ_NEXT(conn, link);
-		if (conn->phase == CONN_HEAD && !conn->in && !conn->out && (conn->client.requests > 0 || is_late))
+		if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		    (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
 	if (worker->n_clients == 0 && !worker->is_drained) {
@@ -147,7 +153,8 @@ on_mail(int fd, short what, void *arg)
 	worker->inbox = NULL;
 	pthread_mutex_unlock(&worker->inbox_lock);
 	if (entry)
-		adopt(worker); /* a new listener's id means something only with its snapshot */
+		adopt(worker); /* a new listener's id means something only with
+		                  its snapshot */
 	for (; entry; entry = next) {
 		next = entry->next;
 		if (entry->what == INBOX_LISTEN)
@@ -170,13 +177,16 @@ on_tick(int fd, short what, void *arg)
 	(void)what;
 	worker->now = clock_now();
 	lag = worker->now - worker->tick_due;
-	if (worker->tick_due != 0 && lag > atomic_load_explicit(&worker->lag, memory_order_relaxed))
+	if (worker->tick_due != 0 &&
+	    lag > atomic_load_explicit(&worker->lag, memory_order_relaxed))
 		atomic_store_explicit(&worker->lag, lag, memory_order_relaxed);
 	worker->tick_due = worker->now + WHEEL_TICK_MS * NSEC_PER_MSEC;
-	atomic_store_explicit(&worker->turned_at, worker->now, memory_order_relaxed);
+	atomic_store_explicit(
+	    &worker->turned_at, worker->now, memory_order_relaxed);
 	listener_resume(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
-	if (atomic_load_explicit(&worker->shared->is_draining, memory_order_acquire))
+	if (atomic_load_explicit(
+	        &worker->shared->is_draining, memory_order_acquire))
 		drain(worker);
 }
 
@@ -189,11 +199,13 @@ run(void *arg)
 	struct shared *shared = worker->shared;
 
 	adopt(worker);
-	while (!atomic_load_explicit(&shared->is_stopping, memory_order_acquire)) {
-		reactor_turn(&worker->reactor, !TAILQ_EMPTY(&worker->ready)); /* 1, 2 */
-		conn_run_ready(worker);                                       /* 3 */
-		adopt(worker);                                                /* 4 */
-		conn_reap(worker);                                            /* 5 */
+	while (
+	    !atomic_load_explicit(&shared->is_stopping, memory_order_acquire)) {
+		reactor_turn(
+		    &worker->reactor, !TAILQ_EMPTY(&worker->ready)); /* 1, 2 */
+		conn_run_ready(worker);                              /* 3 */
+		adopt(worker);                                       /* 4 */
+		conn_reap(worker);                                   /* 5 */
 	}
 	return NULL;
 }
@@ -211,7 +223,8 @@ take_memory(struct worker *worker)
 }
 
 bool
-worker_init(struct worker *worker, struct shared *shared, unsigned id, struct err *err)
+worker_init(
+    struct worker *worker, struct shared *shared, unsigned id, struct err *err)
 {
 	uint8_t seed[32];
 
@@ -234,9 +247,12 @@ worker_init(struct worker *worker, struct shared *shared, unsigned id, struct er
 		return err_set(err, "worker %u: out of memory", id);
 	rng_seed(&worker->rng, seed);
 	if (worker->mailbox_fd < 0 || !reactor_init(&worker->reactor) ||
-	    !reactor_add_level(&worker->reactor, &worker->mailbox, worker->mailbox_fd, on_mail, worker) ||
-	    !reactor_add_tick(&worker->reactor, &worker->tick, WHEEL_TICK_MS, on_tick, worker))
-		return err_set(err, "worker %u: no event loop: %s", id, strerror(errno));
+	    !reactor_add_level(&worker->reactor, &worker->mailbox,
+	        worker->mailbox_fd, on_mail, worker) ||
+	    !reactor_add_tick(&worker->reactor, &worker->tick, WHEEL_TICK_MS,
+	        on_tick, worker))
+		return err_set(
+		    err, "worker %u: no event loop: %s", id, strerror(errno));
 	return true;
 }
 
@@ -247,7 +263,8 @@ worker_start(struct worker *worker, struct err *err)
 	int error = pthread_create(&worker->thread, NULL, run, worker);
 
 	if (error != 0)
-		return err_set(err, "worker %u: no thread: %s", worker->id, strerror(error));
+		return err_set(err, "worker %u: no thread: %s", worker->id,
+		    strerror(error));
 	snprintf(name, sizeof(name), "weir-%u", worker->id);
 	pthread_setname_np(worker->thread, name);
 	return true;
@@ -259,7 +276,8 @@ worker_release(struct worker *worker)
 {
 	struct conn *conn;
 
-	listener_close_all(worker); /* takes in what is queued: before the clients go */
+	listener_close_all(
+	    worker); /* takes in what is queued: before the clients go */
 	while ((conn = TAILQ_FIRST(&worker->clients))) {
 		if (conn->request)
 			request_abandon(conn->request, FAIL_DRAINED);
@@ -267,8 +285,10 @@ worker_release(struct worker *worker)
 			conn_end(conn);
 	}
 	if (worker->snapshot) {
-		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot); i++) {
-			const struct pool_view *pool = snapshot_pool(worker->snapshot, i);
+		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot);
+		     i++) {
+			const struct pool_view *pool =
+			    snapshot_pool(worker->snapshot, i);
 
 			for (size_t j = 0; j < pool->n_endpoints; j++)
 				idle_close_all(pool->endpoints[j], worker->id);
@@ -283,7 +303,8 @@ worker_release(struct worker *worker)
 
 		worker->inbox = entry->next;
 		if (entry->what == INBOX_LISTEN)
-			close(entry->fd); /* never taken over: nobody else will */
+			close(
+			    entry->fd); /* never taken over: nobody else will */
 		free(entry);
 	}
 	if (worker->reactor.base) {

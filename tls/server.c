@@ -26,8 +26,8 @@ struct tls_server {
 	unsigned workers;
 	struct side **sides; /* owned until tls_server_free */
 	struct policy policy;
-	struct sni *names; /* owned */
-	struct cert *certs;  /* owned: parsed once, copied by workers */
+	struct sni *names;  /* owned */
+	struct cert *certs; /* owned: parsed once, copied by workers */
 	size_t n_certs;
 };
 

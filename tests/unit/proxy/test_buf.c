@@ -1,11 +1,10 @@
 /* Buffers: sizes, growth, the budget. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "proxy/buf.h"
 #include "proxy/slab.h"
@@ -21,11 +20,13 @@ test_buf__append_keeps_every_byte_while_it_grows(void **state)
 	buf_pool_init(&pool, 1 << 20);
 	for (int i = 0; i < 200; i++) {
 		memset(piece, 'a' + i % 26, sizeof(piece));
-		assert_true(buf_append(&pool, &buf, piece, sizeof(piece), BUF_LARGEST));
+		assert_true(
+		    buf_append(&pool, &buf, piece, sizeof(piece), BUF_LARGEST));
 	}
 	assert_int_equal(buf_len(buf), 200000);
 	for (int i = 0; i < 200; i++)
-		assert_int_equal(buf->data[buf->start + (size_t)i * 1000 + 999], 'a' + i % 26);
+		assert_int_equal(buf->data[buf->start + (size_t)i * 1000 + 999],
+		    'a' + i % 26);
 	buf_give(&pool, &buf);
 	assert_null(buf);
 	assert_int_equal(pool.used, 0);
@@ -105,7 +106,8 @@ test_slab__objects_are_apart_aligned_and_come_back(void **state)
 	assert_int_equal(slab.live, 100);
 	for (int i = 0; i < 100; i++)
 		slab_give(&slab, objects[i]);
-	assert_ptr_equal(slab_take(&slab), objects[99]); /* last in, first out */
+	assert_ptr_equal(
+	    slab_take(&slab), objects[99]); /* last in, first out */
 	slab_give(&slab, objects[99]);
 	slab_release(&slab);
 }
@@ -116,9 +118,11 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_buf__append_keeps_every_byte_while_it_grows),
 	    cmocka_unit_test(test_buf__append_beyond_its_bound_changes_nothing),
-	    cmocka_unit_test(test_buf__consumed_room_is_used_again_before_a_larger_one),
+	    cmocka_unit_test(
+	        test_buf__consumed_room_is_used_again_before_a_larger_one),
 	    cmocka_unit_test(test_buf__the_budget_is_a_wall),
-	    cmocka_unit_test(test_slab__objects_are_apart_aligned_and_come_back),
+	    cmocka_unit_test(
+	        test_slab__objects_are_apart_aligned_and_come_back),
 	};
 
 	return cmocka_run_group_tests_name("buf", tests, NULL, NULL);

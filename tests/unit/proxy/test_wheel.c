@@ -1,10 +1,10 @@
-/* Deadlines never fire early, fire within two ticks, and survive moves and goodbyes. */
+/* Deadlines never fire early, fire within two ticks, and survive moves and
+ * goodbyes. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "proxy/wheel.h"
 
@@ -33,7 +33,8 @@ on_fire(void *ctx, struct timer *timer)
 static void
 run_until(struct stage *stage, wheel_ms_t end)
 {
-	for (wheel_ms_t now = stage->wheel.now; (int32_t)(now - end) <= 0; now += 7)
+	for (wheel_ms_t now = stage->wheel.now; (int32_t)(now - end) <= 0;
+	     now += 7)
 		wheel_turn(&stage->wheel, now, on_fire, stage);
 }
 
@@ -45,7 +46,8 @@ test_wheel__fires_in_time_and_never_early(void **state)
 	(void)state;
 	wheel_init(&stage.wheel);
 	for (int i = 0; i < MANY; i++)
-		wheel_arm(&stage.wheel, &stage.timers[i], (wheel_ms_t)(i * 137 + 1));
+		wheel_arm(
+		    &stage.wheel, &stage.timers[i], (wheel_ms_t)(i * 137 + 1));
 	run_until(&stage, MANY * 137 + 1000);
 	assert_int_equal(stage.n_fired, MANY);
 	for (int i = 0; i < MANY; i++) {
@@ -127,7 +129,8 @@ test_wheel__a_long_sleep_fires_all_that_is_due(void **state)
 	(void)state;
 	wheel_init(&stage.wheel);
 	for (int i = 0; i < MANY; i++)
-		wheel_arm(&stage.wheel, &stage.timers[i], (wheel_ms_t)(i * 50 + 10));
+		wheel_arm(
+		    &stage.wheel, &stage.timers[i], (wheel_ms_t)(i * 50 + 10));
 	wheel_turn(&stage.wheel, 3600 * 1000, on_fire, &stage);
 	assert_int_equal(stage.n_fired, MANY);
 }
@@ -137,10 +140,14 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_wheel__fires_in_time_and_never_early),
-	    cmocka_unit_test(test_wheel__a_deadline_moved_later_fires_once_and_later),
-	    cmocka_unit_test(test_wheel__a_deadline_moved_forward_fires_earlier),
-	    cmocka_unit_test(test_wheel__a_disarmed_or_forgotten_timer_stays_silent),
-	    cmocka_unit_test(test_wheel__one_may_forget_another_of_the_same_slot),
+	    cmocka_unit_test(
+	        test_wheel__a_deadline_moved_later_fires_once_and_later),
+	    cmocka_unit_test(
+	        test_wheel__a_deadline_moved_forward_fires_earlier),
+	    cmocka_unit_test(
+	        test_wheel__a_disarmed_or_forgotten_timer_stays_silent),
+	    cmocka_unit_test(
+	        test_wheel__one_may_forget_another_of_the_same_slot),
 	    cmocka_unit_test(test_wheel__a_long_sleep_fires_all_that_is_due),
 	};
 
