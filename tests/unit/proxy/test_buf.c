@@ -1,10 +1,12 @@
 /* Buffers: sizes, growth, the budget. */
-#include <cmocka.h>
+/* clang-format off: cmocka.h wants these before it */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <cmocka.h>
+/* clang-format on */
 
 #include "proxy/buf.h"
 #include "proxy/slab.h"

@@ -1,10 +1,12 @@
 /* Deadlines never fire early, fire within two ticks, and survive moves and
  * goodbyes. */
-#include <cmocka.h>
+/* clang-format off: cmocka.h wants these before it */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
 
 #include "proxy/wheel.h"
 
