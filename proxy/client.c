@@ -394,6 +394,10 @@ client_drained(struct conn *conn)
 		request_client_drained(conn->request);
 		return;
 	}
+	if (conn->is_eof && !conn->in) { /* it waited only for these bytes */
+		conn_end(conn);
+		return;
+	}
 	if (conn->phase == CONN_HEAD && cfg)
 		conn_deadline(conn, cfg->limits.idle_timeout);
 	conn_resume(conn);

@@ -52,8 +52,8 @@ tunnel_begin(struct request *request)
 		    client); /* what came behind the request was stashed */
 }
 
-static void
-end(struct request *request, enum fail fail)
+void
+tunnel_end(struct request *request, enum fail fail)
 {
 	struct conn *client = request->client;
 
@@ -80,8 +80,9 @@ tunnel_input(
 	if (to->wrote_eof || to->eof_when_sent)
 		return;
 	if (!conn_send(to, bytes, len)) {
-		end(request, to == request->client ? FAIL_CLIENT_GONE
-		                                   : FAIL_UPSTREAM_RESET);
+		tunnel_end(request, to == request->client
+		                        ? FAIL_CLIENT_GONE
+		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	if (to->out_len >= OUT_HIGH)
@@ -95,14 +96,15 @@ tunnel_eof(struct request *request, struct conn *from)
 	struct conn *to = other(request, from);
 
 	if (from->is_broken) {
-		end(request, from == request->client ? FAIL_CLIENT_GONE
-		                                     : FAIL_UPSTREAM_RESET);
+		tunnel_end(request, from == request->client
+		                        ? FAIL_CLIENT_GONE
+		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	conn_send_eof(to);
 	if (request->client->is_eof && request->upstream->is_eof &&
 	    !request->client->out && !request->upstream->out)
-		end(request, FAIL_NONE);
+		tunnel_end(request, FAIL_NONE);
 }
 
 void
@@ -112,7 +114,7 @@ tunnel_drained(struct request *request, struct conn *to)
 
 	if (request->client->is_eof && request->upstream->is_eof &&
 	    !from->out) {
-		end(request, FAIL_NONE);
+		tunnel_end(request, FAIL_NONE);
 		return;
 	}
 	if (from->is_paused)
@@ -122,5 +124,5 @@ tunnel_drained(struct request *request, struct conn *to)
 void
 tunnel_timeout(struct request *request)
 {
-	end(request, FAIL_TUNNEL_IDLE);
+	tunnel_end(request, FAIL_TUNNEL_IDLE);
 }

@@ -314,6 +314,25 @@ drop_kept(struct conn *upstream)
 	conn_end(upstream);
 }
 
+/*
+ * An event of the turn in which the request left is older than the request:
+ * what is to be read came before it, on a connection that was thought to be
+ * quiet, and is not its answer.
+ */
+bool
+upstream_spoke_first(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+	char byte;
+
+	if (!request || !upstream->is_reused || upstream->got_bytes ||
+	    upstream->upstream.sent_turn != upstream->worker->turn ||
+	    recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		return false;
+	request_attempt_failed(request, FAIL_UPSTREAM_CLOSED);
+	return true;
+}
+
 void
 upstream_input(struct conn *upstream, char *bytes, size_t len)
 {
