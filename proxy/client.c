@@ -47,12 +47,8 @@ count_state(struct conn *conn, int active, int idle)
 
 	if (!cell)
 		return;
-	atomic_store_explicit(&cell->active,
-	    atomic_load_explicit(&cell->active, memory_order_relaxed) + active,
-	    memory_order_relaxed);
-	atomic_store_explicit(&cell->idle,
-	    atomic_load_explicit(&cell->idle, memory_order_relaxed) + idle,
-	    memory_order_relaxed);
+	gauge_add(&cell->active, active);
+	gauge_add(&cell->idle, idle);
 }
 
 void

@@ -85,11 +85,7 @@ count_in_flight(const struct request *request, int by)
 	struct listener_cell *cell = cell_of(request);
 
 	if (cell)
-		atomic_store_explicit(&cell->in_flight,
-		    atomic_load_explicit(
-		        &cell->in_flight, memory_order_relaxed) +
-		        by,
-		    memory_order_relaxed);
+		gauge_add(&cell->in_flight, by);
 }
 
 /* A path that would be rewritten is rewritten before anything looks at it: one

@@ -14,28 +14,18 @@ other(const struct request *request, const struct conn *from)
 	return from == request->client ? request->upstream : request->client;
 }
 
-static void
-count(struct request *request, int by)
-{
-	struct listener_cell *cell = snapshot_listener_cell(
-	    request->snapshot, request->listener, request->worker->id);
-
-	if (cell)
-		atomic_store_explicit(&cell->tunnels,
-		    atomic_load_explicit(&cell->tunnels, memory_order_relaxed) +
-		        by,
-		    memory_order_relaxed);
-}
-
 void
 tunnel_begin(struct request *request)
 {
 	struct conn *client = request->client;
+	struct listener_cell *cell = snapshot_listener_cell(
+	    request->snapshot, request->listener, request->worker->id);
 	int on = 1;
 
-	request->state = REQUEST_TUNNEL;
+	request->state = REQUEST_TUNNEL; /* request_done counts its end */
 	request->keep_alive = false;
-	count(request, 1);
+	if (cell)
+		gauge_add(&cell->tunnels, 1);
 	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
 	conn_no_deadline(client);
 	if (!conn_watch(client)) {
@@ -57,13 +47,11 @@ tunnel_end(struct request *request, enum fail fail)
 {
 	struct conn *client = request->client;
 
-	count(request, -1);
 	if (fail != FAIL_NONE)
 		request->fail = (uint8_t)fail;
 	upstream_put(request, false);
 	if (fail != FAIL_NONE && !client->out)
 		client->is_broken = true;
-	request->state = REQUEST_DONE;
 	request_done(request);
 }
 

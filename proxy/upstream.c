@@ -35,9 +35,7 @@ count_in_flight(struct request *request, int by)
 	    atomic_load_explicit(&local->in_flight, memory_order_relaxed) +
 	        (uint32_t)by,
 	    memory_order_relaxed);
-	atomic_store_explicit(&cell->in_flight,
-	    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by,
-	    memory_order_relaxed);
+	gauge_add(&cell->in_flight, by);
 }
 
 /* ---- retries ---- */
