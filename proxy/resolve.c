@@ -190,11 +190,13 @@ process_ready(ares_channel channel, const struct pollfd *fds, nfds_t n)
 		ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
-/* poll(), not select(): a descriptor's number may be above FD_SETSIZE. */
+/*
+ * poll(), not select(): a descriptor's number may be above FD_SETSIZE. The bits
+ * are read by hand, for c-ares' own macro shifts a signed 1 into the sign.
+ */
 static void
-wait_for_all(ares_channel channel)
+wait_for_all(ares_channel channel, nsec_t until)
 {
-	nsec_t until = clock_now() + RESOLVE_WAIT_MS * NSEC_PER_MSEC;
 	nsec_t rest;
 
 	while ((rest = until - clock_now()) > 0) {
@@ -204,15 +206,16 @@ wait_for_all(ares_channel channel)
 		    rest / NSEC_PER_SEC, rest % NSEC_PER_SEC / NSEC_PER_USEC};
 		struct timeval left;
 		const struct timeval *pause;
-		int bits = ares_getsock(channel, sockets, ARES_GETSOCK_MAXNUM);
+		unsigned bits = (unsigned)ares_getsock(
+		    channel, sockets, ARES_GETSOCK_MAXNUM);
 		nfds_t n = 0;
 
 		for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
 			short events = 0;
 
-			if (ARES_GETSOCK_READABLE(bits, i))
+			if (bits >> i & 1)
 				events |= POLLIN;
-			if (ARES_GETSOCK_WRITABLE(bits, i))
+			if (bits >> (i + ARES_GETSOCK_MAXNUM) & 1)
 				events |= POLLOUT;
 			if (events)
 				fds[n++] = (struct pollfd){
@@ -265,21 +268,23 @@ forget_all_but_used(struct resolver *resolver)
 	}
 }
 
+/* All wanted names at once, or only the one. */
 static void
-look_up(struct resolver *resolver)
+ask(struct resolver *resolver, struct answer *only, nsec_t until)
 {
-	struct ares_options options = {.timeout = 1000, .tries = 2};
+	struct ares_options options = {
+	    .flags = ARES_FLAG_EDNS, .timeout = 1000, .tries = 2};
 	struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
 	    .ai_socktype = SOCK_STREAM,
 	    .ai_flags = ARES_AI_NOSORT | ARES_AI_ENVHOSTS};
 	struct answer *answer;
 	ares_channel channel;
-	int status = ares_init_options(
-	    &channel, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+	int status = ares_init_options(&channel, &options,
+	    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
 
 	LIST_FOREACH(answer, &resolver->answers, link)
 	{
-		if (!answer->is_wanted)
+		if (only ? answer != only : !answer->is_wanted)
 			continue;
 		if (status == ARES_SUCCESS)
 			ares_getaddrinfo(channel, answer->name, NULL, &hints,
@@ -289,8 +294,25 @@ look_up(struct resolver *resolver)
 	}
 	if (status != ARES_SUCCESS)
 		return;
-	wait_for_all(channel);
+	wait_for_all(channel, until);
 	ares_destroy(channel); /* on_answer() is called for what is left */
+}
+
+/*
+ * Within a channel, one answer that is too long and cannot be had by TCP costs
+ * all other names a try. Who lost his that way is asked for again, alone.
+ */
+static void
+look_up(struct resolver *resolver)
+{
+	nsec_t until = clock_now() + RESOLVE_WAIT_MS * NSEC_PER_MSEC;
+	struct answer *answer;
+
+	ask(resolver, NULL, until);
+	LIST_FOREACH(answer, &resolver->answers, link)
+	if (answer->is_wanted && answer->status == ARES_ECONNREFUSED &&
+	    clock_now() < until)
+		ask(resolver, answer, until);
 }
 
 void
