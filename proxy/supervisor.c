@@ -182,6 +182,7 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	}
 	n_notes = snapshot_publish(
 	    registry_publication(sup->registry), snapshot, &notes);
+	resolver_settle(sup->resolver);
 	now = snapshot_config(snapshot);
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
@@ -560,6 +561,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (ok)
 		state_restore(sup->state, sup->registry);
 	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
+	resolver_settle(sup->resolver);
 	if (ok) {
 		process_block_signals(true);
 		ok = init_workers(sup, now, err) && start_workers(sup, err);

@@ -47,6 +47,9 @@ install_missing()
 	    python3 openssl curl wrk prometheus varnish; do
 		dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
 	done
+	# A node from elsewhere brings its own npm, beside which Debian's does not install.
+	command -v node >/dev/null || missing="$missing nodejs"
+	command -v npm >/dev/null || missing="$missing npm"
 	[ -n "$missing" ] || return 0
 	echo "installing:$missing"
 	export DEBIAN_FRONTEND=noninteractive
