@@ -47,12 +47,8 @@ count_state(struct conn *conn, int active, int idle)
 
 	if (!cell)
 		return;
-	atomic_store_explicit(&cell->active,
-	    atomic_load_explicit(&cell->active, memory_order_relaxed) + active,
-	    memory_order_relaxed);
-	atomic_store_explicit(&cell->idle,
-	    atomic_load_explicit(&cell->idle, memory_order_relaxed) + idle,
-	    memory_order_relaxed);
+	gauge_add(&cell->active, active);
+	gauge_add(&cell->idle, idle);
 }
 
 void
@@ -392,6 +388,10 @@ client_drained(struct conn *conn)
 	if (conn->request) {
 		conn_no_deadline(conn);
 		request_client_drained(conn->request);
+		return;
+	}
+	if (conn->is_eof && !conn->in) { /* it waited only for these bytes */
+		conn_end(conn);
 		return;
 	}
 	if (conn->phase == CONN_HEAD && cfg)

@@ -5,10 +5,11 @@
 #include "proxy/conn.h"
 
 #include <assert.h>
-#include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/request.h"
 #include "proxy/transport.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
 	WATCH_AFTER_MS =
 	    50, /* an unregistered client's abort goes unseen for so long */
 	LINGER_BYTES = 1 << 20, /* thrown away at most after the answer */
+	STALL_S = 10, /* for the last bytes of an answer to begin to move */
 };
 
 static void on_event(int fd, short what, void *arg);
@@ -134,9 +136,13 @@ conn_finish(struct conn *conn)
 		conn_end(conn);
 		return;
 	}
-	if (conn->out)
-		return; /* flush() comes back to us; the stall deadline bounds
-		           it */
+	if (conn->out) {
+		/* flush() comes back to us; who does not read is not waited for
+		 * for ever. */
+		if (!conn->timer.is_armed)
+			conn_deadline(conn, STALL_S * NSEC_PER_SEC);
+		return;
+	}
 	if (conn->is_eof || (!conn->has_unread && !conn->in)) {
 		conn_end(conn);
 		return;
@@ -291,15 +297,22 @@ conn_read_rest(struct conn *conn)
 
 /* ---- the reactor's call ---- */
 
-/* A paused connection's event is either early data or a reset: only the latter
- * matters now. */
+/*
+ * A paused connection's event is either early data or a reset: only the latter
+ * matters now. Bytes that came before it do not matter any more either, unless
+ * they are an upstream's answer, which may be whole.
+ */
 static bool
 was_reset(struct conn *conn)
 {
+	struct pollfd errors = {.fd = conn->fd};
 	char byte;
 
-	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-	       !transport_is_transient(errno);
+	if (poll(&errors, 1, 0) <= 0 || !(errors.revents & POLLERR))
+		return false;
+	return conn->is_client ||
+	       (conn->request && conn->request->state == REQUEST_TUNNEL) ||
+	       recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
 static void
@@ -318,7 +331,18 @@ on_event(int fd, short what, void *arg)
 		if (conn->phase == CONN_ENDED)
 			return;
 	}
-	if (!conn->has_more || conn->is_eof || conn->phase == CONN_CONNECTING)
+	if (!conn->has_more || conn->phase == CONN_CONNECTING)
+		return;
+	if (conn->is_eof) {
+		/* Nothing is to be read any more; but half-closed may become
+		 * gone. */
+		conn->has_more = false;
+		if (was_reset(conn))
+			conn_on_reset(conn);
+		return;
+	}
+	if (!conn->is_client && (what & REACTOR_READ) &&
+	    upstream_spoke_first(conn))
 		return;
 	if (conn->is_paused) {
 		if (was_reset(conn))
@@ -342,16 +366,16 @@ conn_make_ready(struct conn *conn)
 void
 conn_run_ready(struct worker *worker)
 {
-	struct conn *last = TAILQ_LAST(&worker->ready, conn_queue);
 	struct conn *conn;
+	size_t turns = 0;
 
-	/* Only those that stand there now: who comes back waits for the next
-	 * turn. */
-	while (last && (conn = TAILQ_FIRST(&worker->ready))) {
+	/* As many as stand there now: who comes back waits for the next turn.
+	 * (Counted, for the last of them may end before it is reached.) */
+	TAILQ_FOREACH (conn, &worker->ready, ready_link)
+		turns++;
+	while (turns-- > 0 && (conn = TAILQ_FIRST(&worker->ready))) {
 		TAILQ_REMOVE(&worker->ready, conn, ready_link);
 		conn->is_ready = false;
-		if (conn == last)
-			last = NULL;
 		worker->now = clock_now();
 		if (conn->is_broken) {
 			conn_on_broken(conn);

@@ -76,6 +76,7 @@ struct conn {
 		struct {
 			struct endpoint *endpoint; /* borrowed: see idle.c */
 			uint32_t scanned;
+			uint32_t sent_turn; /* the loop's turn in which its request left */
 			uint32_t requests;
 		} upstream;
 	};
@@ -153,6 +154,7 @@ void upstream_eof(struct conn *conn);
 void upstream_broken(struct conn *conn);
 void upstream_drained(struct conn *conn);
 void upstream_timeout(struct conn *conn);
+bool upstream_spoke_first(struct conn *conn); /* before it was asked: dropped */
 void upstream_secured(struct conn *conn);
 void upstream_connected(struct conn *conn);
 

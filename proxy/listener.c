@@ -58,15 +58,14 @@ out_of_descriptors(struct accepting *accepting)
 	}
 }
 
-static void
-on_accept(int listening, short what, void *arg)
+/* A share of those who wait; true when there may be more. */
+static bool
+accept_some(struct accepting *accepting)
 {
-	struct accepting *accepting = arg;
 	struct worker *worker = accepting->worker;
 	const struct listener_cfg *cfg =
 	    snapshot_listener(worker->snapshot, accepting->listener);
 
-	(void)what;
 	worker->now = clock_now();
 	for (int i = 0; i < ACCEPTS_PER_EVENT && cfg; i++) {
 		struct sockaddr_storage sa;
@@ -75,13 +74,13 @@ on_accept(int listening, short what, void *arg)
 		int fd;
 
 		sa.ss_family = AF_UNIX;
-		fd = accept4(listening, (struct sockaddr *)&sa, &len,
+		fd = accept4(accepting->fd, (struct sockaddr *)&sa, &len,
 		    SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE ||
 			    errno == ENOBUFS || errno == ENOMEM)
 				out_of_descriptors(accepting);
-			return;
+			return false;
 		}
 		if (is_full(
 		        worker, accepting->listener, cfg->limits.connections)) {
@@ -97,6 +96,15 @@ on_accept(int listening, short what, void *arg)
 		peer_from(&peer, (struct sockaddr *)&sa);
 		client_accept(worker, fd, accepting->listener, &peer);
 	}
+	return cfg != NULL;
+}
+
+static void
+on_accept(int listening, short what, void *arg)
+{
+	(void)listening;
+	(void)what;
+	accept_some(arg);
 }
 
 static void
@@ -133,7 +141,8 @@ end(struct accepting *accepting)
 		reactor_remove(&accepting->watch);
 	/* Who is in the backlog has been promised a connection. */
 	accepting->is_watched = false;
-	on_accept(accepting->fd, 0, accepting);
+	while (accept_some(accepting))
+		;
 	if (accepting->is_watched)
 		reactor_remove(&accepting->watch);
 	close(accepting->fd);

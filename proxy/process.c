@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -52,6 +53,37 @@ process_raise_descriptors(const struct config *config)
 	}
 }
 
+/* A directory that we make is the user's; one that was there stays whose it is.
+ */
+static void
+make_directory(const char *path, const struct passwd *user)
+{
+	if (mkdir(path, 0700) == 0)
+		(void)!chown(path, user->pw_uid, user->pw_gid);
+}
+
+/* What the user could not make later: the state's place, and those of the admin
+ * sockets. */
+static void
+make_places(const struct config *config, const struct passwd *user)
+{
+	make_directory(config->state_dir, user);
+	for (size_t i = 0; i < config->admin.n_listen; i++) {
+		const struct address *address = &config->admin.listen[i];
+		char *path, *slash;
+
+		if (address->kind != ADDRESS_UNIX ||
+		    !(path = strdup(address->host)))
+			continue;
+		slash = strrchr(path, '/');
+		if (slash && slash != path) {
+			*slash = '\0';
+			make_directory(path, user);
+		}
+		free(path);
+	}
+}
+
 /* Everything that needs root is done. */
 bool
 process_drop_privileges(const struct config *config, struct err *err)
@@ -65,8 +97,7 @@ process_drop_privileges(const struct config *config, struct err *err)
 	if (!user)
 		return err_set(
 		    err, "user: there is no user '%s'", config->user);
-	mkdir(config->state_dir, 0700);
-	(void)!chown(config->state_dir, user->pw_uid, user->pw_gid);
+	make_places(config, user);
 	if (initgroups(user->pw_name, user->pw_gid) < 0 ||
 	    setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0)
 		return err_set(err, "user: cannot become '%s': %s",

@@ -85,11 +85,7 @@ count_in_flight(const struct request *request, int by)
 	struct listener_cell *cell = cell_of(request);
 
 	if (cell)
-		atomic_store_explicit(&cell->in_flight,
-		    atomic_load_explicit(
-		        &cell->in_flight, memory_order_relaxed) +
-		        by,
-		    memory_order_relaxed);
+		gauge_add(&cell->in_flight, by);
 }
 
 /* A path that would be rewritten is rewritten before anything looks at it: one
@@ -360,8 +356,9 @@ request_body(struct request *request, char *bytes, size_t len)
 	if (request->request_body.is_done)
 		return 0;
 	if (!request->upstream || request->upstream->is_broken) {
-		/* It stopped listening; its answer, if any, still comes. */
-		return len;
+		/* It stopped listening; its answer, if any, still comes. What
+		 * nobody has got may yet go to another one: it is kept. */
+		return request->body_left ? len : 0;
 	}
 	if (request->expects_continue) {
 		request->expects_continue = false;
@@ -407,6 +404,7 @@ request_connected(struct request *request)
 	if (!request->dispatched)
 		request->dispatched = request->sent_at;
 	upstream->got_bytes = false;
+	upstream->upstream.sent_turn = request->worker->turn;
 	upstream->phase = CONN_BUSY;
 	counter_add(&request->endpoint->local[request->worker->id].requests, 1);
 	conn_deadline(
@@ -504,6 +502,10 @@ request_abandon(struct request *request, enum fail fail)
 {
 	struct conn *client = request->client;
 
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_end(request, fail);
+		return;
+	}
 	request->fail = (uint8_t)fail;
 	if (fail == FAIL_CLIENT_GONE || fail == FAIL_CLIENT_STALLED)
 		request->status = 499;
@@ -511,11 +513,15 @@ request_abandon(struct request *request, enum fail fail)
 	request->keep_alive = false;
 	/*
 	 * What was sent stays sent; nothing that looks like an end may follow.
-	 * A body that ends with the connection needs a reset to look cut.
+	 * A body that ends with the connection needs a reset to look cut, and
+	 * neither a FIN nor a close_notify before it.
 	 */
-	if (request->has_response && request->response_body.out == H1_TO_CLOSE)
+	if (request->has_response &&
+	    request->response_body.out == H1_TO_CLOSE) {
 		setsockopt(client->fd, SOL_SOCKET, SO_LINGER,
 		    &(struct linger){1, 0}, sizeof(struct linger));
+		client->wrote_eof = true;
+	}
 	if (!client->is_broken && request->has_response && client->out)
 		client->close_when_sent = true;
 	else

@@ -174,6 +174,8 @@ void tunnel_input(struct request *request, struct conn *from, const char *bytes,
 void tunnel_eof(struct request *request, struct conn *from);
 void tunnel_drained(struct request *request, struct conn *to);
 void tunnel_timeout(struct request *request);
+/* Both sides let go, whatever was said. */
+void tunnel_end(struct request *request, enum fail fail);
 
 /* ---- log_ring.c ---- */
 void access_log_request(struct request *request);

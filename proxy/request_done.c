@@ -26,11 +26,9 @@ count(struct request *request)
 	if (cell) {
 		counter_add(&cell->bytes_in, outcome.bytes_in);
 		counter_add(&cell->bytes_out, outcome.bytes_out);
-		atomic_store_explicit(&cell->in_flight,
-		    atomic_load_explicit(
-		        &cell->in_flight, memory_order_relaxed) -
-		        1,
-		    memory_order_relaxed);
+		gauge_add(&cell->in_flight, -1);
+		if (request->state == REQUEST_TUNNEL)
+			gauge_add(&cell->tunnels, -1);
 	}
 	routing_record(request->snapshot, worker->id, request->listener,
 	    &request->decision, &outcome);

@@ -235,6 +235,11 @@ receive_head(struct request *request, char *bytes, size_t len)
 		if (head->framing == H1_TUNNEL) {
 			size_t head_len = headers_write_response(request, head);
 
+			if (head_len == 0) {
+				request_attempt_failed(
+				    request, FAIL_UPSTREAM_PROTOCOL);
+				return;
+			}
 			request->status = 101;
 			request->has_response = true;
 			if (!conn_send(request->client, request->worker->head,
@@ -243,7 +248,8 @@ receive_head(struct request *request, char *bytes, size_t len)
 				return;
 			}
 			tunnel_begin(request);
-			if (len > 0 && request->state == REQUEST_TUNNEL)
+			/* It may have ended already: then nobody holds it. */
+			if (len > 0 && upstream->request == request)
 				tunnel_input(request, upstream, bytes, len);
 			return;
 		}

@@ -14,28 +14,18 @@ other(const struct request *request, const struct conn *from)
 	return from == request->client ? request->upstream : request->client;
 }
 
-static void
-count(struct request *request, int by)
-{
-	struct listener_cell *cell = snapshot_listener_cell(
-	    request->snapshot, request->listener, request->worker->id);
-
-	if (cell)
-		atomic_store_explicit(&cell->tunnels,
-		    atomic_load_explicit(&cell->tunnels, memory_order_relaxed) +
-		        by,
-		    memory_order_relaxed);
-}
-
 void
 tunnel_begin(struct request *request)
 {
 	struct conn *client = request->client;
+	struct listener_cell *cell = snapshot_listener_cell(
+	    request->snapshot, request->listener, request->worker->id);
 	int on = 1;
 
-	request->state = REQUEST_TUNNEL;
+	request->state = REQUEST_TUNNEL; /* request_done counts its end */
 	request->keep_alive = false;
-	count(request, 1);
+	if (cell)
+		gauge_add(&cell->tunnels, 1);
 	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
 	conn_no_deadline(client);
 	if (!conn_watch(client)) {
@@ -52,18 +42,16 @@ tunnel_begin(struct request *request)
 		    client); /* what came behind the request was stashed */
 }
 
-static void
-end(struct request *request, enum fail fail)
+void
+tunnel_end(struct request *request, enum fail fail)
 {
 	struct conn *client = request->client;
 
-	count(request, -1);
 	if (fail != FAIL_NONE)
 		request->fail = (uint8_t)fail;
 	upstream_put(request, false);
 	if (fail != FAIL_NONE && !client->out)
 		client->is_broken = true;
-	request->state = REQUEST_DONE;
 	request_done(request);
 }
 
@@ -80,8 +68,9 @@ tunnel_input(
 	if (to->wrote_eof || to->eof_when_sent)
 		return;
 	if (!conn_send(to, bytes, len)) {
-		end(request, to == request->client ? FAIL_CLIENT_GONE
-		                                   : FAIL_UPSTREAM_RESET);
+		tunnel_end(request, to == request->client
+		                        ? FAIL_CLIENT_GONE
+		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	if (to->out_len >= OUT_HIGH)
@@ -95,14 +84,15 @@ tunnel_eof(struct request *request, struct conn *from)
 	struct conn *to = other(request, from);
 
 	if (from->is_broken) {
-		end(request, from == request->client ? FAIL_CLIENT_GONE
-		                                     : FAIL_UPSTREAM_RESET);
+		tunnel_end(request, from == request->client
+		                        ? FAIL_CLIENT_GONE
+		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
 	conn_send_eof(to);
 	if (request->client->is_eof && request->upstream->is_eof &&
 	    !request->client->out && !request->upstream->out)
-		end(request, FAIL_NONE);
+		tunnel_end(request, FAIL_NONE);
 }
 
 void
@@ -112,7 +102,7 @@ tunnel_drained(struct request *request, struct conn *to)
 
 	if (request->client->is_eof && request->upstream->is_eof &&
 	    !from->out) {
-		end(request, FAIL_NONE);
+		tunnel_end(request, FAIL_NONE);
 		return;
 	}
 	if (from->is_paused)
@@ -122,5 +112,5 @@ tunnel_drained(struct request *request, struct conn *to)
 void
 tunnel_timeout(struct request *request)
 {
-	end(request, FAIL_TUNNEL_IDLE);
+	tunnel_end(request, FAIL_TUNNEL_IDLE);
 }

@@ -35,9 +35,7 @@ count_in_flight(struct request *request, int by)
 	    atomic_load_explicit(&local->in_flight, memory_order_relaxed) +
 	        (uint32_t)by,
 	    memory_order_relaxed);
-	atomic_store_explicit(&cell->in_flight,
-	    atomic_load_explicit(&cell->in_flight, memory_order_relaxed) + by,
-	    memory_order_relaxed);
+	gauge_add(&cell->in_flight, by);
 }
 
 /* ---- retries ---- */
@@ -312,6 +310,25 @@ drop_kept(struct conn *upstream)
 	if (upstream->phase == CONN_IDLE)
 		idle_remove(upstream);
 	conn_end(upstream);
+}
+
+/*
+ * An event of the turn in which the request left is older than the request:
+ * what is to be read came before it, on a connection that was thought to be
+ * quiet, and is not its answer.
+ */
+bool
+upstream_spoke_first(struct conn *upstream)
+{
+	struct request *request = upstream->request;
+	char byte;
+
+	if (!request || !upstream->is_reused || upstream->got_bytes ||
+	    upstream->upstream.sent_turn != upstream->worker->turn ||
+	    recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		return false;
+	request_attempt_failed(request, FAIL_UPSTREAM_CLOSED);
+	return true;
 }
 
 void

@@ -201,6 +201,7 @@ run(void *arg)
 	adopt(worker);
 	while (
 	    !atomic_load_explicit(&shared->is_stopping, memory_order_acquire)) {
+		worker->turn++;
 		reactor_turn(
 		    &worker->reactor, !TAILQ_EMPTY(&worker->ready)); /* 1, 2 */
 		conn_run_ready(worker);                              /* 3 */

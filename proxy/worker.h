@@ -67,6 +67,7 @@ struct worker {
 	const struct config *config; /* of the snapshot */
 	nsec_t now;                 /* read at the start of each callback */
 	unsigned id;
+	uint32_t turn;              /* of the loop: tells what is older than a request */
 	struct rng rng;
 	char *rx;                   /* RX_HEADROOM + RX_SIZE + RX_TAILROOM: plaintext received */
 	char *cipher;               /* RX_USUAL: ciphertext received */

@@ -26,6 +26,17 @@ counter_add(counter_t *counter, uint64_t n)
 	    memory_order_relaxed);
 }
 
+/* A level that goes up and down, with the same single writer. */
+typedef _Atomic int64_t gauge_t;
+
+static inline void
+gauge_add(gauge_t *gauge, int64_t by)
+{
+	atomic_store_explicit(gauge,
+	    atomic_load_explicit(gauge, memory_order_relaxed) + by,
+	    memory_order_relaxed);
+}
+
 static inline uint64_t
 counter_read(const counter_t *counter)
 {
@@ -61,7 +72,7 @@ struct pool_cell {
 	counter_t failures;          /* blamed on the pool, first attempts only (the judge's evidence) */
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
-	_Atomic int64_t in_flight;
+	gauge_t in_flight;
 	int64_t retry_balance;       /* the worker's alone: see proxy/upstream.c */
 	struct histogram total, first_byte, connect;
 };
@@ -69,9 +80,9 @@ struct pool_cell {
 /* Per worker and listener. */
 struct listener_cell {
 	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */
-	_Atomic int64_t active, idle;  /* open connections: in a request, between requests */
-	_Atomic int64_t tunnels;
-	_Atomic int64_t in_flight;     /* requests */
+	gauge_t active, idle;  /* open connections: in a request, between requests */
+	gauge_t tunnels;
+	gauge_t in_flight;     /* requests */
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
 	counter_t handshake_errors;

@@ -1,5 +1,7 @@
 """Tunnels: only after the upstream's 101, only where the request asked."""
 
+import socket
+import struct
 import time
 import unittest
 
@@ -95,6 +97,18 @@ class Tunnels(Shared):
             open_tunnel(client)
             until(lambda: self.weir.metric("weir_connections", state="tunnel") == 1 or self.weir.metric("weir_connections", state="tunnels") == 1, 3,
                   "one tunnel in weir_connections")
+
+    def test_tunnels_that_end_in_any_way_count_no_more(self):
+        def tunnels():
+            return (self.weir.metric("weir_connections", state="tunnel") or 0) + (self.weir.metric("weir_connections", state="tunnels") or 0)
+        for by_reset in (False, True):
+            client = self.weir.client()
+            open_tunnel(client)
+            until(lambda: tunnels() == 1, 3, "one tunnel")
+            if by_reset:
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            until(lambda: tunnels() == 0, 3, "no tunnel")
 
     def test_a_tunnels_connection_is_not_used_again(self):
         with self.weir.client() as client:

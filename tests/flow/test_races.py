@@ -1,0 +1,225 @@
+"""Misfortunes at an awkward instant: the peer that leaves, stops reading or
+resets exactly while the proxy is between two states."""
+
+import os
+import select
+import signal
+import socket
+import ssl
+import struct
+import threading
+import unittest
+
+from harness import Case, Closed, Shared, get, one_pool, post, until, websocket
+from test_upgrade import open_tunnel, say
+from upstream import pattern
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+class Script:
+    """An upstream that does what the test says: each accepted connection is handed over."""
+
+    def __init__(self, sndbuf=None):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(10)
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.listener.close()
+
+    def accept(self):
+        sock, _ = self.listener.accept()
+        sock.settimeout(10)
+        return sock
+
+
+def read_head(sock):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            raise Closed(repr(data))
+        data += piece
+    return data
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def small_window(address):
+    """A client whose socket takes next to nothing."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.settimeout(10)
+    sock.connect(address)
+    return sock
+
+
+class DeafClients(Case):
+    """Who does not read is let go of, whatever the answer was."""
+
+    limit = 60
+
+    def left_alone(self, weir, fds):
+        until(lambda: weir.fds() <= fds, 20, "the connection is let go of")
+
+    def test_a_large_last_answer_that_nobody_reads_ends(self):
+        config = {"routes": [{"name": "fixed", "match": {"path_prefix": "/"}, "respond": {"status": 200, "body": "x" * 50000}}],
+                  "listeners": {"http": {"limits": {"idle_timeout": "2s"}}}}
+        weir = self.start(config)
+        weir.ask()
+        fds = weir.fds()
+        # As many answers as fit into the buffers between us, whatever their size, and a last one.
+        socks = []
+        for n in range(100):
+            sock = small_window(weir.address)
+            sock.sendall(get() * n + get(connection="close"))
+            socks.append(sock)
+        until(lambda: weir.metric("weir_connections_accepted_total") > 100 and weir.fds() > fds)
+        self.left_alone(weir, fds)
+
+    def test_a_tunnel_whose_upstream_resets_while_the_client_does_not_read_ends(self):
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address, routes=[{"name": "all", "match": {"path_prefix": "/"}, "pool": "app",
+                                                       "upgrade": ["websocket"]}],
+                                   listeners={"http": {"limits": {"idle_timeout": "2s"}}}))
+        fds = weir.fds()
+        client = small_window(weir.address)
+        client.sendall(websocket("/"))
+        peer = up.accept()
+        read_head(peer)
+        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        peer.settimeout(0.5)
+        try:
+            while True:
+                peer.sendall(bytes(65536))
+        except socket.timeout:
+            pass
+        reset(peer)
+        self.left_alone(weir, fds)
+        self.assertEqual(weir.metric("weir_connections", state="tunnel"), 0)
+
+
+class Tunnels(Case):
+
+    def test_a_reset_by_the_client_is_counted_and_carried(self):
+        up = self.upstream()
+        weir = self.start(one_pool(up.address, routes=[{"name": "all", "match": {"path_prefix": "/"}, "pool": "app",
+                                                       "upgrade": ["websocket"]}]))
+        client = weir.client()
+        open_tunnel(client)
+        say(client, b"hello")
+        until(lambda: weir.metric("weir_connections", state="tunnel") == 1)
+        reset(client.sock)
+        until(lambda: not weir.metric("weir_connections", state="tunnel"), 5, "no tunnel is left")
+
+    def test_a_reset_after_a_half_close_ends_both_sides(self):
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address, routes=[{"name": "all", "match": {"path_prefix": "/"}, "pool": "app",
+                                                       "upgrade": ["websocket"]}]))
+        client = weir.client()
+        client.send(websocket("/"))
+        peer = up.accept()
+        read_head(peer)
+        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        self.assertEqual(client.answer(upgrade=True).status, 101)
+        client.half_close()
+        self.assertEqual(peer.recv(10), b"")
+        reset(client.sock)
+        until(lambda: not weir.metric("weir_connections", state="tunnel"), 5, "no tunnel is left")
+
+
+class CutAnswers(Case):
+
+    def test_a_cut_answer_that_ends_with_the_connection_is_reset_even_with_more_requests_behind(self):
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address))
+        for size in range(20000, 4000000, 60000):   # one of them leaves some of the answer unsent when it is cut
+            client = small_window(weir.address)
+            done = len(weir.access())
+            client.sendall(b"GET / HTTP/1.0\r\nhost: t\r\n\r\n" + get() * 3)
+            peer = up.accept()
+            read_head(peer)
+            peer.settimeout(0.3)
+            try:
+                peer.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n400000\r\n" + bytes(size))
+                stuck = False
+            except socket.timeout:
+                stuck = True
+            peer.close()
+            if stuck:
+                client.close()
+                return
+            try:
+                until(lambda: len(weir.access()) > done, 1)
+            except AssertionError:
+                return      # from here on it is paused before it sees the end
+            with self.assertRaises(ConnectionResetError, msg="cut after %d bytes" % size):
+                while client.recv(65536):
+                    pass
+            client.close()
+
+
+class KeptConnections(Case):
+    """The kept connection dies in the same instant in which it is taken."""
+
+    def in_one_turn(self, weir, *deeds):
+        """Lets all deeds reach the proxy before it looks at the first."""
+        weir.tell(signal.SIGSTOP)
+        until(lambda: open("/proc/%d/stat" % weir.process.pid).read().rsplit(")", 1)[1].split()[0] == "T")
+        for deed in deeds:
+            deed()
+        weir.tell(signal.SIGCONT)
+
+    def kept(self, **more):
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address, **more))
+        client = weir.client()
+        client.send(get())
+        peer = up.accept()
+        read_head(peer)
+        peer.sendall(OK)
+        self.assertEqual(client.answer().status, 200)
+        return up, weir, client, peer
+
+    def test_a_put_that_is_repeated_is_repeated_whole(self):
+        up, weir, client, peer = self.kept()
+        body = pattern(40000)
+        wire = get(method="PUT", content_length=str(2 * len(body))) + body
+        self.in_one_turn(weir, lambda: client.send(wire), lambda: reset(peer))
+        until(lambda: select.select([up.listener, client.sock], [], [], 0)[0])
+        if select.select([client.sock], [], [], 0)[0]:
+            self.assertEqual(client.answer().status, 502)   # not repeated: as good
+            return
+        peer = up.accept()
+        got = read_head(peer).partition(b"\r\n\r\n")[2]
+        client.send(body)
+        while len(got) < 2 * len(body):
+            piece = peer.recv(65536)
+            self.assertTrue(piece, "the body ended after %d bytes" % len(got))
+            got += piece
+        self.assertEqual(got, body + body)
+        peer.sendall(OK)
+        self.assertEqual(client.answer().status, 200)
+
+    def test_an_answer_that_came_before_the_request_is_nobodys(self):
+        up, weir, client, peer = self.kept()
+        self.in_one_turn(weir, lambda: client.send(get("/second")),
+                         lambda: peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEVIL"))
+        until(lambda: select.select([up.listener, client.sock], [], [], 0)[0])
+        if select.select([up.listener], [], [], 0)[0]:
+            peer = up.accept()
+            read_head(peer)
+            peer.sendall(OK)
+        self.assertNotEqual(client.answer().body, b"EVIL")
+
+
+if __name__ == "__main__":
+    unittest.main()
