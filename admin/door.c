@@ -7,6 +7,7 @@
 #include "admin/door.h"
 
 #include <errno.h>
+#include <event2/listener.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -204,6 +205,27 @@ may_listen(const struct address *address, bool is_metrics, struct err *err)
 	    "unix:/path or loopback and reach it over ssh or a mesh");
 }
 
+/*
+ * Out of descriptors: the one who waits would be reported again at once and
+ * for ever. The next tick lets the door be tried again.
+ */
+static void
+on_accept_failed(struct evconnlistener *listener, void *arg)
+{
+	(void)arg;
+	evconnlistener_disable(listener);
+	log_event(LOG_WARN, "an admin listener cannot accept for a moment",
+	    "error", strerror(errno), NULL);
+}
+
+void
+door_retry(struct door *door)
+{
+	if (door->bound)
+		evconnlistener_enable(
+		    evhttp_bound_socket_get_listener(door->bound));
+}
+
 struct door *
 door_open(struct admin *admin, const struct address *address, bool is_metrics,
     struct err *err)
@@ -227,6 +249,8 @@ door_open(struct admin *admin, const struct address *address, bool is_metrics,
 		refuse(err, address, "out of memory");
 		return NULL;
 	}
+	evconnlistener_set_error_cb(
+	    evhttp_bound_socket_get_listener(door->bound), on_accept_failed);
 	door->is_metrics = is_metrics;
 	door->is_loopback =
 	    address->kind == ADDRESS_UNIX || is_loopback(address);

@@ -40,9 +40,12 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct admin *admin = arg;
 	nsec_t before = now_mono();
+	struct door *door;
 
 	(void)fd;
 	(void)what;
+	TAILQ_FOREACH (door, &admin->doors, link)
+		door_retry(door);
 	sampler_read(admin->sampler, before);
 	audit_sync(&admin->audit);
 	tick_arm(admin, now_mono() - before);
