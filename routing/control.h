@@ -63,6 +63,23 @@ const struct weights *split_weights(const struct split *split);
  * worker's next decision. Remembers the ones before for undo.
  */
 void split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by, const char *reason);
+/*
+ * The same for a rollout: evidence between the two slots begins at zero with
+ * these weights. What split_publish publishes is not judged.
+ */
+struct split_trial {
+	uint32_t candidate, baseline; /* slots */
+	uint64_t salt;                /* of the affinity hash: the rollout's own; 0: as it is */
+	/*
+	 * Cookie sessions that the candidate has stay with it although its weight
+	 * went down; only new ones follow the weights. Other keys cannot tell.
+	 */
+	bool keeps_sessions;
+};
+void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
+    time_t wall, const char *by, const char *reason);
+/* Another pool is the baseline from now on (and the top of the affinity range); in force with the next publish. */
+void split_set_stable(struct split *split, uint32_t slot);
 struct split_state {
 	uint64_t version, salt;
 	uint32_t n;
