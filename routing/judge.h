@@ -33,6 +33,11 @@ struct judge_phase {
 	 * takes the baseline's first ones of the phase and judges from then on.
 	 */
 	const struct histogram_sum *calibration; /* borrowed for the call; may be NULL */
+	/*
+	 * The split's requests and failures before the rollout, 0 when unknown: an
+	 * absolute guard does not ask for less than what was there already.
+	 */
+	uint64_t before_n, before_bad;
 };
 enum { JUDGE_CALIBRATION = 2000 };
 /* A phase begins: comparing guards start anew; fuse, absolute rates and signals go on. */
