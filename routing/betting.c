@@ -17,7 +17,10 @@
 
 #include "routing/memory.h"
 
-const double bet_stakes[BETS] = {0.005, 0.015, 0.04, 0.1, 0.2, 0.4, 0.7, 0.95};
+const double bet_stakes[BETS] = {
+    0.006, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 0.95};
+const double bet_shares[BETS] = {
+    0.0875, 0.125, 0.175, 0.2, 0.125, 0.075, 0.0875, 0.125};
 
 /* A stake of 1 would lose everything; what is left after it has no logarithm.
  */
@@ -141,8 +144,8 @@ wealth_mean(const struct wealth *wealth)
 	if (isinf(max))
 		return max;
 	for (int j = 0; j < BETS; j++)
-		sum += exp(wealth->log[j] - max);
-	return max + log(sum / BETS);
+		sum += bet_shares[j] * exp(wealth->log[j] - max);
+	return max + log(sum);
 }
 
 /* ---- when wealth enters ---- */

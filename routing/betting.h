@@ -18,8 +18,12 @@
 /* ---- stakes ---- */
 
 enum { BETS = 8 };
-/* Shares of the largest stake that cannot go bankrupt. */
-extern const double bet_stakes[BETS];
+/*
+ * Parts of the largest stake that cannot go bankrupt, and what share of the
+ * wealth is bet at each: most where an increase by some points over a rate of
+ * a percent or less is found soonest, enough at the end for a dead candidate.
+ */
+extern const double bet_stakes[BETS], bet_shares[BETS];
 
 /* What one unit does to the logarithm of each bet's wealth. */
 struct odds {
@@ -63,7 +67,7 @@ wealth_bet(struct wealth *wealth, const struct odds *odds, double good,
 		    baseline * odds->baseline[j];
 }
 double wealth_max(const struct wealth *wealth);
-double wealth_mean(const struct wealth *wealth); /* log of the mean over the bets */
+double wealth_mean(const struct wealth *wealth); /* log of the mean over the bets, by their shares */
 double log_add(double a, double b);              /* log(exp(a) + exp(b)) */
 
 /* ---- when wealth enters ---- */

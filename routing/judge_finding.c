@@ -319,8 +319,8 @@ requests_to_go(const struct judge *judge, const struct watch *watch)
 	double rate = common_rate(judge, watch, least), soonest = HUGE_VAL;
 
 	for (int j = 0; j < BETS; j++) {
-		double missing =
-		    judge->log_pass_needed + log(BETS) - wealth->log[j];
+		double missing = judge->log_pass_needed - log(bet_shares[j]) -
+		                 wealth->log[j];
 		double growth = watch->method == &method_latency
 		                    ? growth_of_latency(judge, watch, j)
 		                    : growth_of_rate(judge, odds, j, rate);

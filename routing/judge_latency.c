@@ -25,6 +25,11 @@ enum { WEALTH_BODY, WEALTH_P95, WEALTH_P99, LATENCY_WEALTHS };
 static const double class_end[CLASSES] = {
     0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 1};
 
+/* Ranks are bounded, so good stakes are greater than for rare failures; in the
+   order of bet_shares. */
+static const double body_stakes[BETS] = {
+    0.04, 0.12, 0.3, 0.45, 0.2, 0.07, 0.65, 0.95};
+
 double
 class_score(unsigned class)
 {
@@ -120,7 +125,7 @@ latency_prepare(struct tables *tables, const struct guard_cfg *guard,
 		for (unsigned class = 0; class < CLASSES; class ++)
 			for (int j = 0; j < BETS; j++)
 				tables->body[arm][class][j] = latency_odd(
-				    bet_stakes[j], setting, side, arm, class);
+				    body_stakes[j], setting, side, arm, class);
 }
 
 static double

@@ -27,19 +27,19 @@ enum { ERRORS, LATENCY, SLO, SHAPE, FUSE, COMPLAINTS, GUARDS };
 
 /* clang-format off */
 static struct guard_cfg standard_guards[GUARDS] = {
-	[ERRORS] = {.name = "errors", .metric = GUARD_ERRORS, .max_increase = PP(2), .tolerance = PP(0.5), .action = ACTION_ROLLBACK},
-	[LATENCY] = {.name = "latency", .metric = GUARD_LATENCY, .max_increase = PERCENT(20), .tolerance = PERCENT(5), .action = ACTION_ROLLBACK},
-	[SLO] = {.name = "slo", .metric = GUARD_ERRORS, .max_rate = 0.01, .window = 300 * NSEC_PER_SEC, .action = ACTION_HOLD},
-	[SHAPE] = {.name = "shape", .metric = GUARD_SHAPE, .action = ACTION_OBSERVE},
-	[FUSE] = {.name = "fuse", .metric = GUARD_EXCESS_FAILURES, .max = 500, .action = ACTION_ROLLBACK},
-	[COMPLAINTS] = {.name = "complaints", .metric = GUARD_SIGNAL, .signal = "complaint", .max = 3, .window = 1800 * NSEC_PER_SEC, .action = ACTION_ROLLBACK},
+	[ERRORS] = {.name = (char *)"errors", .metric = GUARD_ERRORS, .max_increase = PP(2), .tolerance = PP(0.5), .action = ACTION_ROLLBACK},
+	[LATENCY] = {.name = (char *)"latency", .metric = GUARD_LATENCY, .max_increase = PERCENT(20), .tolerance = PERCENT(5), .action = ACTION_ROLLBACK},
+	[SLO] = {.name = (char *)"slo", .metric = GUARD_ERRORS, .max_rate = 0.01, .window = 300 * NSEC_PER_SEC, .action = ACTION_HOLD},
+	[SHAPE] = {.name = (char *)"shape", .metric = GUARD_SHAPE, .action = ACTION_OBSERVE},
+	[FUSE] = {.name = (char *)"fuse", .metric = GUARD_EXCESS_FAILURES, .max = 500, .action = ACTION_ROLLBACK},
+	[COMPLAINTS] = {.name = (char *)"complaints", .metric = GUARD_SIGNAL, .signal = (char *)"complaint", .max = 3, .window = 1800 * NSEC_PER_SEC, .action = ACTION_ROLLBACK},
 };
 static struct phase_cfg standard_phases[] = {
-	{.name = "preview", .weight = 0},
-	{.name = "canary", .weight = 500, .hold = 1800 * NSEC_PER_SEC},
-	{.name = "quarter", .weight = 2500, .hold = 900 * NSEC_PER_SEC},
-	{.name = "half", .weight = 5000, .hold = 900 * NSEC_PER_SEC},
-	{.name = "bake", .weight = 9900, .hold = 3600 * NSEC_PER_SEC},
+	{.name = (char *)"preview", .weight = 0},
+	{.name = (char *)"canary", .weight = 500, .hold = 1800 * NSEC_PER_SEC},
+	{.name = (char *)"quarter", .weight = 2500, .hold = 900 * NSEC_PER_SEC},
+	{.name = (char *)"half", .weight = 5000, .hold = 900 * NSEC_PER_SEC},
+	{.name = (char *)"bake", .weight = 9900, .hold = 3600 * NSEC_PER_SEC},
 };
 /* clang-format on */
 
@@ -47,7 +47,7 @@ static struct plan_cfg __attribute__((unused))
 standard_plan(void)
 {
 	return (struct plan_cfg){
-	    .name = "standard",
+	    .name = (char *)"standard",
 	    .phases = standard_phases,
 	    .n_phases = 5,
 	    .guards = standard_guards,
