@@ -47,6 +47,7 @@ struct split {
 	uint32_t refs;
 	struct registry *registry;        /* borrowed: the registry outlives its splits */
 	enum merge fate;                  /* what the last publish or restore made of it */
+	bool has_affinity;                /* by the last file */
 	void *locals;                     /* split.c: per-worker blocks */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
@@ -75,6 +76,11 @@ struct split_trial {
 	 * went down; only new ones follow the weights. Other keys cannot tell.
 	 */
 	bool keeps_sessions;
+	/*
+	 * A further step of the same phase (a ramp): keys that were counted under
+	 * the weights before stay counted. Only affinity makes a difference.
+	 */
+	bool continues;
 };
 void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
     time_t wall, const char *by, const char *reason);
