@@ -44,6 +44,8 @@ load_limit_key(struct load *load, const struct node *map, struct limit_cfg *cfg)
 	                     : key_kind(map, ROW_RATE_KEY);
 	cfg->v6_prefix =
 	    (uint8_t)field_number(is_map ? key : NULL, ROW_RATE_KEY_PREFIX);
+	if (cfg->key.by == KEY_COUNTRY)
+		load_need_geo(load, key);
 	if (is_map)
 		load_key(
 		    load, key, ROW_RATE_KEY_BY, ROW_RATE_KEY_NAME, &cfg->key);

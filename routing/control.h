@@ -139,6 +139,18 @@ void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reaso
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 
+/* ---- places ---- */
+
+/* NULL with err naming the file. Reads whole files: not for workers. */
+struct geo;
+struct geo *geo_open(const struct strings *paths, unsigned workers, struct err *err);
+void geo_free(struct geo **geo);
+/* Takes it over (NULL: none); in effect for each worker's next decision. */
+void registry_geo_publish(struct registry *registry, struct geo *geo);
+/* Requests whose place was looked up; `country` is two letters, "other" or "unknown". */
+typedef void geo_fn(void *ctx, const char *route, const char *country, uint64_t n);
+void registry_each_country(struct registry *registry, geo_fn *fn, void *ctx);
+
 /* ---- rate limits ---- */
 
 /* Of the current snapshot, by route: what a key may still do. */

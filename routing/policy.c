@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 
+#include "routing/geo.h"
 #include "routing/memory.h"
 
 /* ---- keys ---- */
@@ -93,8 +94,14 @@ key_of(const struct policy *policy, const struct route_query *query,
 		      query->header(query->ctx, SPAN("authorization"), &found);
 		found = policy_token(found);
 		break;
-	case KEY_CLIENT_IP:
 	case KEY_COUNTRY:
+		country_print(
+		    geo_lookup(query->geo, query->client)->country,
+		    (char *)room);
+		found = span_of((char *)room);
+		has = true;
+		break;
+	case KEY_CLIENT_IP:
 		break;
 	}
 	if (has && found.len > 0)
@@ -131,6 +138,13 @@ limit_refuses(const struct policy *policy, unsigned worker,
 	if (decision == LIMIT_LIMITED)
 		out->refusal = REFUSED_RATE;
 	return decision == LIMIT_LIMITED;
+}
+
+bool
+policy_asks_place(const struct route_cfg *cfg)
+{
+	return cfg->match.geo.is_on ||
+	       (cfg->limit.is_on && cfg->limit.key.by == KEY_COUNTRY);
 }
 
 /* Apart, so that the usual route does not pay for its registers. */

@@ -25,6 +25,9 @@ bool policy_new(struct registry *registry, const struct route_cfg *cfg,
     struct policy **policy_out, struct err *err);
 void policy_free(struct policy **policy);
 
+/* Does the route want to know where its clients are? */
+bool policy_asks_place(const struct route_cfg *cfg);
+
 /* Fills the decision's refusal. */
 bool policy_refuses(const struct policy *policy, unsigned worker,
     const struct route_query *query, struct decision *out);

@@ -63,6 +63,7 @@ registry_free(struct registry **registry)
 {
 	struct registry *dead = *registry;
 	struct snapshot *current;
+	struct geo *geo;
 
 	*registry = NULL;
 	if (dead == NULL)
@@ -81,6 +82,10 @@ registry_free(struct registry **registry)
 	names_release(&dead->endpoints, endpoint_free);
 	names_release(&dead->pools, pool_free);
 	names_release(&dead->limits, limit_free);
+	names_release(&dead->geo_tallies, geo_tally_free);
+	geo_reap(dead);
+	geo = atomic_load(&dead->geo);
+	geo_free(&geo);
 	limit_table_free(&dead->limit_table);
 	pending_free_all(dead);
 	free(dead->publication.seats);
@@ -280,6 +285,7 @@ void
 registry_sweep(struct registry *registry)
 {
 	names_sweep(&registry->limits, limit_is_used, limit_free);
+	names_sweep(&registry->geo_tallies, geo_tally_is_used, geo_tally_free);
 	names_sweep(&registry->series, series_is_used, series_free);
 	names_sweep(&registry->endpoints, endpoint_is_used, endpoint_free);
 	/* Last: endpoints are counted in their pools. */

@@ -43,6 +43,22 @@ struct seat {
 	alignas(CACHE_LINE) _Atomic uint64_t seen;
 };
 
+/* Databases of places, published as a whole: see geo.h. */
+struct geo {
+	struct database *databases; /* owned */
+	size_t n;
+	struct geo *next; /* among the retired */
+	uint64_t epoch;   /* when it was retired */
+};
+void geo_reap(struct registry *registry);
+
+/* Requests by country of a route, by the route's name. */
+struct geo_tally *registry_geo_tally(struct registry *registry, const char *route);
+void geo_tally_unref(struct geo_tally *tally);
+bool geo_tally_is_used(const void *tally);
+void geo_tally_free(void *tally);
+void geo_tally_count(struct geo_tally *tally, unsigned worker, unsigned country);
+
 /* The counters of a route's rate limit, by the route's name. */
 struct limit {
 	char *route;              /* owned */
@@ -69,6 +85,9 @@ struct registry {
 	unsigned workers;
 	uint8_t secret[16];
 	struct names pools, endpoints, series, listeners, limits;
+	struct names geo_tallies;
+	_Atomic(struct geo *) geo; /* owned: what the workers ask; NULL without */
+	struct geo *retired_geo;
 	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
@@ -190,6 +209,7 @@ struct snapshot {
 	struct split **splits;     /* owned array of counted references */
 	struct route_view *routes; /* owned: [config->n_routes] */
 	struct route_index *index; /* owned */
+	bool uses_geo;             /* a route asks where clients are */
 	struct listener_view *listeners; /* owned, by listener id */
 	size_t n_listeners;
 	struct hold *holds; /* owned: [workers] */
