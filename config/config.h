@@ -267,6 +267,21 @@ struct match_cfg {
 	struct geo_cfg_match geo;
 };
 
+/* Ranges as written and those of files, all together. */
+struct range_list {
+	bool is_given;
+	struct cidrs all;       /* the written ones first */
+	size_t n_written;
+	struct strings files;
+};
+
+/* Who may use a route: not denied, allowed where there is a list, and in the right place. */
+struct route_access_cfg {
+	bool is_on;
+	struct range_list allow, deny;
+	struct geo_cfg_match geo;
+};
+
 /* At most `burst` requests of one key at once, and `rate` in the long run. */
 struct limit_cfg {
 	bool is_on;
@@ -295,6 +310,7 @@ struct route_cfg {
 	char *name; /* owned; "route-3" when the file gives none */
 	struct match_cfg match;
 	struct header_edits request, response;
+	struct route_access_cfg access;
 	struct limit_cfg limit;
 	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
 	enum route_action action;

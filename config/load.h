@@ -28,6 +28,8 @@ void load_pools(struct load *load);
 void load_splits(struct load *load);
 void load_routes(struct load *load);
 /* What a route refuses: load_policy.c. */
+/* Entries are ranges, or maps with the row `file`. */
+void load_ranges(struct load *load, const struct node *map, enum row_id list, enum row_id file, struct range_list *out);
 /* `first` is the row of the map; those of its keys stand behind it in schema.def. */
 void load_geo_match(struct load *load, const struct node *map, enum row_id first, struct geo_cfg_match *cfg);
 /* Told when the file names no database. */

@@ -126,6 +126,11 @@ route_release(struct route_cfg *route)
 	pairs_free(route->match.headers, route->match.n_headers);
 	free(route->match.client.at);
 	geo_match_release(&route->match.geo);
+	free(route->access.allow.all.at);
+	strings_release(&route->access.allow.files);
+	free(route->access.deny.all.at);
+	strings_release(&route->access.deny.files);
+	geo_match_release(&route->access.geo);
 	free(route->limit.key.name);
 	edits_release(&route->request);
 	edits_release(&route->response);

@@ -507,6 +507,37 @@ put_action(
 	    map, cfg->action == ROUTE_RESPOND ? "respond" : "redirect", action);
 }
 
+static void
+put_range_list(json_t *map, const char *name, const struct range_list *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->n_written; i++)
+		json_array_append_new(json, range(&list->all.at[i]));
+	for (size_t i = 0; i < list->files.n; i++)
+		json_array_append_new(
+		    json, json_pack("{s:o}", "file", text(list->files.at[i])));
+	if (list->is_given)
+		json_object_set(map, name, json);
+	json_decref(json);
+}
+
+static json_t *
+access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_range_list(map, "allow", &cfg->allow);
+	put_range_list(map, "deny", &cfg->deny);
+	if (cfg->geo.is_on)
+		json_object_set_new(map, "geo", geo_match(&cfg->geo));
+	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
+		put_number(map, "allow_ranges", cfg->allow.all.n);
+		put_number(map, "deny_ranges", cfg->deny.all.n);
+	}
+	return map;
+}
+
 static json_t *
 rate_limit(const struct limit_cfg *cfg)
 {
@@ -525,7 +556,8 @@ rate_limit(const struct limit_cfg *cfg)
 }
 
 static json_t *
-route(const struct config *config, const struct route_cfg *cfg)
+route(const struct renderer *r, const struct config *config,
+    const struct route_cfg *cfg)
 {
 	json_t *map = json_object(), *headers, *upgrade = json_array();
 
@@ -534,6 +566,9 @@ route(const struct config *config, const struct route_cfg *cfg)
 	headers = edits(&cfg->request);
 	put_map(headers, "response", edits(&cfg->response));
 	put_map(map, "headers", headers);
+	if (cfg->access.is_on)
+		json_object_set_new(
+		    map, "access", access_lists(r, &cfg->access));
 	if (cfg->limit.is_on)
 		json_object_set_new(map, "rate_limit", rate_limit(&cfg->limit));
 	if (cfg->upgrade & UPGRADE_WEBSOCKET)
@@ -552,7 +587,7 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 
 	for (size_t i = 0; i < config->n_routes; i++) {
 		const struct route_cfg *cfg = &config->routes[i];
-		json_t *one = route(config, cfg);
+		json_t *one = route(r, config, cfg);
 
 		json_array_append_new(
 		    list, r->to_compare ? text(cfg->name) : json_incref(one));

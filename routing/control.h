@@ -166,6 +166,8 @@ bool limit_report(struct registry *registry, const char *route, const char *key,
 bool limit_forget(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
 typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions);
 void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
+typedef void denial_fn(void *ctx, const char *route, enum access_denial denial, uint64_t n);
+void registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx);
 /* Keys that owe something, of all routes; bytes reserved for them. */
 size_t registry_limit_keys(const struct registry *registry);
 /* The control thread's beat: frees a part of what is paid off. */

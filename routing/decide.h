@@ -154,7 +154,7 @@ struct limit_answer {
 };
 
 /* Why a request goes nowhere although a route matches. */
-enum refusal { REFUSED_NOT, REFUSED_RATE };
+enum refusal { REFUSED_NOT, REFUSED_ACCESS, REFUSED_RATE };
 
 struct route_query {
 	uint32_t listener; /* listener id */

@@ -59,11 +59,12 @@ bool geo_tally_is_used(const void *tally);
 void geo_tally_free(void *tally);
 void geo_tally_count(struct geo_tally *tally, unsigned worker, unsigned country);
 
-/* The counters of a route's rate limit, by the route's name. */
-struct limit {
-	char *route;              /* owned */
+/* The counters of a route that refuses something, by the route's name. */
+struct tally {
+	char *route;               /* owned */
 	uint32_t refs;
-	struct limit_cell *cells; /* owned: [workers] */
+	bool has_limit, has_access; /* in the snapshot that was built last */
+	struct policy_cell *cells; /* owned: [workers] */
 };
 
 struct publication {
@@ -84,7 +85,7 @@ struct pending {
 struct registry {
 	unsigned workers;
 	uint8_t secret[16];
-	struct names pools, endpoints, series, listeners, limits;
+	struct names pools, endpoints, series, listeners, tallies;
 	struct names geo_tallies;
 	_Atomic(struct geo *) geo; /* owned: what the workers ask; NULL without */
 	struct geo *retired_geo;
@@ -103,7 +104,7 @@ struct endpoint *registry_endpoint(
 struct series *registry_series(struct registry *registry, const char *listener,
     const char *route, const char *pool);
 struct listener *registry_listener(struct registry *registry, const char *name);
-struct limit *registry_limit(struct registry *registry, const char *route);
+struct tally *registry_tally(struct registry *registry, const char *route);
 /* Frees what no snapshot counts any more. */
 void registry_sweep(struct registry *registry);
 
