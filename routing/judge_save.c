@@ -30,7 +30,7 @@ tape_double(struct tape *tape, double *number)
 			tape->out[at] = *number;
 		return;
 	}
-	if (at >= tape->cap || isnan(tape->in[at]))
+	if (at >= tape->cap || !isfinite(tape->in[at]))
 		tape->is_broken = true;
 	else
 		*number = tape->in[at];
