@@ -82,6 +82,8 @@ struct finding {
 };
 size_t judge_n(const struct judge *judge); /* guards of the plan */
 void judge_finding(const struct judge *judge, size_t guard, nsec_t now, struct finding *out);
+/* finding.verdict without the rest: what every step of a rollout asks. */
+enum verdict judge_guard(const struct judge *judge, size_t guard);
 /* Of all guards with ACTION_ROLLBACK that can be proven at these weights: VERDICT_PASS when each passed. */
 enum verdict judge_verdict(const struct judge *judge);
 /* "37 of 200 requests, about 4m10s at the current rate"; "fail: 2.8% against 0.5%, ..." */
