@@ -161,7 +161,7 @@ enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
 
 /* What a hash, an affinity or a limit is taken from. */
 struct key_cfg {
-	enum { KEY_REQUEST, KEY_COOKIE, KEY_HEADER, KEY_CLIENT_IP } by;
+	enum { KEY_REQUEST, KEY_COOKIE, KEY_HEADER, KEY_CLIENT_IP, KEY_COUNTRY, KEY_TOKEN } by;
 	char *name; /* owned: cookie or header (lower case), else NULL */
 	nsec_t ttl; /* cookies that weir sets */
 };
@@ -233,6 +233,16 @@ struct match_cfg {
 	struct cidrs client;    /* empty: any */
 };
 
+/* At most `burst` requests of one key at once, and `rate` in the long run. */
+struct limit_cfg {
+	bool is_on;
+	struct key_cfg key;     /* KEY_REQUEST: one count for the whole route */
+	uint8_t v6_prefix;      /* bits of an IPv6 address that make one client */
+	struct rate rate;
+	uint32_t burst;
+	bool is_dry_run;
+};
+
 /*
  * Values may hold ${request.id} ${client.address} ${request.host}
  * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
@@ -251,6 +261,7 @@ struct route_cfg {
 	char *name; /* owned; "route-3" when the file gives none */
 	struct match_cfg match;
 	struct header_edits request, response;
+	struct limit_cfg limit;
 	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
 	enum route_action action;
 	uint32_t target;  /* index into splits or pools */

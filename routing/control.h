@@ -162,6 +162,26 @@ void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reaso
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 
+/* ---- rate limits ---- */
+
+/* Of the current snapshot, by route: what a key may still do. */
+struct limit_report {
+	const struct limit_cfg *cfg;  /* borrowed from the snapshot */
+	struct limit_answer answer;   /* with a key */
+	uint64_t decisions[LIMIT_DECISION_COUNT], evictions;
+	bool was_known;               /* the key owed something */
+};
+/* `key` as a client would bring it: an address, a header's value, a token; "" without. False with err: the route has no limit (is_route_out: but there is such a route), or no address where one is meant. */
+bool limit_report(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+/* Forgets what a key owes. The same answers. */
+bool limit_forget(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions);
+void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
+/* Keys that owe something, of all routes; bytes reserved for them. */
+size_t registry_limit_keys(const struct registry *registry);
+/* The control thread's beat: frees a part of what is paid off. */
+void registry_beat(struct registry *registry, nsec_t now);
+
 /* ---- reading statistics (any thread that keeps the object alive; the registry's lists: control only) ---- */
 
 struct pool_stats {

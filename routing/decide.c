@@ -1,5 +1,6 @@
 /*
- * The order of judgement: route, then pin, then affinity or weight. Pure: the
+ * The order of judgement: route, then what it refuses (policy.c), then pin,
+ * then affinity or weight. Pure: the
  * request is asked through the query's callbacks, chance comes from the
  * worker's own generator, and what was decided is returned with its reason.
  */
@@ -7,6 +8,7 @@
 #include <netinet/in.h>
 
 #include "routing/chance.h"
+#include "routing/policy.h"
 #include "routing/registry.h"
 
 enum { COOKIE_THROWS = 4096 };
@@ -74,6 +76,8 @@ key_find(const struct key_cfg *cfg, const struct route_query *query,
 		    (const char *)room, client_key(query->client, room)};
 		return out->len > 0;
 	case KEY_REQUEST:
+	case KEY_COUNTRY:
+	case KEY_TOKEN:
 		break;
 	}
 	return false;
@@ -264,7 +268,12 @@ routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 	out->is_candidate = false;
 	out->sets_cookie = false;
 	out->cookie_value[0] = '\0';
+	out->refusal = REFUSED_NOT;
+	out->is_over_limit = false;
 	if (route == NULL)
+		return;
+	if (route->policy != NULL &&
+	    policy_refuses(route->policy, worker, query, out))
 		return;
 	if (route->cfg->action == ROUTE_SPLIT)
 		decide_split(snapshot, worker, rng, query, out);

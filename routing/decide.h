@@ -133,8 +133,11 @@ struct split; /* registry object, see control.h */
 
 struct series; /* registry object: statistics of (listener, route, pool) */
 
+struct policy; /* what a route refuses: routing/policy.h */
+
 struct route_view {
 	const struct route_cfg *cfg;
+	struct policy *policy;        /* owned; NULL: nothing is refused */
 	struct split *split;          /* NULL unless ROUTE_SPLIT */
 	const struct split_cfg *split_cfg;
 	struct pool_view *pools[CONFIG_SPLIT_POOLS_MAX]; /* ROUTE_POOL: [0] */
@@ -145,8 +148,20 @@ struct route_view {
 enum decision_why { WHY_NONE, WHY_WEIGHT, WHY_AFFINITY, WHY_PIN };
 const char *decision_why_name(enum decision_why why); /* "weight", ...; "" for none */
 
+/* What a rate limit says of a key after a request. */
+struct limit_answer {
+	uint32_t limit;     /* requests that may come at once */
+	uint32_t left;      /* ... and still may now */
+	nsec_t restored_in; /* until all of them may */
+	nsec_t free_in;     /* until one more may; 0: now */
+};
+
+/* Why a request goes nowhere although a route matches. */
+enum refusal { REFUSED_NOT, REFUSED_RATE };
+
 struct route_query {
 	uint32_t listener; /* listener id */
+	nsec_t now;        /* for rate limits */
 	enum http_method method;
 	struct span host;  /* lower case, without port; what was asked, one authority */
 	struct span path;  /* without query; the same bytes that are forwarded */
@@ -173,10 +188,13 @@ struct decision {
 	uint32_t baseline;              /* slot that a failure may be shielded by */
 	bool sets_cookie;               /* affinity by cookie and the client has none: */
 	char cookie_value[33];          /* 32 hex digits, NUL */
+	enum refusal refusal;           /* then there is no pool */
+	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
+	struct limit_answer limit;      /* REFUSED_RATE */
 };
 
 /*
- * The order of judgement: route, pin, affinity or weight. Touches the worker's
+ * The order of judgement: route, limit, pin, affinity or weight. Touches the worker's
  * block of the split; call once per request (a retry keeps its pool).
  */
 struct snapshot;

@@ -44,6 +44,13 @@ struct seat {
 	alignas(CACHE_LINE) _Atomic uint64_t seen;
 };
 
+/* The counters of a route's rate limit, by the route's name. */
+struct limit {
+	char *route;              /* owned */
+	uint32_t refs;
+	struct limit_cell *cells; /* owned: [workers] */
+};
+
 struct publication {
 	struct registry *registry; /* borrowed: we are a member of it */
 	_Atomic(struct snapshot *) current;
@@ -62,7 +69,8 @@ struct pending {
 struct registry {
 	unsigned workers;
 	uint8_t secret[16];
-	struct names pools, endpoints, series, listeners;
+	struct names pools, endpoints, series, listeners, limits;
+	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
 	struct snapshot *built;  /* borrowed: built last, not yet published */
@@ -77,6 +85,7 @@ struct endpoint *registry_endpoint(
 struct series *registry_series(struct registry *registry, const char *listener,
     const char *route, const char *pool);
 struct listener *registry_listener(struct registry *registry, const char *name);
+struct limit *registry_limit(struct registry *registry, const char *route);
 /* Frees what no snapshot counts any more. */
 void registry_sweep(struct registry *registry);
 
