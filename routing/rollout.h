@@ -150,6 +150,7 @@ struct rollout {
 	/* ---- of this process only ---- */
 	nsec_t stepped_at;                 /* 0: not yet */
 	nsec_t unwell_at[2];               /* pool, guards: when they last gave reason to hold; 0: never */
+	uint8_t unwell_guard;              /* which one */
 	bool is_ready;                     /* the phase is over but for the others of the group */
 	int8_t verdicts[PLAN_GUARDS_MAX];  /* as told last */
 	uint32_t told_approvals;           /* gates whose approval was asked for in this phase */
@@ -180,7 +181,6 @@ struct rollout_output {
 	bool is_dirty;                     /* what the journal keeps has changed: record it before anything else */
 	bool is_rollback;                  /* it takes effect even when it cannot be recorded */
 	bool publishes;                    /* rollout_arms, the stable pool or the sessions have changed */
-	bool is_recall;                    /* with publishes: whoever stays with the candidate by a session leaves too */
 	enum { JUDGE_GOES_ON, JUDGE_REWEIGHS, JUDGE_BEGINS } judge; /* for rollout_commit */
 	uint32_t asks;                     /* bit per gate: send its webhook, then rollout_answer */
 	struct rollout_event events[ROLLOUT_EVENTS_MAX];
@@ -188,8 +188,8 @@ struct rollout_output {
 };
 
 /*
- * `rollout` has its first block filled (judge NULL) and zeros after it: makes
- * the judge and stands at PENDING. The first step begins the first phase.
+ * `rollout` has its first block filled (judge NULL), `weight` is what the
+ * candidate has now, all else zeros: makes the judge and stands at PENDING. The first step begins the first phase.
  */
 void rollout_start(struct rollout *rollout);
 /*
