@@ -25,12 +25,13 @@
 #include "config/config.h"
 
 enum {
-	NOTIFY_AT_ONCE = 16,       /* transfers */
+	NOTIFY_AT_ONCE = 32,       /* transfers; and to one receiver: */
+	NOTIFY_PER_RECEIVER = 4,
 	NOTIFY_QUEUE_MAX = 256,    /* events waiting for one receiver; more are dropped, the newest first */
 	NOTIFY_ANSWER_MAX = 16 << 10, /* bytes of an answer that are read */
 	NOTIFY_TEXT_MAX = 160,
 	NOTIFY_ID_MAX = 64,
-	NOTIFY_RECEIVERS_MAX = 64, /* remembered for status and metrics; more share one line */
+	NOTIFY_RECEIVERS_MAX = 128, /* remembered; of more, idle ones that were used longest ago are forgotten */
 };
 
 struct notify; /* notify.c */
