@@ -24,6 +24,7 @@ load_match(struct load *load, const struct node *map, struct match_cfg *cfg)
 	free(methods.at);
 	cfg->headers = field_pairs(map, ROW_MATCH_HEADER, &cfg->n_headers);
 	cfg->client = field_cidrs(map, ROW_MATCH_CLIENT);
+	load_geo_match(load, field(map, ROW_MATCH_GEO), ROW_MATCH_GEO, &cfg->geo);
 	if (path && prefix)
 		report_add(load->report, DIAG_CONFLICT, prefix->key_at,
 		    "take one of both away",
@@ -154,6 +155,7 @@ load_route(struct load *load, const struct node *map, size_t number,
 	load_edits(headers, ROW_REQUEST_SET, ROW_REQUEST_REMOVE, &cfg->request);
 	load_edits(field(headers, ROW_RESPONSE), ROW_RESPONSE_SET,
 	    ROW_RESPONSE_REMOVE, &cfg->response);
+	load_policy(load, map, cfg);
 	cfg->upgrade = load_upgrade(map);
 	load_action(load, map, cfg);
 }

@@ -45,9 +45,9 @@ enum text {
 struct record {
 	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to
 	                  the ring's start */
-	uint16_t status;
+	uint16_t status, country;
 	uint8_t method, minor, fail, why, attempts;
-	bool is_skip, tls;
+	bool is_skip, tls, is_over_limit;
 	struct peer client, peer;
 	uint64_t wall_ns;
 	int64_t queue_us, connect_us, first_byte_us, total_us;
@@ -173,12 +173,15 @@ access_log_request(struct request *request)
 	clock_gettime(CLOCK_REALTIME, &wall);
 	record = (struct record){
 	    .status = request->status,
+	    .country = request->decision.route ? request->decision.country
+	                                       : COUNTRY_NONE,
 	    .method = request->method,
 	    .minor = request->minor,
 	    .fail = request->fail,
 	    .why = (uint8_t)request->decision.why,
 	    .attempts = request->attempts,
 	    .tls = request->client->tls != NULL,
+	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,
 	    .wall_ns =
@@ -273,6 +276,9 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .error = row->word,
 	    .ended_by = blame_name(row->blame),
 	    .decision = decision_why_name((enum decision_why)record->why),
+	    .rate_limit = !record->is_over_limit              ? NULL
+	                  : record->fail == FAIL_RATE_LIMITED ? "limited"
+	                                                      : "dry_run",
 	    .queue_us = record->queue_us,
 	    .connect_us = record->connect_us,
 	    .first_byte_us = record->first_byte_us,
@@ -282,6 +288,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .attempts = record->attempts,
 	    .tls = record->tls,
 	};
+	country_print(record->country, out.country);
 	query =
 	    out.path.len > 0 ? memchr(out.path.ptr, '?', out.path.len) : NULL;
 	if (query) {

@@ -47,6 +47,7 @@ struct split {
 	uint32_t refs;
 	struct registry *registry;        /* borrowed: the registry outlives its splits */
 	enum merge fate;                  /* what the last publish or restore made of it */
+	bool has_affinity;                /* by the last file */
 	void *locals;                     /* split.c: per-worker blocks */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
@@ -75,6 +76,11 @@ struct split_trial {
 	 * went down; only new ones follow the weights. Other keys cannot tell.
 	 */
 	bool keeps_sessions;
+	/*
+	 * A further step of the same phase (a ramp): keys that were counted under
+	 * the weights before stay counted. Only affinity makes a difference.
+	 */
+	bool continues;
 };
 void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
     time_t wall, const char *by, const char *reason);
@@ -155,6 +161,40 @@ void endpoint_mark_up(struct endpoint *endpoint);
 void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
+
+/* ---- places ---- */
+
+/* NULL with err naming the file. Reads whole files: not for workers. */
+struct geo;
+struct geo *geo_open(const struct strings *paths, unsigned workers, struct err *err);
+void geo_free(struct geo **geo);
+/* Takes it over (NULL: none); in effect for each worker's next decision. */
+void registry_geo_publish(struct registry *registry, struct geo *geo);
+/* Requests whose place was looked up; `country` is two letters, "other" or "unknown". */
+typedef void geo_fn(void *ctx, const char *route, const char *country, uint64_t n);
+void registry_each_country(struct registry *registry, geo_fn *fn, void *ctx);
+
+/* ---- rate limits ---- */
+
+/* Of the current snapshot, by route: what a key may still do. */
+struct limit_report {
+	const struct limit_cfg *cfg;  /* borrowed from the snapshot */
+	struct limit_answer answer;   /* with a key */
+	uint64_t decisions[LIMIT_DECISION_COUNT], evictions;
+	bool was_known;               /* the key owed something */
+};
+/* `key` as a client would bring it: an address, a header's value, a token; "" without. False with err: the route has no limit (is_route_out: but there is such a route), or no address where one is meant. */
+bool limit_report(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+/* Forgets what a key owes. The same answers. */
+bool limit_forget(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions);
+void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
+typedef void denial_fn(void *ctx, const char *route, enum access_denial denial, uint64_t n);
+void registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx);
+/* Keys that owe something, of all routes; bytes reserved for them. */
+size_t registry_limit_keys(const struct registry *registry);
+/* The control thread's beat: frees a part of what is paid off. */
+void registry_beat(struct registry *registry, nsec_t now);
 
 /* ---- reading statistics (any thread that keeps the object alive; the registry's lists: control only) ---- */
 

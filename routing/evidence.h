@@ -7,6 +7,10 @@
  * Evidence belongs to one weights object: a request counts only while the
  * weights that drew it are still published, so counters of different weights
  * never mix and nothing that a request holds can outlive them.
+ *
+ * With affinity the unit is the client's key: counted at its first request,
+ * bad at its first failure. Two keys may share a bit; evidence gets lost then
+ * and never added, but an arm's `bad` may be above its `n` by as many.
  */
 #ifndef WEIR_ROUTING_EVIDENCE_H
 #define WEIR_ROUTING_EVIDENCE_H
@@ -50,15 +54,20 @@ struct arm_cell {
 struct evidence {
 	uint32_t candidate, baseline; /* the split's slots */
 	_Atomic nsec_t cut;           /* a request in flight for longer counts as slow at once; 0: none (yet) */
+	_Atomic uint32_t alarms;      /* the candidate's failures since control looked */
 	unsigned workers;
 	struct arm_cell *cells;       /* owned: [workers * ARM_COUNT] */
-	/*
-	 * With affinity the unit is the client's key, not the request: one bit per
-	 * hashed key, set by whoever counts it first. NULL without affinity.
-	 */
-	_Atomic uint64_t *seen, *failed; /* owned: [KEY_BITS / 64] */
+	struct evidence_keys *keys;   /* counted: shared by the steps of a phase; NULL without affinity */
 };
-enum { EVIDENCE_KEY_BITS = 1 << 20 };
+
+/* One bit per hashed key, set by whoever counts it first. */
+enum { EVIDENCE_KEY_BITS = 1 << 20, EVIDENCE_KEY_WORDS = EVIDENCE_KEY_BITS / 64 };
+struct evidence_keys {
+	uint32_t refs; /* control thread: evidence that has it */
+	_Atomic uint64_t seen[EVIDENCE_KEY_WORDS], failed[EVIDENCE_KEY_WORDS];
+};
+
+enum { EVIDENCE_ALARM = 3 }; /* failures of the candidate that are worth a look at once */
 
 /* ---- the control thread's side ---- */
 

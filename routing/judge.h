@@ -33,6 +33,11 @@ struct judge_phase {
 	 * takes the baseline's first ones of the phase and judges from then on.
 	 */
 	const struct histogram_sum *calibration; /* borrowed for the call; may be NULL */
+	/*
+	 * The split's requests and failures before the rollout, 0 when unknown: an
+	 * absolute guard does not ask for less than what was there already.
+	 */
+	uint64_t before_n, before_bad;
 };
 enum { JUDGE_CALIBRATION = 2000 };
 /* A phase begins: comparing guards start anew; fuse, absolute rates and signals go on. */
@@ -77,6 +82,8 @@ struct finding {
 };
 size_t judge_n(const struct judge *judge); /* guards of the plan */
 void judge_finding(const struct judge *judge, size_t guard, nsec_t now, struct finding *out);
+/* finding.verdict without the rest: what every step of a rollout asks. */
+enum verdict judge_guard(const struct judge *judge, size_t guard);
 /* Of all guards with ACTION_ROLLBACK that can be proven at these weights: VERDICT_PASS when each passed. */
 enum verdict judge_verdict(const struct judge *judge);
 /* "37 of 200 requests, about 4m10s at the current rate"; "fail: 2.8% against 0.5%, ..." */

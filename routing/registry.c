@@ -5,6 +5,7 @@
  */
 #include "routing/registry.h"
 
+#include "routing/limit.h"
 #include "routing/memory.h"
 
 struct registry *
@@ -20,6 +21,16 @@ registry_new(unsigned workers, const uint8_t secret[16])
 	registry->publication.seats =
 	    memory_take_lines(workers, sizeof(struct seat));
 	return registry;
+}
+
+static void
+tally_free(void *dead)
+{
+	struct tally *tally = dead;
+
+	free(tally->route);
+	free(tally->cells);
+	free(tally);
 }
 
 static void
@@ -52,6 +63,7 @@ registry_free(struct registry **registry)
 {
 	struct registry *dead = *registry;
 	struct snapshot *current;
+	struct geo *geo;
 
 	*registry = NULL;
 	if (dead == NULL)
@@ -69,6 +81,12 @@ registry_free(struct registry **registry)
 	names_release(&dead->series, series_free);
 	names_release(&dead->endpoints, endpoint_free);
 	names_release(&dead->pools, pool_free);
+	names_release(&dead->tallies, tally_free);
+	names_release(&dead->geo_tallies, geo_tally_free);
+	geo_reap(dead);
+	geo = atomic_load(&dead->geo);
+	geo_free(&geo);
+	limit_table_free(&dead->limit_table);
 	pending_free_all(dead);
 	free(dead->publication.seats);
 	free(dead);
@@ -178,6 +196,22 @@ registry_listener(struct registry *registry, const char *name)
 	return listener;
 }
 
+struct tally *
+registry_tally(struct registry *registry, const char *route)
+{
+	struct tally *tally = names_get(&registry->tallies, span_of(route));
+
+	if (tally == NULL) {
+		tally = memory_take(1, sizeof(*tally));
+		tally->route = memory_text(route);
+		tally->cells = memory_take_lines(
+		    registry->workers, sizeof(*tally->cells));
+		names_put(&registry->tallies, span_of(route), tally);
+	}
+	tally->refs++;
+	return tally;
+}
+
 int
 registry_listener_id(struct registry *registry, const char *name)
 {
@@ -241,9 +275,17 @@ series_is_used(const void *series)
 	return ((const struct series *)series)->refs > 0;
 }
 
+static bool
+tally_is_used(const void *tally)
+{
+	return ((const struct tally *)tally)->refs > 0;
+}
+
 void
 registry_sweep(struct registry *registry)
 {
+	names_sweep(&registry->tallies, tally_is_used, tally_free);
+	names_sweep(&registry->geo_tallies, geo_tally_is_used, geo_tally_free);
 	names_sweep(&registry->series, series_is_used, series_free);
 	names_sweep(&registry->endpoints, endpoint_is_used, endpoint_free);
 	/* Last: endpoints are counted in their pools. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "routing/memory.h"
+#include "routing/policy.h"
 #include "routing/registry.h"
 
 enum { ADDRESSES_MAX = 64 }; /* of one DNS name */
@@ -211,16 +212,21 @@ route_bind_series(struct snapshot *snapshot, struct route_view *view)
 	}
 }
 
-static void
+static bool
 route_bind(struct snapshot *snapshot, struct route_view *view,
-    const struct route_cfg *cfg)
+    const struct route_cfg *cfg, struct err *err)
 {
 	view->cfg = cfg;
+	if (snapshot->uses_geo)
+		view->tally = registry_geo_tally(snapshot->registry, cfg->name);
+	if (!policy_new(snapshot->registry, cfg, &view->policy, err))
+		return err_wrap(err, "route '%s'", cfg->name);
 	if (cfg->action == ROUTE_SPLIT)
 		route_bind_split(snapshot, view);
 	else if (cfg->action == ROUTE_POOL)
 		view->pools[view->n_pools++] = &snapshot->pools[cfg->target];
 	route_bind_series(snapshot, view);
+	return true;
 }
 
 static void
@@ -232,6 +238,8 @@ route_unbind(struct snapshot *snapshot, struct route_view *view)
 		if (view->series[i] != NULL)
 			view->series[i]->refs--;
 	free(view->series);
+	policy_free(&view->policy);
+	geo_tally_unref(view->tally);
 }
 
 /* ---- listeners ---- */
@@ -312,7 +320,11 @@ snapshot_bind(struct snapshot *snapshot, struct err *err)
 	for (size_t i = 0; i < config->n_splits; i++)
 		snapshot->splits[i] = split_bind(snapshot, &config->splits[i]);
 	for (size_t i = 0; i < config->n_routes; i++)
-		route_bind(snapshot, &snapshot->routes[i], &config->routes[i]);
+		snapshot->uses_geo |= policy_asks_place(&config->routes[i]);
+	for (size_t i = 0; i < config->n_routes; i++)
+		if (!route_bind(snapshot, &snapshot->routes[i],
+		        &config->routes[i], err))
+			return false;
 	snapshot->index = route_index_new(snapshot->routes, config->n_routes);
 	return true;
 }

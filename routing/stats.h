@@ -77,6 +77,28 @@ struct pool_cell {
 	struct histogram total, first_byte, connect;
 };
 
+/* What a rate limit decided: the labels of weir_rate_limit_decisions_total. */
+enum limit_decision {
+	LIMIT_ALLOWED, LIMIT_LIMITED,
+	LIMIT_DRY_RUN, /* would have been limited */
+	LIMIT_DECISION_COUNT
+};
+const char *limit_decision_name(enum limit_decision decision);
+
+/* Why a route's access rules refused: the labels of weir_access_denied_total. */
+enum access_denial {
+	DENIED_BY_LIST, DENIED_NOT_ALLOWED, DENIED_PLACE,
+	ACCESS_DENIAL_COUNT
+};
+const char *access_denial_name(enum access_denial denial);
+
+/* Per worker and route that refuses something. */
+struct policy_cell {
+	alignas(CACHE_LINE) counter_t decisions[LIMIT_DECISION_COUNT];
+	counter_t denials[ACCESS_DENIAL_COUNT];
+	counter_t evictions; /* keys forgotten before their time */
+};
+
 /* Per worker and listener. */
 struct listener_cell {
 	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */
