@@ -74,6 +74,10 @@ bool admin_apply(struct admin *admin, const struct config *config, const char *b
     const struct merge_note *notes, size_t n_notes, struct err *err);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
+/* The same for what was tried in vain. */
+void admin_announce_failure(struct admin *admin, const char *kind, const char *by, const char *error);
+/* What a file's reading brought up: as text with the lines on a terminal, else one event of the log each. */
+void diags_log(const struct diags *diags);
 /* SIGUSR1: the audit log goes on in a new file of the same name. */
 bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);

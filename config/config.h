@@ -491,7 +491,8 @@ char *diags_json(const struct diags *diags); /* caller frees */
 
 /*
  * Reads and checks a file. Returns NULL when there is any error; diags_out is
- * filled either way and released by the caller. Never exits, never logs.
+ * filled either way and released by the caller. Never exits, never logs. The
+ * path "-" is standard input.
  */
 struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
@@ -508,6 +509,7 @@ bool config_needs_restart(const struct config *before, const struct config *afte
 /* ---- what the tables say, for the command line ---- */
 void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
 void config_print_reference(FILE *out);                    /* Markdown, every setting */
+void config_print_keys(FILE *out); /* the keys that config_explain knows, one a line */
 bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
 bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
 
