@@ -78,6 +78,7 @@ struct pool_cell {
 };
 
 /* Per worker and listener. */
+enum { LISTENER_GLITCHES = 16 }; /* at least as many as h2_glitch.def has rows */
 struct listener_cell {
 	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */
 	gauge_t active, idle;  /* open connections: in a request, between requests */
@@ -86,6 +87,7 @@ struct listener_cell {
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
 	counter_t handshake_errors;
+	counter_t h2_glitches[LISTENER_GLITCHES]; /* by proxy/h2_glitch.def */
 };
 
 #endif
