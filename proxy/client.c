@@ -247,6 +247,13 @@ begin_request(struct conn *conn, char *bytes, size_t len, size_t *used_out)
 		conn_finish(conn);
 		return H1_BAD;
 	}
+	if (!(cfg->protocols & PROTOCOL_H1)) {
+		client_set_busy(conn);
+		conn->has_unread = true;
+		reply_refuse(conn, 505, "http_version",
+		    "this listener speaks HTTP/2 only");
+		return H1_BAD;
+	}
 	result = h1_parse_request(
 	    bytes, len, cfg->limits.max_header, &conn->client.scanned, head);
 	if (result == H1_BAD) {
