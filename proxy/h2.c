@@ -64,7 +64,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame,
 	        (struct span){(const char *)name, name_len},
 	        (struct span){(const char *)value, value_len}) &&
 	    h2->text.verdict == H2_FLOOD) {
-		h2_glitch(h2, H2_GLITCH_HEADER_LIST);
+		h2_glitch(h2, GLITCH_HEADER_LIST);
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}
 	return 0;
@@ -129,8 +129,10 @@ static int
 on_invalid_frame(
     nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
-	(void)session, (void)frame, (void)error;
-	h2_glitch(of(user), H2_GLITCH_PROTOCOL);
+	(void)session, (void)error;
+	/* A stream's error makes nghttp2 reset it at once. */
+	h2_glitch(of(user),
+	    frame->hd.stream_id ? GLITCH_PROVOKED_RESET : GLITCH_PROTOCOL);
 	return 0;
 }
 
@@ -146,7 +148,7 @@ on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 	if (!stream)
 		return 0;
 	if (stream->side.request && !stream->is_reset)
-		h2_glitch(h2, H2_GLITCH_RAPID_RESET);
+		h2_glitch(h2, GLITCH_RAPID_RESET);
 	stream_closed(stream, code);
 	return 0;
 }
@@ -177,7 +179,7 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	switch (frame->hd.type) {
 	case NGHTTP2_RST_STREAM:
 		if (is_provoked(frame->rst_stream.error_code))
-			h2_glitch(h2, H2_GLITCH_PROVOKED_RESET);
+			h2_glitch(h2, GLITCH_PROVOKED_RESET);
 		break;
 	case NGHTTP2_DATA:
 		h2->sent_data += 2; /* its stream and the connection */
@@ -218,9 +220,10 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 	    nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes, len);
 	h2->is_running = false;
 	if (used < 0) { /* nothing sensible can be said any more */
-		h2_glitch(h2, used == NGHTTP2_ERR_FLOODED
-		                  ? H2_GLITCH_CONTINUATION
-		                  : H2_GLITCH_PROTOCOL);
+		h2_glitch(h2, used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
+		                  ? GLITCH_CONTINUATION
+		              : used == NGHTTP2_ERR_FLOODED ? GLITCH_PING
+		                                            : GLITCH_PROTOCOL);
 		h2->is_failed = true;
 	}
 	h2_wants_flush(h2);

@@ -16,13 +16,6 @@
 #include "proxy/h2_text.h"
 #include "proxy/stream.h"
 
-enum h2_glitch {
-#define GLITCH(id, cost, word, text) H2_GLITCH_##id,
-#include "proxy/h2_glitch.def"
-#undef GLITCH
-	H2_GLITCH_COUNT
-};
-
 LIST_HEAD(stream_list, stream);
 
 struct h2 {
@@ -96,8 +89,7 @@ void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */
 
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
-void h2_glitch(struct h2 *h2, enum h2_glitch what);
+void h2_glitch(struct h2 *h2, enum glitch what);
 void h2_glitch_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
-const char *h2_glitch_word(enum h2_glitch what);
 
 #endif

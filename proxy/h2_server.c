@@ -114,7 +114,7 @@ h2_timeout(struct conn *conn)
 		return;
 	}
 	if (h2->awaits == AWAITS_BLOCK || h2->awaits == AWAITS_FIRST)
-		h2_glitch(h2, H2_GLITCH_IDLE_STREAM);
+		h2_glitch(h2, GLITCH_IDLE_STREAM);
 	h2_terminate(h2, NGHTTP2_NO_ERROR);
 }
 

@@ -304,7 +304,7 @@ stream_timeout(struct conn *side)
 {
 	struct stream *stream = stream_of(side);
 
-	h2_glitch(stream->h2, H2_GLITCH_STALLED);
+	h2_glitch(stream->h2, GLITCH_STALLED);
 	stream_reset(stream, NGHTTP2_CANCEL);
 }
 
