@@ -147,6 +147,7 @@ line_facts(struct line *line, const struct access_record *record)
 	field_span(
 	    line, "weir.upstream.address", record->upstream, WORD_MAX_SHOWN);
 	field_word(line, "weir.decision", record->decision);
+	field_word(line, "weir.rate_limit", record->rate_limit);
 	field_word(line, "error.type", record->error);
 	field_word(line, "weir.ended_by", record->ended_by);
 	field_count(line, "weir.attempts", record->attempts);

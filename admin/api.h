@@ -33,6 +33,7 @@ enum {
 	API_METRICS = 1 << 2, /* also on the metrics listener */
 	API_TEXT = 1 << 3,    /* the body is text, not JSON */
 	API_BODY = 1 << 4,    /* a JSON object is needed */
+	API_KEY = 1 << 8,     /* a mutation that takes ?key= */
 };
 
 /* What a scoped grant is held against. */

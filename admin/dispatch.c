@@ -118,7 +118,9 @@ take_query(struct call *call)
 		return true;
 	TAILQ_FOREACH (pair, &call->query, next) {
 		if (strcmp(pair->key, "dry_run") == 0 ||
-		    strcmp(pair->key, "reason") == 0)
+		    strcmp(pair->key, "reason") == 0 ||
+		    (call->row->flags & API_KEY &&
+		        strcmp(pair->key, "key") == 0))
 			continue;
 		call_problem(call,
 		    &(struct problem){400, "unknown-parameter",

@@ -166,7 +166,7 @@ enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
 
 /* What a hash, an affinity or a limit is taken from. */
 struct key_cfg {
-	enum { KEY_REQUEST, KEY_COOKIE, KEY_HEADER, KEY_CLIENT_IP } by;
+	enum { KEY_REQUEST, KEY_COOKIE, KEY_HEADER, KEY_CLIENT_IP, KEY_COUNTRY, KEY_TOKEN } by;
 	char *name; /* owned: cookie or header (lower case), else NULL */
 	nsec_t ttl; /* cookies that weir sets */
 };
@@ -224,6 +224,7 @@ struct split_cfg {
 	struct key_cfg affinity;
 	struct pin_cfg *pins; /* owned */
 	size_t n_pins;
+	bool shield;     /* a failed idempotent candidate request is retried once on stable */
 };
 
 /* ---- routes ---- */
@@ -236,6 +237,16 @@ struct match_cfg {
 	struct header_pair *headers; /* owned; all must match; value "*" means present */
 	size_t n_headers;
 	struct cidrs client;    /* empty: any */
+};
+
+/* At most `burst` requests of one key at once, and `rate` in the long run. */
+struct limit_cfg {
+	bool is_on;
+	struct key_cfg key;     /* KEY_REQUEST: one count for the whole route */
+	uint8_t v6_prefix;      /* bits of an IPv6 address that make one client */
+	struct rate rate;
+	uint32_t burst;
+	bool is_dry_run;
 };
 
 /*
@@ -256,6 +267,7 @@ struct route_cfg {
 	char *name; /* owned; "route-3" when the file gives none */
 	struct match_cfg match;
 	struct header_edits request, response;
+	struct limit_cfg limit;
 	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
 	enum route_action action;
 	uint32_t target;  /* index into splits or pools */
@@ -267,6 +279,116 @@ struct route_cfg {
 		uint16_t status; /* 301 302 303 307 308 */
 		char *to;        /* owned: "/new" or "https://host/path"; the query is kept */
 	} redirect;
+};
+
+/* ---- plans: how weight moves from one pool to another, and who may stop it ---- */
+
+enum {
+	PLAN_PHASES_MAX = 16,
+	PLAN_GUARDS_MAX = 16,
+	PLAN_GATES_MAX = 16,
+	PLAN_HOOKS_MAX = 8,
+};
+
+/* An HTTP receiver of ours: a gate that asks it, or a notification. */
+struct hook_cfg {
+	char *url;           /* owned: http or https */
+	nsec_t timeout;      /* of one try */
+	unsigned retries;    /* further tries */
+	struct secret hmac;  /* signs the body with HMAC-SHA256; SECRET_NONE: unsigned */
+};
+
+enum guard_metric { GUARD_ERRORS, GUARD_LATENCY, GUARD_SHAPE, GUARD_EXCESS_FAILURES, GUARD_SIGNAL };
+enum guard_action { ACTION_OBSERVE, ACTION_HOLD, ACTION_ROLLBACK };
+const char *guard_metric_name(enum guard_metric metric); /* "errors"; GUARD_SIGNAL: "signal" */
+const char *guard_action_name(enum guard_action action);
+
+/* "2pp": a difference of rates; "20%": a ratio. */
+struct increase {
+	enum { INCREASE_NONE, INCREASE_ABSOLUTE, INCREASE_RELATIVE } kind;
+	double by; /* 0.02 for "2pp", 0.2 for "20%" */
+};
+
+/*
+ * Compared with the baseline (max_increase: errors, latency, shape), held
+ * against a constant (max_rate: errors), or counted (max: excess_failures, signal).
+ */
+struct guard_cfg {
+	char *name; /* owned */
+	enum guard_metric metric;
+	char *signal; /* owned: the kind, for GUARD_SIGNAL; else NULL */
+	struct increase max_increase; /* proven below: pass; NONE with max_rate */
+	struct increase tolerance;    /* proven above: fail; default a quarter of max_increase */
+	double max_rate;              /* 0..1; 0: not an absolute guard */
+	uint64_t max;                 /* fires when the count is above */
+	nsec_t window;                /* of max_rate and of signals; 0: the whole rollout */
+	nsec_t warmup;                /* latency: not judged for so long after the candidate's first request */
+	enum guard_action action;
+};
+
+enum gate_kind { GATE_WEBHOOK, GATE_APPROVAL, GATE_WINDOW };
+
+struct gate_cfg {
+	char *name; /* owned */
+	enum gate_kind kind;
+	struct hook_cfg webhook;
+	struct {
+		enum role role;
+		unsigned count;     /* distinct people */
+		bool not_requester; /* who started the rollout does not count */
+		nsec_t ttl;         /* an approval is good for so long; 0: for ever */
+	} approval;
+	struct {
+		unsigned days;        /* bit 0: Monday */
+		unsigned from, to;    /* minutes of the day; from > to runs over midnight */
+		char *zone;           /* owned: tz database name; "UTC" without */
+	} window;
+};
+
+enum phase_until { UNTIL_HELD, UNTIL_PROVEN };
+
+struct phase_cfg {
+	char *name;  /* owned */
+	bp_t weight; /* the candidate's */
+	nsec_t ramp, hold;
+	uint64_t min_requests;   /* of the candidate */
+	enum phase_until until;
+	nsec_t timeout;          /* from the phase's begin; 0: none */
+	uint8_t gates[PLAN_GATES_MAX]; /* indices into the plan's gates, in file order */
+	size_t n_gates;
+};
+
+enum rollback_mode { ROLLBACK_INSTANT, ROLLBACK_RAMP, ROLLBACK_AUTO };
+enum rollback_sessions { SESSIONS_RECALL, SESSIONS_DRAIN };
+enum plan_timeout { TIMEOUT_HOLD, TIMEOUT_ROLLBACK, TIMEOUT_PROMOTE };
+
+/* What a notification may be about; bits. */
+enum {
+	NOTIFY_STARTED = 1 << 0, NOTIFY_PHASE = 1 << 1, NOTIFY_HOLD = 1 << 2, NOTIFY_ROLLBACK = 1 << 3,
+	NOTIFY_PROMOTED = 1 << 4, NOTIFY_ABORTED = 1 << 5, NOTIFY_APPROVAL = 1 << 6,
+};
+
+struct notify_cfg {
+	struct hook_cfg hook;
+	unsigned events; /* NOTIFY_ bits; all without */
+};
+
+struct plan_cfg {
+	char *name; /* owned */
+	struct phase_cfg *phases; size_t n_phases; /* owned; at least one */
+	struct guard_cfg *guards; size_t n_guards; /* owned */
+	struct gate_cfg *gates; size_t n_gates;    /* owned */
+	struct notify_cfg *notify; size_t n_notify; /* owned */
+	nsec_t keep_warm;       /* after the promotion: the old pool stays, guards go on, undo goes back */
+	bp_t holdback;          /* stays on the old pool until keep_warm ends: a baseline at the same time */
+	double false_rollback;  /* alpha of the whole rollout, 0.001 */
+	double false_pass;      /* beta of a verdict pass, 0.05 */
+	struct {
+		enum rollback_mode mode;
+		enum rollback_sessions sessions;
+		nsec_t ramp; /* how long a ramp down takes, 30s */
+	} rollback;
+	enum plan_timeout on_timeout;
 };
 
 /* ---- the whole ---- */
@@ -283,6 +405,7 @@ struct config {
 	struct pool_cfg *pools; size_t n_pools;
 	struct split_cfg *splits; size_t n_splits;
 	struct route_cfg *routes; size_t n_routes;
+	struct plan_cfg *plans; size_t n_plans;
 };
 
 /* ---- what was wrong ---- */

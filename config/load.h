@@ -26,6 +26,8 @@ void load_listeners(struct load *load);
 void load_pools(struct load *load);
 void load_splits(struct load *load);
 void load_routes(struct load *load);
+/* What a route refuses: load_policy.c. */
+void load_policy(struct load *load, const struct node *map, struct route_cfg *cfg);
 
 /* Truths across the whole file, when all of it is built. */
 void check_whole(struct load *load);

@@ -154,6 +154,7 @@ load_route(struct load *load, const struct node *map, size_t number,
 	load_edits(headers, ROW_REQUEST_SET, ROW_REQUEST_REMOVE, &cfg->request);
 	load_edits(field(headers, ROW_RESPONSE), ROW_RESPONSE_SET,
 	    ROW_RESPONSE_REMOVE, &cfg->response);
+	load_policy(load, map, cfg);
 	cfg->upgrade = load_upgrade(map);
 	load_action(load, map, cfg);
 }

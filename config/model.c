@@ -118,6 +118,7 @@ route_release(struct route_cfg *route)
 	free(route->match.path_prefix);
 	pairs_free(route->match.headers, route->match.n_headers);
 	free(route->match.client.at);
+	free(route->limit.key.name);
 	edits_release(&route->request);
 	edits_release(&route->response);
 	free(route->respond.body);

@@ -120,6 +120,8 @@ scalar_schema(const struct schema_row *row, unsigned type)
 		return json_pack("{s:[s,s]}", "type", "number", "string");
 	case V_DURATION:
 		return pattern("^([0-9.]+(d|h|m|s|ms|us|ns))+$|\\$\\{");
+	case V_RATE:
+		return pattern("^[0-9]+/[0-9.a-z]+$|\\$\\{");
 	case V_BOOL:
 		return json_pack("{s:s}", "type", "boolean");
 	default:
@@ -179,7 +181,7 @@ schema_of(const struct schema_row *row)
 	json_t *ways = json_array(), *json;
 	bool variables = false;
 
-	for (unsigned bit = 1; bit <= V_REF; bit <<= 1) {
+	for (unsigned bit = 1; bit <= V_RATE; bit <<= 1) {
 		if (!(row->types & bit))
 			continue;
 		json_array_append_new(ways, schema_of_type(row, bit));
@@ -274,6 +276,8 @@ show_type(const struct schema_row *row, FILE *out)
 			fputs(names[i], out);
 		is_first = false;
 	}
+	if (row->types & V_RATE)
+		fputs("a rate (\"50/s\")", out);
 }
 
 static void

@@ -164,6 +164,8 @@ key(const struct key_cfg *cfg)
 	    [KEY_COOKIE] = "cookie",
 	    [KEY_HEADER] = "header",
 	    [KEY_CLIENT_IP] = "client_ip",
+	    [KEY_COUNTRY] = "country",
+	    [KEY_TOKEN] = "token",
 	};
 	json_t *map = json_object();
 
@@ -477,6 +479,23 @@ put_action(
 }
 
 static json_t *
+rate_limit(const struct limit_cfg *cfg)
+{
+	json_t *map = json_object(), *by = key(&cfg->key);
+	char rate[96];
+
+	if (cfg->key.by == KEY_REQUEST)
+		json_object_set_new(by, "by", json_string("route"));
+	put_number(by, "v6_prefix", cfg->v6_prefix);
+	json_object_set_new(map, "key", by);
+	put_text(map, "rate", units_print_rate(cfg->rate, rate, sizeof(rate)));
+	put_number(map, "burst", cfg->burst);
+	if (cfg->is_dry_run)
+		json_object_set_new(map, "dry_run", json_true());
+	return map;
+}
+
+static json_t *
 route(const struct config *config, const struct route_cfg *cfg)
 {
 	json_t *map = json_object(), *headers, *upgrade = json_array();
@@ -486,6 +505,8 @@ route(const struct config *config, const struct route_cfg *cfg)
 	headers = edits(&cfg->request);
 	put_map(headers, "response", edits(&cfg->response));
 	put_map(map, "headers", headers);
+	if (cfg->limit.is_on)
+		json_object_set_new(map, "rate_limit", rate_limit(&cfg->limit));
 	if (cfg->upgrade & UPGRADE_WEBSOCKET)
 		json_array_append_new(upgrade, json_string("websocket"));
 	if (cfg->upgrade & UPGRADE_OTHER)

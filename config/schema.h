@@ -36,6 +36,7 @@ enum {
 	V_HOST = 1 << 17,
 	V_PATH = 1 << 18, /* of a URL */
 	V_REF = 1 << 19,
+	V_RATE = 1 << 24,
 	V_SCALARS = ~(V_MAP | V_NAMED | V_LIST | V_SECRET),
 };
 

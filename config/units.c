@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 struct unit {
 	const char *word;
@@ -152,6 +153,26 @@ units_duration(struct span text, nsec_t *out)
 	return true;
 }
 
+/* A period is a duration, or the unit of one: "50/s" is "50/1s". */
+bool
+units_rate(struct span text, struct rate *out)
+{
+	struct span unit;
+	size_t i;
+
+	if (!take_digits(&text, &out->count) || out->count == 0 ||
+	    text.len < 2 || text.ptr[0] != '/')
+		return false;
+	skip(&text, 1);
+	unit = text;
+	i = take_unit(&unit, duration_units, 0, N_DURATION_UNITS);
+	if (i < N_DURATION_UNITS && unit.len == 0) {
+		out->per = (nsec_t)duration_units[i].factor;
+		return true;
+	}
+	return units_duration(text, &out->per) && out->per > 0;
+}
+
 bool
 units_size(struct span text, uint64_t *out)
 {
@@ -229,6 +250,20 @@ units_print_duration(nsec_t value, char *buf, size_t cap)
 		    "%" PRIu64 "%s", count, duration_units[i].word);
 	}
 	snprintf(buf, cap, "%.*s", (int)n, text);
+	return buf;
+}
+
+char *
+units_print_rate(struct rate value, char *buf, size_t cap)
+{
+	char period[64];
+	const char *unit = period;
+
+	units_print_duration(value.per, period, sizeof(period));
+	if (period[0] == '1' && !is_digit(period[1]) &&
+	    strpbrk(period + 1, "0123456789") == NULL)
+		unit++;
+	snprintf(buf, cap, "%" PRIu64 "/%s", value.count, unit);
 	return buf;
 }
 

@@ -21,6 +21,13 @@ typedef int64_t nsec_t; /* nanoseconds, CLOCK_MONOTONIC unless a name says wall 
 typedef uint16_t bp_t;
 enum { BP_ALL = 10000 };
 
+/* How often: `count` times in `per`. */
+struct rate {
+	uint64_t count;
+	nsec_t per;
+};
+
+bool units_rate(struct span text, struct rate *out);  /* "50/s" "100/m" "5/10s"; more than 0 */
 bool units_duration(struct span text, nsec_t *out);   /* "250ms" "30s" "1h30m" "30d"; a bare number is refused */
 bool units_size(struct span text, uint64_t *out);     /* "64KiB" "10MB" "4096" bytes */
 bool units_percent(struct span text, bp_t *out);      /* 5 "5%" "0.25%" "33.33"; 0..100, two decimals */
@@ -28,6 +35,7 @@ bool units_integer(struct span text, int64_t *out);
 
 /* Printers write at most `cap` bytes with the NUL and return `buf`. */
 char *units_print_duration(nsec_t value, char *buf, size_t cap); /* "1h30m", "250ms" */
+char *units_print_rate(struct rate value, char *buf, size_t cap);    /* "50/s", "5/10s" */
 char *units_print_size(uint64_t value, char *buf, size_t cap);   /* "64KiB" */
 char *units_print_percent(bp_t value, char *buf, size_t cap);    /* "5", "33.33" */
 

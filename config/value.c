@@ -111,6 +111,7 @@ has_control(struct span text, bool lines)
 static bool
 number_read(unsigned type, struct span text, int64_t *out)
 {
+	struct rate rate;
 	uint64_t size;
 	bp_t percent;
 
@@ -127,6 +128,9 @@ number_read(unsigned type, struct span text, int64_t *out)
 			return false;
 		*out = percent;
 		return true;
+	case V_RATE: /* what the loader takes apart again */
+		*out = 0;
+		return units_rate(text, &rate);
 	default:
 		return units_integer(text, out);
 	}
@@ -159,6 +163,10 @@ refuse_number(unsigned type, struct span shown, struct fault *fault)
 		return fault_set(fault, DIAG_PERCENTAGE,
 		    "0 to 100, at most two decimals",
 		    "\"%.*s\" is not a percentage", QUOTED(shown));
+	case V_RATE:
+		return fault_set(fault, DIAG_RATE,
+		    "write it like \"50/s\", \"100/m\" or \"5/10s\"",
+		    "\"%.*s\" is not a rate", QUOTED(shown));
 	default:
 		return fault_set(fault, DIAG_NUMBER, "write a whole number",
 		    "\"%.*s\" is not a number", QUOTED(shown));
@@ -489,6 +497,7 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 	case V_SIZE:
 	case V_DURATION:
 	case V_PERCENT:
+	case V_RATE:
 		return number_parse(
 		    row, types & ~(unsigned)V_WORD, text, shown, out, fault);
 	case V_BOOL:

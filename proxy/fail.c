@@ -20,6 +20,18 @@ fail_row(enum fail fail)
 	return &rows[fail];
 }
 
+enum fail
+fail_of_refusal(enum refusal refusal)
+{
+	static const enum fail fails[] = {
+	    [REFUSED_NOT] = FAIL_NONE,
+	    [REFUSED_RATE] = FAIL_RATE_LIMITED,
+	};
+
+	assert(refusal < sizeof(fails) / sizeof(*fails));
+	return fails[refusal];
+}
+
 const char *
 blame_name(enum blame blame)
 {

@@ -24,6 +24,8 @@ struct fail_row {
 };
 
 const struct fail_row *fail_row(enum fail fail);
+/* What a refused decision is told as. */
+enum fail fail_of_refusal(enum refusal refusal);
 const char *blame_name(enum blame blame); /* "client", "pool", "weir"; NULL for none */
 
 #endif

@@ -47,7 +47,7 @@ struct record {
 	                  the ring's start */
 	uint16_t status;
 	uint8_t method, minor, fail, why, attempts;
-	bool is_skip, tls;
+	bool is_skip, tls, is_over_limit;
 	struct peer client, peer;
 	uint64_t wall_ns;
 	int64_t queue_us, connect_us, first_byte_us, total_us;
@@ -179,6 +179,7 @@ access_log_request(struct request *request)
 	    .why = (uint8_t)request->decision.why,
 	    .attempts = request->attempts,
 	    .tls = request->client->is_secure,
+	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,
 	    .wall_ns =
@@ -273,6 +274,9 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .error = row->word,
 	    .ended_by = blame_name(row->blame),
 	    .decision = decision_why_name((enum decision_why)record->why),
+	    .rate_limit = !record->is_over_limit              ? NULL
+	                  : record->fail == FAIL_RATE_LIMITED ? "limited"
+	                                                      : "dry_run",
 	    .queue_us = record->queue_us,
 	    .connect_us = record->connect_us,
 	    .first_byte_us = record->first_byte_us,

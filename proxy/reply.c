@@ -6,9 +6,10 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "proxy/head_writer.h"
 #include "proxy/message.h"
 
-enum { REPLY_MAX = 60000 };
+enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
 
 const char *
 status_text(unsigned status)
@@ -81,36 +82,42 @@ status_text(unsigned status)
 	}
 }
 
-/* The whole answer in worker->head; 0 when it does not fit. */
+/* The whole answer in worker->head; 0 when it does not fit. No printf: a flood
+ * of refusals must be cheaper than what it asks for. */
 static size_t
 compose(struct worker *worker, unsigned status, const char *type,
     struct span body, struct span extra, bool close, bool is_old, bool is_head,
     size_t *head_len_out)
 {
 	bool has_body = status != 204 && status != 304;
-	int n = snprintf(worker->head, HEAD_SIZE,
-	    "HTTP/1.1 %u %s\r\ndate: %.29s\r\nserver: weir\r\n", status,
-	    status_text(status), worker_date(worker));
+	struct writer out = {
+	    worker->head, worker->head, worker->head + HEAD_SIZE, false};
 
 	assert(body.len <= REPLY_MAX);
-	if (has_body)
-		n += snprintf(worker->head + n, HEAD_SIZE - (size_t)n,
-		    "content-type: %s\r\ncontent-length: %zu\r\n", type,
-		    body.len);
-	if (extra.len + body.len + (size_t)n + 64 > HEAD_SIZE)
-		return 0;
-	memcpy(worker->head + n, extra.ptr ? extra.ptr : "", extra.len);
-	n += (int)extra.len;
-	n += snprintf(worker->head + n, HEAD_SIZE - (size_t)n, "%s\r\n",
-	    close    ? "connection: close\r\n"
-	    : is_old ? "connection: keep-alive\r\n"
-	             : "");
-	*head_len_out = (size_t)n;
-	if (has_body && !is_head) {
-		memcpy(worker->head + n, body.ptr ? body.ptr : "", body.len);
-		n += (int)body.len;
+	PUT(&out, "HTTP/1.1 ");
+	put_number(&out, status);
+	PUT(&out, " ");
+	put_span(&out, span_of(status_text(status)));
+	PUT(&out, "\r\ndate: ");
+	put(&out, worker_date(worker), 29);
+	PUT(&out, "\r\nserver: weir\r\n");
+	if (has_body) {
+		PUT(&out, "content-type: ");
+		put_span(&out, span_of(type));
+		PUT(&out, "\r\ncontent-length: ");
+		put_number(&out, body.len);
+		PUT(&out, "\r\n");
 	}
-	return (size_t)n;
+	put_span(&out, extra);
+	if (close)
+		PUT(&out, "connection: close\r\n");
+	else if (is_old)
+		PUT(&out, "connection: keep-alive\r\n");
+	PUT(&out, "\r\n");
+	*head_len_out = (size_t)(out.at - out.start);
+	if (has_body && !is_head)
+		put_span(&out, body);
+	return out.is_full ? 0 : (size_t)(out.at - out.start);
 }
 
 void
@@ -136,21 +143,69 @@ reply_send(struct request *request, unsigned status, const char *content_type,
 	request_done(request);
 }
 
+/* Whole seconds, rounded up: earlier would be too early. */
+static uint64_t
+seconds(nsec_t time)
+{
+	return (uint64_t)((time + NSEC_PER_SEC - 1) / NSEC_PER_SEC);
+}
+
+/* What RateLimit header fields for HTTP call the quota policy and its state. */
+static struct span
+limit_lines(const struct request *request, char lines[LIMIT_LINES_MAX])
+{
+	const struct limit_answer *limit = &request->decision.limit;
+	const struct limit_cfg *cfg = &request->decision.route->cfg->limit;
+	double interval = (double)cfg->rate.per / (double)cfg->rate.count;
+	struct writer out = {lines, lines, lines + LIMIT_LINES_MAX, false};
+
+	PUT(&out, "retry-after: ");
+	put_number(&out, seconds(limit->free_in));
+	PUT(&out, "\r\nratelimit-limit: ");
+	put_number(&out, limit->limit);
+	PUT(&out, "\r\nratelimit-remaining: ");
+	put_number(&out, limit->left);
+	PUT(&out, "\r\nratelimit-reset: ");
+	put_number(&out, seconds(limit->restored_in));
+	PUT(&out, "\r\nratelimit-policy: ");
+	put_number(&out, limit->limit);
+	PUT(&out, ";w=");
+	put_number(&out, seconds((nsec_t)(cfg->burst * interval)));
+	PUT(&out, "\r\ncache-control: no-store\r\n");
+	assert(!out.is_full);
+	return (struct span){lines, (size_t)(out.at - lines)};
+}
+
+static struct span
+problem(const struct fail_row *row, char *buf, size_t cap)
+{
+	struct writer out = {buf, buf, buf + cap, false};
+
+	PUT(&out, "{\"status\":");
+	put_number(&out, row->status);
+	PUT(&out, ",\"error\":\"");
+	put_span(&out, span_of(row->word));
+	PUT(&out, "\",\"detail\":\"");
+	put_span(&out, span_of(row->text));
+	PUT(&out, "\"}\n");
+	assert(!out.is_full);
+	return (struct span){buf, (size_t)(out.at - out.start)};
+}
+
 void
 reply_fail(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
-	char body[256];
-	int n = snprintf(body, sizeof(body),
-	    "{\"status\":%u,\"error\":\"%s\",\"detail\":\"%s\"}\n", row->status,
-	    row->word, row->text);
+	char body[256], lines[LIMIT_LINES_MAX];
+	struct span text = problem(row, body, sizeof(body));
 
 	/* A bad head or body leaves the connection in an unknown place. */
-	if (row->blame == BLAME_CLIENT && fail != FAIL_NO_ROUTE)
+	if (row->blame == BLAME_CLIENT && fail != FAIL_NO_ROUTE &&
+	    fail != FAIL_RATE_LIMITED)
 		request->keep_alive = false;
-	reply_send(request, row->status, "application/json",
-	    (struct span){body, (size_t)n},
-	    row->status == 503
+	reply_send(request, row->status, "application/json", text,
+	    fail == FAIL_RATE_LIMITED ? limit_lines(request, lines)
+	    : row->status == 503
 	        ? SPAN("retry-after: 1\r\ncache-control: no-store\r\n")
 	        : SPAN("cache-control: no-store\r\n"));
 }

@@ -130,6 +130,7 @@ decide(struct request *request, const struct h1_head *head)
 	bool is_trusted;
 	struct route_query query = {
 	    .listener = request->listener,
+	    .now = worker->now,
 	    .method = head->method,
 	    .path = head->path,
 	    .header = headers_query_field,
@@ -280,6 +281,11 @@ request_begin(struct conn *client, char *rest, size_t len)
 	}
 	if (!request->decision.route) {
 		request_fail(request, FAIL_NO_ROUTE);
+		return 0;
+	}
+	if (request->decision.refusal != REFUSED_NOT) {
+		request_fail(
+		    request, fail_of_refusal(request->decision.refusal));
 		return 0;
 	}
 	if (!request->decision.pool) {

@@ -350,6 +350,7 @@ on_beat(int fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	publication_reap(registry_publication(sup->registry));
+	registry_beat(sup->registry, now);
 	if (now - sup->rotated_at >
 	    rotation_of(snapshot_config(
 	        publication_current(registry_publication(sup->registry))))) {

@@ -47,6 +47,7 @@ struct split {
 	uint32_t refs;
 	struct registry *registry;        /* borrowed: the registry outlives its splits */
 	enum merge fate;                  /* what the last publish or restore made of it */
+	bool has_affinity;                /* by the last file */
 	void *locals;                     /* split.c: per-worker blocks */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
@@ -63,6 +64,28 @@ const struct weights *split_weights(const struct split *split);
  * worker's next decision. Remembers the ones before for undo.
  */
 void split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by, const char *reason);
+/*
+ * The same for a rollout: evidence between the two slots begins at zero with
+ * these weights. What split_publish publishes is not judged.
+ */
+struct split_trial {
+	uint32_t candidate, baseline; /* slots */
+	uint64_t salt;                /* of the affinity hash: the rollout's own; 0: as it is */
+	/*
+	 * Cookie sessions that the candidate has stay with it although its weight
+	 * went down; only new ones follow the weights. Other keys cannot tell.
+	 */
+	bool keeps_sessions;
+	/*
+	 * A further step of the same phase (a ramp): keys that were counted under
+	 * the weights before stay counted. Only affinity makes a difference.
+	 */
+	bool continues;
+};
+void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
+    time_t wall, const char *by, const char *reason);
+/* Another pool is the baseline from now on (and the top of the affinity range); in force with the next publish. */
+void split_set_stable(struct split *split, uint32_t slot);
 struct split_state {
 	uint64_t version, salt;
 	uint32_t n;
@@ -138,6 +161,26 @@ void endpoint_mark_up(struct endpoint *endpoint);
 void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
+
+/* ---- rate limits ---- */
+
+/* Of the current snapshot, by route: what a key may still do. */
+struct limit_report {
+	const struct limit_cfg *cfg;  /* borrowed from the snapshot */
+	struct limit_answer answer;   /* with a key */
+	uint64_t decisions[LIMIT_DECISION_COUNT], evictions;
+	bool was_known;               /* the key owed something */
+};
+/* `key` as a client would bring it: an address, a header's value, a token; "" without. False with err: the route has no limit (is_route_out: but there is such a route), or no address where one is meant. */
+bool limit_report(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+/* Forgets what a key owes. The same answers. */
+bool limit_forget(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
+typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions);
+void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
+/* Keys that owe something, of all routes; bytes reserved for them. */
+size_t registry_limit_keys(const struct registry *registry);
+/* The control thread's beat: frees a part of what is paid off. */
+void registry_beat(struct registry *registry, nsec_t now);
 
 /* ---- reading statistics (any thread that keeps the object alive; the registry's lists: control only) ---- */
 

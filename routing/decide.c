@@ -1,12 +1,17 @@
 /*
- * The order of judgement: route, then pin, then affinity or weight. Pure: the
+ * The order of judgement: route, then what it refuses (policy.c), then pin,
+ * then affinity or weight. Pure: the
  * request is asked through the query's callbacks, chance comes from the
  * worker's own generator, and what was decided is returned with its reason.
  */
 #include <assert.h>
 #include <netinet/in.h>
 
+#include "routing/chance.h"
+#include "routing/policy.h"
 #include "routing/registry.h"
+
+enum { COOKIE_THROWS = 4096 };
 
 const char *
 decision_why_name(enum decision_why why)
@@ -71,6 +76,8 @@ key_find(const struct key_cfg *cfg, const struct route_query *query,
 		    (const char *)room, client_key(query->client, room)};
 		return out->len > 0;
 	case KEY_REQUEST:
+	case KEY_COUNTRY:
+	case KEY_TOKEN:
 		break;
 	}
 	return false;
@@ -132,39 +139,91 @@ decide_pin(const struct snapshot *snapshot, const struct route_query *query,
 	return false;
 }
 
+/*
+ * While a shrinking candidate keeps its sessions, new ones must be told from
+ * those by their bucket: the pool is drawn first and then a cookie that leads
+ * there, which takes some hundred throws where a percent of the buckets is
+ * left, and ends in any case.
+ */
+static void
+cookie_make_for(const struct weights *weights, struct rng *rng, char out[33])
+{
+	uint32_t card = chance_below(rng, BP_ALL), wanted = 0;
+
+	while (card >= weights->bp[wanted])
+		card -= weights->bp[wanted++];
+	for (int i = 0; i < COOKIE_THROWS; i++) {
+		cookie_make(rng, out);
+		if (weights_slot(weights, weights_hash(weights, out, 32)) ==
+		    wanted)
+			return;
+	}
+}
+
 static bool
-decide_affinity(
-    struct rng *rng, const struct route_query *query, struct decision *out)
+decide_affinity(const struct weights *weights, struct rng *rng,
+    const struct route_query *query, struct decision *out)
 {
 	const struct key_cfg *cfg = &out->route->split_cfg->affinity;
 	uint8_t room[8];
 	struct span key;
+	uint64_t hash;
 
 	if (cfg->by == KEY_REQUEST)
 		return false;
 	if (!key_find(cfg, query, room, &key)) {
 		if (cfg->by != KEY_COOKIE)
 			return false;
-		cookie_make(rng, out->cookie_value);
+		if (weights_keep(weights))
+			cookie_make_for(weights, rng, out->cookie_value);
+		else
+			cookie_make(rng, out->cookie_value);
 		out->sets_cookie = true;
 		key = (struct span){out->cookie_value, 32};
 	}
-	out->slot = split_slot_of_key(out->route->split, key.ptr, key.len);
+	hash = weights_hash(weights, key.ptr, key.len);
+	out->slot = weights_slot(weights, hash);
+	out->unit = (uint32_t)(hash >> 32) % EVIDENCE_KEY_BITS;
 	out->why = WHY_AFFINITY;
 	return true;
+}
+
+/*
+ * Is it a unit of the trial? A key needs its bit, and that weights alone put
+ * it where it is: not so while sessions are kept.
+ */
+static void
+decide_trial(const struct weights *weights, struct decision *out)
+{
+	const struct evidence *evidence = weights->evidence;
+
+	if (out->slot == evidence->candidate) {
+		out->is_candidate = true;
+		out->baseline = evidence->baseline;
+	} else if (out->slot != evidence->baseline) {
+		return;
+	}
+	if (out->why == WHY_AFFINITY &&
+	    (evidence->keys == NULL || weights_keep(weights)))
+		return;
+	out->serial = weights->serial;
 }
 
 static void
 decide_split(const struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out)
 {
+	const struct weights *weights = split_weights(out->route->split);
+
 	if (out->route->split_cfg->n_pins > 0 &&
 	    decide_pin(snapshot, query, out))
 		return;
-	if (!decide_affinity(rng, query, out)) {
-		out->slot = split_draw(out->route->split, worker, rng);
+	if (!decide_affinity(weights, rng, query, out)) {
+		out->slot = split_draw(out->route->split, weights, worker, rng);
 		out->why = WHY_WEIGHT;
 	}
+	if (weights->evidence != NULL)
+		decide_trial(weights, out);
 	out->pool = out->route->pools[out->slot];
 }
 
@@ -205,9 +264,16 @@ routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 	out->slot = 0;
 	out->why = WHY_NONE;
 	out->key = 0;
+	out->serial = 0;
+	out->is_candidate = false;
 	out->sets_cookie = false;
 	out->cookie_value[0] = '\0';
+	out->refusal = REFUSED_NOT;
+	out->is_over_limit = false;
 	if (route == NULL)
+		return;
+	if (route->policy != NULL &&
+	    policy_refuses(route->policy, worker, query, out))
 		return;
 	if (route->cfg->action == ROUTE_SPLIT)
 		decide_split(snapshot, worker, rng, query, out);
@@ -240,7 +306,7 @@ series_of(const struct snapshot *snapshot, uint32_t listener,
 	           : snapshot->listeners[listener].listener->unrouted;
 }
 
-void
+bool
 routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
     const struct decision *decision, const struct outcome *outcome)
 {
@@ -252,7 +318,7 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 	if (series != NULL)
 		series_record(series, worker, outcome, bucket);
 	if (decision->pool == NULL)
-		return;
+		return false;
 	cell = &decision->pool->pool->cells[worker];
 	counter_add(&cell->requests, 1);
 	if (outcome->pool_failed)
@@ -261,4 +327,6 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 	histogram_count(&cell->total, bucket, outcome->total);
 	if (outcome->has_first_byte)
 		histogram_record(&cell->first_byte, outcome->first_byte);
+	return decision->serial != 0 &&
+	       evidence_record(worker, decision, outcome);
 }

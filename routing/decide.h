@@ -107,6 +107,8 @@ struct endpoint *pool_pick(const struct pool_view *view, unsigned worker, struct
 
 /* ---- splits ---- */
 
+struct evidence; /* evidence.h */
+
 /* Published whole: a change of weights is one pointer store. */
 struct weights {
 	uint64_t version;  /* grows by one with each change; the ETag */
@@ -119,6 +121,10 @@ struct weights {
 	uint32_t stable;   /* slot of the baseline: the top of the affinity range */
 	uint16_t block;    /* requests in a block; the sum of share */
 	uint16_t share[CONFIG_SPLIT_POOLS_MAX]; /* of a block, by slots */
+	struct evidence *evidence; /* owned; NULL: not judged */
+	/* sessions that a shrinking candidate keeps: buckets [keep_from, keep_to) are keep_slot's; equal: none */
+	uint32_t keep_slot;
+	bp_t keep_from, keep_to;
 };
 
 struct split; /* registry object, see control.h */
@@ -127,8 +133,11 @@ struct split; /* registry object, see control.h */
 
 struct series; /* registry object: statistics of (listener, route, pool) */
 
+struct policy; /* what a route refuses: routing/policy.h */
+
 struct route_view {
 	const struct route_cfg *cfg;
+	struct policy *policy;        /* owned; NULL: nothing is refused */
 	struct split *split;          /* NULL unless ROUTE_SPLIT */
 	const struct split_cfg *split_cfg;
 	struct pool_view *pools[CONFIG_SPLIT_POOLS_MAX]; /* ROUTE_POOL: [0] */
@@ -139,8 +148,20 @@ struct route_view {
 enum decision_why { WHY_NONE, WHY_WEIGHT, WHY_AFFINITY, WHY_PIN };
 const char *decision_why_name(enum decision_why why); /* "weight", ...; "" for none */
 
+/* What a rate limit says of a key after a request. */
+struct limit_answer {
+	uint32_t limit;     /* requests that may come at once */
+	uint32_t left;      /* ... and still may now */
+	nsec_t restored_in; /* until all of them may */
+	nsec_t free_in;     /* until one more may; 0: now */
+};
+
+/* Why a request goes nowhere although a route matches. */
+enum refusal { REFUSED_NOT, REFUSED_RATE };
+
 struct route_query {
 	uint32_t listener; /* listener id */
+	nsec_t now;        /* for rate limits */
 	enum http_method method;
 	struct span host;  /* lower case, without port; what was asked, one authority */
 	struct span path;  /* without query; the same bytes that are forwarded */
@@ -161,12 +182,19 @@ struct decision {
 	uint32_t slot;                  /* the pool's slot in the split */
 	enum decision_why why;
 	uint64_t key;                   /* for BALANCE_HASH */
+	uint64_t serial;                /* of the weights that drew it; 0: no unit of evidence */
+	uint32_t unit;                  /* with affinity: the key, hashed, below EVIDENCE_KEY_BITS */
+	bool is_candidate;              /* drawn for the candidate of a trial: */
+	uint32_t baseline;              /* slot that a failure may be shielded by */
 	bool sets_cookie;               /* affinity by cookie and the client has none: */
 	char cookie_value[33];          /* 32 hex digits, NUL */
+	enum refusal refusal;           /* then there is no pool */
+	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
+	struct limit_answer limit;      /* REFUSED_RATE */
 };
 
 /*
- * The order of judgement: route, pin, affinity or weight. Touches the worker's
+ * The order of judgement: route, limit, pin, affinity or weight. Touches the worker's
  * block of the split; call once per request (a retry keeps its pool).
  */
 struct snapshot;
@@ -183,10 +211,34 @@ struct outcome {
 	bool has_first_byte;
 	uint64_t bytes_in, bytes_out;
 	nsec_t total, first_byte; /* first_byte: from dispatch of the first attempt */
+	/* of the first attempt, for evidence; means something only when decision->serial is set */
+	struct {
+		bool is_known;    /* it was answered, or it failed and the pool is to blame */
+		bool has_latency; /* first_byte is its own, and says something */
+		bool was_slow;    /* routing_record_age has counted it */
+		uint8_t type;     /* enum shape_type */
+		unsigned status;  /* 0: no answer */
+		uint64_t bytes;   /* of the answer's body */
+	} first;
+	bool was_shielded; /* the client got the baseline's answer instead of a failure */
 };
-/* decision->pool and ->route may be NULL (series "no route"). */
-void routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
+/*
+ * decision->pool and ->route may be NULL (series "no route"). True: the
+ * candidate of a trial has failed so often that control should look now.
+ */
+bool routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
     const struct decision *decision, const struct outcome *outcome);
+
+/* ---- in flight, by age ---- */
+
+/* The youngest age that any judged split of the snapshot calls slow; 0: none does. */
+nsec_t routing_age_cut(const struct snapshot *snapshot);
+/*
+ * The age of a judged request since its first attempt left, no answer yet:
+ * counts it as slow when it is above its split's cut, which happens once.
+ */
+enum age { AGE_YOUNG, AGE_SLOW, AGE_NO_UNIT /* not, or no longer, of interest */ };
+enum age routing_record_age(unsigned worker, const struct decision *decision, nsec_t age);
 
 /* ---- snapshots: what a worker holds on to ---- */
 

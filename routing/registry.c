@@ -5,6 +5,7 @@
  */
 #include "routing/registry.h"
 
+#include "routing/limit.h"
 #include "routing/memory.h"
 
 struct registry *
@@ -20,6 +21,16 @@ registry_new(unsigned workers, const uint8_t secret[16])
 	registry->publication.seats =
 	    memory_take_lines(workers, sizeof(struct seat));
 	return registry;
+}
+
+static void
+limit_free(void *dead)
+{
+	struct limit *limit = dead;
+
+	free(limit->route);
+	free(limit->cells);
+	free(limit);
 }
 
 static void
@@ -69,6 +80,8 @@ registry_free(struct registry **registry)
 	names_release(&dead->series, series_free);
 	names_release(&dead->endpoints, endpoint_free);
 	names_release(&dead->pools, pool_free);
+	names_release(&dead->limits, limit_free);
+	limit_table_free(&dead->limit_table);
 	pending_free_all(dead);
 	free(dead->publication.seats);
 	free(dead);
@@ -178,6 +191,22 @@ registry_listener(struct registry *registry, const char *name)
 	return listener;
 }
 
+struct limit *
+registry_limit(struct registry *registry, const char *route)
+{
+	struct limit *limit = names_get(&registry->limits, span_of(route));
+
+	if (limit == NULL) {
+		limit = memory_take(1, sizeof(*limit));
+		limit->route = memory_text(route);
+		limit->cells = memory_take_lines(
+		    registry->workers, sizeof(*limit->cells));
+		names_put(&registry->limits, span_of(route), limit);
+	}
+	limit->refs++;
+	return limit;
+}
+
 int
 registry_listener_id(struct registry *registry, const char *name)
 {
@@ -241,9 +270,16 @@ series_is_used(const void *series)
 	return ((const struct series *)series)->refs > 0;
 }
 
+static bool
+limit_is_used(const void *limit)
+{
+	return ((const struct limit *)limit)->refs > 0;
+}
+
 void
 registry_sweep(struct registry *registry)
 {
+	names_sweep(&registry->limits, limit_is_used, limit_free);
 	names_sweep(&registry->series, series_is_used, series_free);
 	names_sweep(&registry->endpoints, endpoint_is_used, endpoint_free);
 	/* Last: endpoints are counted in their pools. */

@@ -16,6 +16,7 @@
 #define WEIR_ROUTING_REGISTRY_H
 
 #include "routing/control.h"
+#include "routing/evidence.h"
 #include "routing/names.h"
 
 /* ---- registry objects ---- */
@@ -43,6 +44,13 @@ struct seat {
 	alignas(CACHE_LINE) _Atomic uint64_t seen;
 };
 
+/* The counters of a route's rate limit, by the route's name. */
+struct limit {
+	char *route;              /* owned */
+	uint32_t refs;
+	struct limit_cell *cells; /* owned: [workers] */
+};
+
 struct publication {
 	struct registry *registry; /* borrowed: we are a member of it */
 	_Atomic(struct snapshot *) current;
@@ -61,7 +69,8 @@ struct pending {
 struct registry {
 	unsigned workers;
 	uint8_t secret[16];
-	struct names pools, endpoints, series, listeners;
+	struct names pools, endpoints, series, listeners, limits;
+	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
 	struct snapshot *built;  /* borrowed: built last, not yet published */
@@ -76,6 +85,7 @@ struct endpoint *registry_endpoint(
 struct series *registry_series(struct registry *registry, const char *listener,
     const char *route, const char *pool);
 struct listener *registry_listener(struct registry *registry, const char *name);
+struct limit *registry_limit(struct registry *registry, const char *route);
 /* Frees what no snapshot counts any more. */
 void registry_sweep(struct registry *registry);
 
@@ -118,11 +128,46 @@ void split_note_change(
 void text_replace(char **text, const char *by); /* a copy; may be a part of itself */
 /* Frees replaced weights that every worker has moved on from. */
 void split_reap(struct split *split);
-/* The worker's next slot by weight, and a slot by a client's key. */
-uint32_t split_draw(
-    struct split *split, unsigned worker, struct rng *rng);
-uint32_t split_slot_of_key(
-    const struct split *split, const void *key, size_t len);
+/* The worker's next slot by these weights, which are the published ones. */
+uint32_t split_draw(struct split *split, const struct weights *weights,
+    unsigned worker, struct rng *rng);
+
+/* ---- weights.c ---- */
+
+/* As it is allocated: with what it needs once it has been replaced. */
+struct retired_weights {
+	struct weights weights; /* first: the list is of struct weights */
+	struct weights *next;
+	uint64_t epoch;
+};
+/* `trial` NULL: not judged. `before` (may be NULL) is what runs. */
+struct weights *weights_new(struct split *split, const struct weights *before,
+    uint64_t version, uint64_t salt, const bp_t bp[],
+    const struct split_trial *trial);
+void weights_free(struct weights *weights);
+/* Where a client stands, and whose that place is. */
+static inline uint64_t
+weights_hash(const struct weights *weights, const void *key, size_t len)
+{
+	return hash_keyed(weights->key, key, len);
+}
+uint32_t weights_slot(const struct weights *weights, uint64_t hash);
+/* Are there sessions that only the candidate's past explains? */
+static inline bool
+weights_keep(const struct weights *weights)
+{
+	return weights->keep_from < weights->keep_to;
+}
+
+/* ---- evidence.c ---- */
+
+struct evidence *evidence_new(unsigned workers, const struct split_trial *trial,
+    struct evidence_keys *keys);
+void evidence_free(struct evidence *evidence);
+struct evidence_keys *evidence_keys_new(void);
+/* True: control should look now. */
+bool evidence_record(unsigned worker, const struct decision *decision,
+    const struct outcome *outcome);
 
 /* merge.c: one side of the three-way merge, by the new slots. */
 struct merge_input {

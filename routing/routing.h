@@ -1,6 +1,7 @@
 /*
  * routing: pure decisions. Split by audience: decide.h for the data plane,
- * control.h for the control plane.
+ * control.h for the control plane; evidence.h is what both count, judge.h and
+ * rollout.h what is made of it.
  */
 #ifndef WEIR_ROUTING_ROUTING_H
 #define WEIR_ROUTING_ROUTING_H

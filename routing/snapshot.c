@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "routing/memory.h"
+#include "routing/policy.h"
 #include "routing/registry.h"
 
 enum { ADDRESSES_MAX = 64 }; /* of one DNS name */
@@ -211,16 +212,19 @@ route_bind_series(struct snapshot *snapshot, struct route_view *view)
 	}
 }
 
-static void
+static bool
 route_bind(struct snapshot *snapshot, struct route_view *view,
-    const struct route_cfg *cfg)
+    const struct route_cfg *cfg, struct err *err)
 {
 	view->cfg = cfg;
+	if (!policy_new(snapshot->registry, cfg, &view->policy, err))
+		return err_wrap(err, "route '%s'", cfg->name);
 	if (cfg->action == ROUTE_SPLIT)
 		route_bind_split(snapshot, view);
 	else if (cfg->action == ROUTE_POOL)
 		view->pools[view->n_pools++] = &snapshot->pools[cfg->target];
 	route_bind_series(snapshot, view);
+	return true;
 }
 
 static void
@@ -232,6 +236,7 @@ route_unbind(struct snapshot *snapshot, struct route_view *view)
 		if (view->series[i] != NULL)
 			view->series[i]->refs--;
 	free(view->series);
+	policy_free(&view->policy);
 }
 
 /* ---- listeners ---- */
@@ -312,7 +317,9 @@ snapshot_bind(struct snapshot *snapshot, struct err *err)
 	for (size_t i = 0; i < config->n_splits; i++)
 		snapshot->splits[i] = split_bind(snapshot, &config->splits[i]);
 	for (size_t i = 0; i < config->n_routes; i++)
-		route_bind(snapshot, &snapshot->routes[i], &config->routes[i]);
+		if (!route_bind(snapshot, &snapshot->routes[i],
+		        &config->routes[i], err))
+			return false;
 	snapshot->index = route_index_new(snapshot->routes, config->n_routes);
 	return true;
 }

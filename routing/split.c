@@ -9,10 +9,6 @@
  * slots. Over a block the share is exact; within it nobody can foresee the next
  * one.
  *
- * A client's bucket is a keyed hash of its key, 0..9999. The stable pool has
- * the top of the range, the others stand from 0 in the order of slots: who
- * is with a growing candidate stays there.
- *
  * Weights are published whole. Workers read the pointer once per decision;
  * replaced objects wait until the epoch says that all workers have moved on.
  */
@@ -23,20 +19,12 @@
 #include "routing/memory.h"
 #include "routing/registry.h"
 
-enum { BLOCK_MIN = 20 };
-
 /* A worker's pack. */
 struct block {
 	alignas(CACHE_LINE)
 	    uint64_t serial; /* of the weights it was dealt from; 0: none yet */
 	uint32_t left;
 	uint16_t of[CONFIG_SPLIT_POOLS_MAX];
-};
-
-struct retired_weights {
-	struct weights weights; /* first: the list is of struct weights */
-	struct weights *next;
-	uint64_t epoch;
 };
 
 /* ---- the worker's side ---- */
@@ -58,9 +46,9 @@ block_deal(struct block *block, const struct weights *weights)
 }
 
 uint32_t
-split_draw(struct split *split, unsigned worker, struct rng *rng)
+split_draw(struct split *split, const struct weights *weights, unsigned worker,
+    struct rng *rng)
 {
-	const struct weights *weights = weights_now(split);
 	struct block *block = &((struct block *)split->locals)[worker];
 	uint32_t card, slot = 0;
 
@@ -74,96 +62,7 @@ split_draw(struct split *split, unsigned worker, struct rng *rng)
 	return slot;
 }
 
-uint32_t
-split_slot_of_key(const struct split *split, const void *key, size_t len)
-{
-	const struct weights *weights = weights_now(split);
-	uint32_t bucket =
-	    (uint32_t)(hash_keyed(weights->key, key, len) % BP_ALL);
-
-	for (uint32_t slot = 0; slot < weights->n; slot++) {
-		if (slot == weights->stable)
-			continue;
-		if (bucket < weights->bp[slot])
-			return slot;
-		bucket -= weights->bp[slot];
-	}
-	return weights->stable;
-}
-
 /* ---- weights ---- */
-
-static uint32_t
-gcd(uint32_t a, uint32_t b)
-{
-	while (b != 0) {
-		uint32_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
-static void
-weights_cut_block(struct weights *weights)
-{
-	uint32_t unit = BP_ALL, sum = 0, block;
-
-	for (uint32_t i = 0; i < weights->n; i++) {
-		unit = gcd(unit, weights->bp[i]);
-		sum += weights->bp[i];
-	}
-	assert(sum == BP_ALL);
-	block = BP_ALL / unit;
-	/* A divisor of 10,000 stays one: every round number of requests is
-	 * exact. */
-	for (uint32_t smallest = block;
-	     block < BLOCK_MIN || BP_ALL % block != 0;)
-		block += smallest;
-	weights->block = (uint16_t)block;
-	for (uint32_t i = 0; i < weights->n; i++)
-		weights->share[i] =
-		    (uint16_t)((uint64_t)weights->bp[i] * block / BP_ALL);
-}
-
-/* Both halves of the key depend on the salt alone: every instance and every
-   process that knows the salt lays the same clients into the same buckets. */
-static void
-weights_set_salt(struct weights *weights, uint64_t salt)
-{
-	static const uint8_t affinity[16] = "weir affinity";
-	uint8_t bytes[9] = {0};
-	uint64_t half;
-
-	weights->salt = salt;
-	for (int i = 0; i < 8; i++)
-		bytes[i] = (uint8_t)(salt >> (8 * i));
-	half = hash_keyed(affinity, bytes, sizeof(bytes));
-	memcpy(weights->key, &half, 8);
-	bytes[8] = 1;
-	half = hash_keyed(affinity, bytes, sizeof(bytes));
-	memcpy(weights->key + 8, &half, 8);
-}
-
-static struct weights *
-weights_new(
-    struct split *split, uint64_t version, uint64_t salt, const bp_t bp[])
-{
-	struct retired_weights *room = memory_take(1, sizeof(*room));
-	struct weights *weights = &room->weights;
-	int stable = split_slot(split, split->stable);
-
-	assert(stable >= 0);
-	weights->version = version;
-	weights->serial = ++split->registry->serial;
-	weights->n = split->n_pools;
-	weights->stable = (uint32_t)stable;
-	memcpy(weights->bp, bp, weights->n * sizeof(*bp));
-	weights_cut_block(weights);
-	weights_set_salt(weights, salt);
-	return weights;
-}
 
 /* Puts `next` in the place of what runs, which waits for the workers. */
 static void
@@ -187,7 +86,8 @@ void
 split_replace(
     struct split *split, uint64_t version, uint64_t salt, const bp_t bp[])
 {
-	split_swap(split, weights_new(split, version, salt, bp));
+	split_swap(split,
+	    weights_new(split, weights_now(split), version, salt, bp, NULL));
 }
 
 void
@@ -205,7 +105,7 @@ split_reap(struct split *split)
 			continue;
 		}
 		*link = room->next;
-		free(room);
+		weights_free(&room->weights);
 	}
 }
 
@@ -222,6 +122,7 @@ split_new(struct registry *registry, const struct config *config,
 	split->name = memory_text(cfg->name);
 	split->n_pools = (uint32_t)cfg->n_weights;
 	split->refs = 1;
+	split->has_affinity = cfg->affinity.by != KEY_REQUEST;
 	split->stable = memory_text(config->pools[cfg->stable].name);
 	for (uint32_t i = 0; i < split->n_pools; i++) {
 		split->pools[i] =
@@ -231,7 +132,7 @@ split_new(struct registry *registry, const struct config *config,
 	split->locals =
 	    memory_take_lines(registry->workers, sizeof(struct block));
 	salt = hash_keyed(registry->secret, split->name, strlen(split->name));
-	split_swap(split, weights_new(split, 1, salt, split->file));
+	split_swap(split, weights_new(split, NULL, 1, salt, split->file, NULL));
 	return split;
 }
 
@@ -247,9 +148,10 @@ split_unref(struct split *split)
 		    (struct retired_weights *)split->retired;
 
 		split->retired = room->next;
-		free(room);
+		weights_free(&room->weights);
 	}
-	free(atomic_load_explicit(&split->published, memory_order_relaxed));
+	weights_free(
+	    atomic_load_explicit(&split->published, memory_order_relaxed));
 	for (uint32_t i = 0; i < split->n_pools; i++)
 		free(split->pools[i]);
 	free(split->name);
@@ -307,13 +209,15 @@ split_note_change(
 }
 
 /* The arguments may well be the split's own: undo publishes `previous`. */
-void
-split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by,
-    const char *reason)
+static void
+publish(struct split *split, const bp_t bp[], const struct split_trial *trial,
+    time_t wall, const char *by, const char *reason)
 {
 	const struct weights *now = weights_now(split);
+	uint64_t salt =
+	    trial != NULL && trial->salt != 0 ? trial->salt : now->salt;
 	struct weights *next =
-	    weights_new(split, now->version + 1, now->salt, bp);
+	    weights_new(split, now, now->version + 1, salt, bp, trial);
 	size_t size = split->n_pools * sizeof(*bp);
 
 	/* Saying the same again is no step that one could want to undo. */
@@ -323,4 +227,26 @@ split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by,
 	}
 	split_swap(split, next);
 	split_note_change(split, wall, by, reason);
+}
+
+void
+split_publish(struct split *split, const bp_t bp[], time_t wall, const char *by,
+    const char *reason)
+{
+	publish(split, bp, NULL, wall, by, reason);
+}
+
+void
+split_publish_trial(struct split *split, const bp_t bp[],
+    const struct split_trial *trial, time_t wall, const char *by,
+    const char *reason)
+{
+	publish(split, bp, trial, wall, by, reason);
+}
+
+void
+split_set_stable(struct split *split, uint32_t slot)
+{
+	assert(slot < split->n_pools);
+	text_replace(&split->stable, split->pools[slot]);
 }

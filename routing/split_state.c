@@ -81,6 +81,7 @@ split_merge(struct split *split, const struct split *before, const char *was,
 	uint64_t version = runs->version;
 	uint32_t stable;
 
+	split->has_affinity = cfg->affinity.by != KEY_REQUEST;
 	text_replace(&split->stable,
 	    stable_of(split, before, was, config->pools[cfg->stable].name));
 	stable = (uint32_t)split_slot(split, split->stable);

@@ -40,6 +40,19 @@ glitch_row(enum glitch glitch)
 	return &rows[glitch];
 }
 
+const char *
+limit_decision_name(enum limit_decision decision)
+{
+	static const char *const names[LIMIT_DECISION_COUNT] = {
+	    [LIMIT_ALLOWED] = "allowed",
+	    [LIMIT_LIMITED] = "limited",
+	    [LIMIT_DRY_RUN] = "dry_run",
+	};
+
+	assert(decision < LIMIT_DECISION_COUNT);
+	return names[decision];
+}
+
 struct pool *
 pool_new(const char *name, unsigned workers)
 {

@@ -90,6 +90,20 @@ struct pool_cell {
 	struct histogram total, first_byte, connect;
 };
 
+/* What a rate limit decided: the labels of weir_rate_limit_decisions_total. */
+enum limit_decision {
+	LIMIT_ALLOWED, LIMIT_LIMITED,
+	LIMIT_DRY_RUN, /* would have been limited */
+	LIMIT_DECISION_COUNT
+};
+const char *limit_decision_name(enum limit_decision decision);
+
+/* Per worker and limited route. */
+struct limit_cell {
+	alignas(CACHE_LINE) counter_t decisions[LIMIT_DECISION_COUNT];
+	counter_t evictions; /* keys forgotten before their time */
+};
+
 /* Per worker and listener. */
 struct listener_cell {
 	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */

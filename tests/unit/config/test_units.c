@@ -108,6 +108,42 @@ test_units__what_is_no_size_is_refused(void **state)
 }
 
 static void
+test_units__rates_are_read_and_written(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t count;
+		nsec_t per;
+		const char *again;
+	} rows[] = {
+	    {"50/s", 50, NSEC_PER_SEC, "50/s"},
+	    {"100/m", 100, 60 * NSEC_PER_SEC, "100/m"},
+	    {"1/h", 1, 3600 * NSEC_PER_SEC, "1/h"},
+	    {"10/d", 10, 86400 * NSEC_PER_SEC, "10/d"},
+	    {"5/10s", 5, 10 * NSEC_PER_SEC, "5/10s"},
+	    {"5/1s", 5, NSEC_PER_SEC, "5/s"},
+	    {"5/1m30s", 5, 90 * NSEC_PER_SEC, "5/1m30s"},
+	};
+	static const char *const bad[] = {"", "50", "50/", "/s", "0/s", "50/x",
+	    "50/0s", "-1/s", "50/s/s", "50 /s", "1.5/s", "50/ss",
+	    "99999999999999999999/s"};
+	struct rate rate;
+	char buf[96];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_true(units_rate(span_of(rows[i].text), &rate));
+		assert_int_equal(rate.count, rows[i].count);
+		assert_int_equal(rate.per, rows[i].per);
+		assert_string_equal(
+		    units_print_rate(rate, buf, sizeof(buf)), rows[i].again);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (units_rate(span_of(bad[i]), &rate))
+			fail_msg("\"%s\" was taken", bad[i]);
+}
+
+static void
 test_units__percentages_are_read(void **state)
 {
 	static const struct {
@@ -243,6 +279,7 @@ main(void)
 	    cmocka_unit_test(test_units__parsers_stop_at_the_end_of_the_span),
 	    cmocka_unit_test(test_units__sizes_are_read),
 	    cmocka_unit_test(test_units__what_is_no_size_is_refused),
+	    cmocka_unit_test(test_units__rates_are_read_and_written),
 	    cmocka_unit_test(test_units__percentages_are_read),
 	    cmocka_unit_test(test_units__what_is_no_percentage_is_refused),
 	    cmocka_unit_test(test_units__integers_keep_their_edges),

@@ -132,8 +132,8 @@ test_split__each_worker_deals_its_own_blocks(void **state)
 	split_publish(split, bp, 0, "test", NULL);
 	for (int i = 0; i < 20; i++)
 		for (unsigned worker = 0; worker < 2; worker++)
-			count[worker] +=
-			    split_draw(split, worker, &edge.rng) == 0;
+			count[worker] += split_draw(split, split_weights(split),
+			                     worker, &edge.rng) == 0;
 	assert_int_equal(count[0], 1);
 	assert_int_equal(count[1], 1);
 	edge_close(&edge);
@@ -198,7 +198,8 @@ slot_of_user(struct split *split, uint32_t user)
 	char key[24];
 	int len = snprintf(key, sizeof(key), "user-%u", user);
 
-	return split_slot_of_key(split, key, (size_t)len);
+	return weights_slot(split_weights(split),
+	    weights_hash(split_weights(split), key, (size_t)len));
 }
 
 static void
@@ -303,6 +304,209 @@ test_split__the_salt_alone_decides_who_is_where(void **state)
 	edge_close(&b);
 }
 
+/* ---- trials ---- */
+
+static void
+test_split__another_stable_pool_outlives_reload_and_restart(void **state)
+{
+	struct edge edge, after;
+	struct split *split = open_eight(&edge, "request"), *restarted;
+	struct split_state saved;
+	char text[2048];
+	bp_t bp[8] = {9900, 0, 100};
+
+	(void)state;
+	snprintf(text, sizeof(text), EIGHT, "request");
+	split_set_stable(split, 0);
+	assert_int_equal(split_weights(split)->stable, 2);
+	split_publish(split, bp, 0, "test", NULL);
+	assert_int_equal(split_weights(split)->stable, 0);
+	edge_reload(&edge, text);
+	assert_ptr_equal(split, registry_split(edge.registry, "shop"));
+	assert_int_equal(split_weights(split)->stable, 0);
+	assert_string_equal(split->stable, "p0");
+	split_save(split, &saved);
+	edge_open(&after, text);
+	restarted = registry_split(after.registry, "shop");
+	assert_true(split_restore(restarted, &saved));
+	split_state_release(&saved);
+	assert_int_equal(split_weights(restarted)->stable, 0);
+	for (uint32_t user = 0; user < 1000; user++)
+		assert_int_equal(
+		    slot_of_user(split, user), slot_of_user(restarted, user));
+	edge_close(&edge);
+	edge_close(&after);
+}
+
+static void
+test_split__a_trial_has_its_own_salt_if_it_says_so(void **state)
+{
+	struct split_trial trial = {.candidate = 0, .baseline = 2, .salt = 77};
+	struct edge edge;
+	struct split *split = open_eight(&edge, "request");
+	bp_t bp[8] = {500, 0, 9500};
+
+	(void)state;
+	split_publish_trial(split, bp, &trial, 5, "plan", "a phase");
+	assert_int_equal(split_weights(split)->salt, 77);
+	assert_int_equal(split_weights(split)->version, 2);
+	assert_int_equal(split->previous[2], BP_ALL);
+	assert_string_equal(split->changed_by, "plan");
+	trial.salt = 0;
+	split_publish_trial(split, bp, &trial, 5, "plan", NULL);
+	assert_int_equal(split_weights(split)->salt, 77);
+	assert_non_null(split_weights(split)->evidence);
+	edge_close(&edge);
+}
+
+/* What a client does that keeps its cookies. */
+static struct decision
+visit(struct edge *edge, const char *cookie)
+{
+	struct edge_request request = {.cookies = {{"u", cookie}}};
+
+	return edge_decide(edge, "a.test", "/", *cookie ? &request : NULL);
+}
+
+enum { VISITORS = 2000 };
+struct visitors {
+	char cookie[VISITORS][33];
+	uint32_t slot[VISITORS];
+};
+
+/* Everyone comes for the first time, and is where they were when they come
+   again. */
+static uint32_t
+visitors_come(struct edge *edge, struct visitors *all, uint32_t slot)
+{
+	uint32_t n = 0;
+
+	for (int i = 0; i < VISITORS; i++) {
+		struct decision first = visit(edge, "");
+
+		assert_true(first.sets_cookie);
+		assert_int_equal(
+		    visit(edge, first.cookie_value).slot, first.slot);
+		memcpy(all->cookie[i], first.cookie_value, 33);
+		all->slot[i] = first.slot;
+		n += first.slot == slot;
+	}
+	return n;
+}
+
+static uint32_t
+visitors_moved(struct edge *edge, const struct visitors *all)
+{
+	uint32_t n = 0;
+
+	for (int i = 0; i < VISITORS; i++)
+		n += visit(edge, all->cookie[i]).slot != all->slot[i];
+	return n;
+}
+
+static void
+publish_keeping(struct split *split, bp_t candidate)
+{
+	struct split_trial trial = {
+	    .candidate = 0, .baseline = 2, .keeps_sessions = true};
+	bp_t bp[8] = {candidate, 0, (bp_t)(BP_ALL - candidate)};
+
+	split_publish_trial(split, bp, &trial, 0, "test", NULL);
+}
+
+static void
+test_split__a_drained_candidate_keeps_its_sessions(void **state)
+{
+	static struct visitors old, between, new;
+	struct edge edge;
+	struct split *split = open_eight(&edge, "cookie, name: u");
+	uint32_t n;
+
+	(void)state;
+	publish_keeping(split, 2500);
+	n = visitors_come(&edge, &old, 0);
+	assert_in_range(n, 400, 600);
+	assert_false(weights_keep(split_weights(split)));
+	/* a ramp down: a twentieth of the new ones still go there, and stay */
+	publish_keeping(split, 500);
+	assert_int_equal(visitors_moved(&edge, &old), 0);
+	n = visitors_come(&edge, &between, 0);
+	assert_in_range(n, 50, 150);
+	publish_keeping(split, 0);
+	assert_int_equal(visitors_moved(&edge, &old), 0);
+	assert_int_equal(visitors_moved(&edge, &between), 0);
+	assert_int_equal(visitors_come(&edge, &new, 0), 0);
+	/* growing again takes nobody away either */
+	publish_keeping(split, 3000);
+	assert_false(weights_keep(split_weights(split)));
+	for (int i = 0; i < VISITORS; i++)
+		assert_true(
+		    old.slot[i] != 0 || visit(&edge, old.cookie[i]).slot == 0);
+	/* and what is no trial recalls everyone */
+	split_publish(split, (bp_t[8]){0, 0, BP_ALL}, 0, "test", NULL);
+	for (int i = 0; i < VISITORS; i++)
+		assert_int_equal(visit(&edge, old.cookie[i]).slot, 2);
+	edge_close(&edge);
+}
+
+static void
+test_split__a_candidate_that_had_all_keeps_all_but_a_percent(void **state)
+{
+	static struct visitors old, new;
+	struct edge edge;
+	struct split *split = open_eight(&edge, "cookie, name: u");
+
+	(void)state;
+	publish_keeping(split, BP_ALL);
+	assert_int_equal(visitors_come(&edge, &old, 0), VISITORS);
+	publish_keeping(split, 0);
+	assert_in_range(visitors_moved(&edge, &old), 1, VISITORS / 40);
+	assert_int_equal(visitors_come(&edge, &new, 2), VISITORS);
+	edge_close(&edge);
+}
+
+static void
+test_split__kept_sessions_are_no_evidence(void **state)
+{
+	static struct visitors old;
+	struct edge edge;
+	struct split *split = open_eight(&edge, "cookie, name: u");
+	struct decision again;
+	int i = 0;
+
+	(void)state;
+	publish_keeping(split, 5000);
+	visitors_come(&edge, &old, 0);
+	while (old.slot[i] != 0)
+		i++;
+	again = visit(&edge, old.cookie[i]);
+	assert_int_equal(again.serial, split_weights(split)->serial);
+	publish_keeping(split, 500);
+	again = visit(&edge, old.cookie[i]);
+	assert_int_equal(again.slot, 0);
+	assert_int_equal(again.serial, 0);
+	assert_true(again.is_candidate);
+	assert_int_equal(again.baseline, 2);
+	edge_close(&edge);
+}
+
+/* Another salt puts other clients into the same buckets. */
+static void
+test_split__sessions_of_another_salt_are_not_kept(void **state)
+{
+	struct split_trial trial = {
+	    .candidate = 0, .baseline = 2, .salt = 99, .keeps_sessions = true};
+	struct edge edge;
+	struct split *split = open_eight(&edge, "cookie, name: u");
+
+	(void)state;
+	publish_keeping(split, 5000);
+	split_publish_trial(
+	    split, (bp_t[8]){0, 0, BP_ALL}, &trial, 0, "test", NULL);
+	assert_false(weights_keep(split_weights(split)));
+	edge_close(&edge);
+}
+
 /* ---- publishing ---- */
 
 static void
@@ -396,6 +600,16 @@ main(int argc, char **argv)
 	    cmocka_unit_test(
 	        test_split__the_stable_pool_has_the_top_of_the_range),
 	    cmocka_unit_test(test_split__the_salt_alone_decides_who_is_where),
+	    cmocka_unit_test(
+	        test_split__another_stable_pool_outlives_reload_and_restart),
+	    cmocka_unit_test(
+	        test_split__a_trial_has_its_own_salt_if_it_says_so),
+	    cmocka_unit_test(
+	        test_split__a_drained_candidate_keeps_its_sessions),
+	    cmocka_unit_test(
+	        test_split__a_candidate_that_had_all_keeps_all_but_a_percent),
+	    cmocka_unit_test(test_split__kept_sessions_are_no_evidence),
+	    cmocka_unit_test(test_split__sessions_of_another_salt_are_not_kept),
 	    cmocka_unit_test(test_split__publishing_remembers_what_was_before),
 	    cmocka_unit_test(test_split__a_thousand_publishes_grow_nothing),
 	    cmocka_unit_test(

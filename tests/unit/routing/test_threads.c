@@ -13,12 +13,12 @@ enum { WORKERS = 2, ROUNDS = 1000, ENOUGH = 2000 };
 #define HEAD "version: 1\nlisteners: {http: {bind: [\"127.0.0.1:8080\"]}}\n"
 
 #define BOTH                                                                   \
-	HEAD                                                                   \
-	    "pools:\n"                                                         \
-	    "  blue: {endpoints: [\"10.0.0.1:80\", \"10.0.0.2:80\"]}\n"        \
-	    "  green: {endpoints: [\"10.0.1.1:80\"]}\n"                        \
-	    "splits: {shop: {stable: blue, weights: {blue: 90, green: 10}}}\n" \
-	    "routes: [{name: all, split: shop}]\n"
+	HEAD "pools:\n"                                                        \
+	     "  blue: {endpoints: [\"10.0.0.1:80\", \"10.0.0.2:80\"]}\n"       \
+	     "  green: {endpoints: [\"10.0.1.1:80\"]}\n"                       \
+	     "splits: {shop: {stable: blue, affinity: {by: header, "           \
+	     "name: x-user}, weights: {blue: 90, green: 10}}}\n"               \
+	     "routes: [{name: all, split: shop}]\n"
 
 #define SWAPPED                                                                \
 	HEAD                                                                   \
@@ -44,12 +44,18 @@ struct worker {
 static void
 serve(struct worker *worker, struct snapshot *snapshot, struct rng *rng)
 {
-	struct route_query query = edge_query("a.test", "/", NULL);
-	struct outcome outcome = {.status = 200, .total = NSEC_PER_MSEC};
+	char user[24] = "";
+	struct edge_request request = {.headers = {{"x-user", user}}};
+	struct route_query query = edge_query("a.test", "/", &request);
+	struct outcome outcome = {.status = 200,
+	    .total = NSEC_PER_MSEC,
+	    .pool_failed = rng_below(rng, 5) == 0,
+	    .first = {.is_known = true, .has_latency = true}};
 	struct decision decision;
 	struct endpoint *endpoint;
 	bool is_panic;
 
+	snprintf(user, sizeof(user), "%u", rng_below(rng, 5000));
 	routing_decide(snapshot, worker->id, rng, &query, &decision);
 	endpoint = pool_pick(
 	    decision.pool, worker->id, rng, decision.key, NULL, &is_panic);
@@ -59,6 +65,10 @@ serve(struct worker *worker, struct snapshot *snapshot, struct rng *rng)
 	if (rng_below(rng, 50) == 0 && endpoint != NULL)
 		endpoint_failed(endpoint, worker->id, 1);
 	counter_add(&endpoint->local[worker->id].requests, 1);
+	if (decision.serial != 0 && rng_below(rng, 10) == 0)
+		outcome.first.was_slow =
+		    routing_record_age(worker->id, &decision, NSEC_PER_SEC) ==
+		    AGE_SLOW;
 	routing_record(snapshot, worker->id, 0, &decision, &outcome);
 	counter_add(&worker->n_decided, 1);
 }
@@ -123,10 +133,21 @@ control(struct edge *edge, int round)
 	bp_t bp[2] = {(bp_t)(round % 101 * 100), 0};
 	struct endpoint_stats endpoint_stats;
 	struct pool_stats pool_stats;
+	struct split_trial trial = {.candidate = 1, .baseline = 0};
+	struct evidence_sum sum;
 	uint64_t requests = 0;
 
 	bp[1] = BP_ALL - bp[0];
-	split_publish(split, bp, round, "control", NULL);
+	/* a step counts the failures of keys that the step before has seen */
+	if (split_evidence_read(split, &sum) && round % 3 == 2)
+		assert_true(sum.arm[0].bad + sum.arm[1].bad <=
+		            sum.arm[0].n + sum.arm[1].n);
+	trial.continues = round % 3 == 2;
+	if (round % 3 == 0)
+		split_publish(split, bp, round, "control", NULL);
+	else
+		split_publish_trial(split, bp, &trial, round, "control", NULL);
+	split_evidence_cut(split, NSEC_PER_MSEC);
 	for (size_t i = 0; i < snapshot_n_pools(current); i++) {
 		const struct pool_view *view = snapshot_pool(current, i);
 

@@ -1,0 +1,41 @@
+/*
+ * Families about what routes refuse. Keys of limits come from requests and
+ * are never labels.
+ */
+#include "admin/metrics.h"
+
+static void
+put_decisions(void *ctx, const char *route,
+    const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions)
+{
+	(void)evictions;
+	for (int i = 0; i < LIMIT_DECISION_COUNT; i++)
+		family_count(ctx,
+		    (struct label[]){{"route", route},
+		        {"decision",
+		            limit_decision_name((enum limit_decision)i)},
+		        {0}},
+		    decisions[i]);
+}
+
+static void
+put_evictions(void *ctx, const char *route,
+    const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions)
+{
+	(void)decisions;
+	family_count(ctx, (struct label[]){{"route", route}, {0}}, evictions);
+}
+
+void
+metrics_policy(struct exposition *x, const struct admin *admin)
+{
+	family_begin(x, FAMILY_COUNTER, "weir_rate_limit_decisions",
+	    "Requests that a rate limit judged, by what it decided.");
+	registry_each_limit(admin->registry, put_decisions, x);
+	family_begin(x, FAMILY_COUNTER, "weir_rate_limit_evictions",
+	    "Keys forgotten before their debt was paid: more keys than room.");
+	registry_each_limit(admin->registry, put_evictions, x);
+	family_begin(x, FAMILY_GAUGE, "weir_rate_limit_keys",
+	    "Keys that owe something, counted once an hour.");
+	family_value(x, NULL, (double)registry_limit_keys(admin->registry));
+}

@@ -1,0 +1,216 @@
+/*
+ * The judgement between route and pool: may this request go on at all. See
+ * policy.h.
+ */
+#include "routing/policy.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+
+#include "routing/memory.h"
+
+/* ---- keys ---- */
+
+size_t
+policy_client_key(
+    const struct sockaddr *client, unsigned v6_prefix, uint8_t out[16])
+{
+	static const uint8_t mapped[12] = {
+	    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	const uint8_t *bytes;
+	size_t whole = v6_prefix / 8;
+
+	if (client == NULL)
+		return 0;
+	if (client->sa_family == AF_INET) {
+		memcpy(out, &((const struct sockaddr_in *)client)->sin_addr, 4);
+		return 4;
+	}
+	if (client->sa_family != AF_INET6)
+		return 0;
+	bytes = ((const struct sockaddr_in6 *)client)->sin6_addr.s6_addr;
+	if (memcmp(bytes, mapped, sizeof(mapped)) == 0) {
+		memcpy(out, bytes + 12, 4);
+		return 4;
+	}
+	memset(out, 0, 16);
+	memcpy(out, bytes, whole);
+	if (v6_prefix % 8 > 0)
+		out[whole] = bytes[whole] & (uint8_t)(0xff00u >> v6_prefix % 8);
+	return 16;
+}
+
+struct span
+policy_token(struct span authorization)
+{
+	static const struct span scheme = {"bearer ", 7};
+	struct span text = authorization;
+
+	if (text.len <= scheme.len ||
+	    !span_ieq((struct span){text.ptr, scheme.len}, scheme))
+		return text;
+	text.ptr += scheme.len;
+	text.len -= scheme.len;
+	while (text.len > 0 && text.ptr[0] == ' ') {
+		text.ptr++;
+		text.len--;
+	}
+	return text;
+}
+
+uint64_t
+policy_hash(const struct policy *policy, enum key_kind kind, const void *bytes,
+    size_t len)
+{
+	uint8_t key[16];
+
+	memcpy(key, policy->key, sizeof(key));
+	key[0] ^= (uint8_t)kind;
+	return hash_keyed(key, bytes, len);
+}
+
+/* The bytes that are counted by; `room` holds those of an address. */
+static struct span
+key_of(const struct policy *policy, const struct route_query *query,
+    uint8_t room[16], enum key_kind *kind_out)
+{
+	const struct limit_cfg *cfg = &policy->cfg->limit;
+	struct span name = span_of(cfg->key.name), found = {NULL, 0};
+	bool has = false;
+
+	*kind_out = KEY_ASKED;
+	switch (cfg->key.by) {
+	case KEY_REQUEST:
+		return (struct span){"", 0};
+	case KEY_COOKIE:
+		has = query->cookie && query->cookie(query->ctx, name, &found);
+		break;
+	case KEY_HEADER:
+		has = query->header && query->header(query->ctx, name, &found);
+		break;
+	case KEY_TOKEN:
+		has = query->header &&
+		      query->header(query->ctx, SPAN("authorization"), &found);
+		found = policy_token(found);
+		break;
+	case KEY_CLIENT_IP:
+	case KEY_COUNTRY:
+		break;
+	}
+	if (has && found.len > 0)
+		return found;
+	if (cfg->key.by != KEY_CLIENT_IP)
+		*kind_out = KEY_FALLBACK;
+	return (struct span){(const char *)room,
+	    policy_client_key(query->client, cfg->v6_prefix, room)};
+}
+
+/* ---- the judgement ---- */
+
+static bool
+limit_refuses(const struct policy *policy, unsigned worker,
+    const struct route_query *query, struct decision *out)
+{
+	struct limit_cell *cell = &policy->limit->cells[worker];
+	enum limit_decision decision = LIMIT_ALLOWED;
+	uint8_t room[16];
+	enum key_kind kind;
+	struct span key = key_of(policy, query, room, &kind);
+	enum limit_verdict verdict = limit_table_take(policy->table,
+	    policy_hash(policy, kind, key.ptr, key.len), &policy->rule,
+	    limit_ticks(query->now), &out->limit);
+
+	out->limit.limit = policy->cfg->limit.burst;
+	out->is_over_limit = verdict == LIMIT_REFUSED;
+	if (verdict == LIMIT_PASSED_EVICTING)
+		counter_add(&cell->evictions, 1);
+	if (out->is_over_limit)
+		decision = policy->cfg->limit.is_dry_run ? LIMIT_DRY_RUN
+		                                         : LIMIT_LIMITED;
+	counter_add(&cell->decisions[decision], 1);
+	if (decision == LIMIT_LIMITED)
+		out->refusal = REFUSED_RATE;
+	return decision == LIMIT_LIMITED;
+}
+
+/* Apart, so that the usual route does not pay for its registers. */
+__attribute__((noinline)) bool
+policy_refuses(const struct policy *policy, unsigned worker,
+    const struct route_query *query, struct decision *out)
+{
+	return policy->limit != NULL &&
+	       limit_refuses(policy, worker, query, out);
+}
+
+/* ---- life ---- */
+
+/* Two halves of 64 bits from all that tells one limit from another. */
+static void
+limit_identity(const struct registry *registry, const struct route_cfg *cfg,
+    uint8_t out[16])
+{
+	const struct limit_cfg *limit = &cfg->limit;
+	uint8_t secret[16];
+	char text[512];
+	int n = snprintf(text, sizeof(text), "%s %d %.255s %u %llu %lld %u",
+	    cfg->name, (int)limit->key.by,
+	    limit->key.name ? limit->key.name : "", limit->v6_prefix,
+	    (unsigned long long)limit->rate.count, (long long)limit->rate.per,
+	    limit->burst);
+
+	memcpy(secret, registry->secret, sizeof(secret));
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t half;
+
+		secret[0] ^= 1;
+		half = hash_keyed(secret, text, (size_t)n);
+		memcpy(out + 8 * i, &half, sizeof(half));
+		secret[1] ^= 1;
+	}
+}
+
+static bool
+limit_bind(struct registry *registry, const struct route_cfg *cfg,
+    struct policy *policy, struct err *err)
+{
+	if (!cfg->limit.is_on)
+		return true;
+	if (registry->limit_table == NULL)
+		registry->limit_table = limit_table_new();
+	if (registry->limit_table == NULL)
+		return err_set(err, "rate_limit: no room to reserve 128 MiB "
+		                    "of addresses for its keys");
+	policy->table = registry->limit_table;
+	policy->limit = registry_limit(registry, cfg->name);
+	policy->rule = limit_rule_of(&cfg->limit);
+	limit_identity(registry, cfg, policy->key);
+	return true;
+}
+
+bool
+policy_new(struct registry *registry, const struct route_cfg *cfg,
+    struct policy **policy_out, struct err *err)
+{
+	struct policy *policy;
+
+	*policy_out = NULL;
+	if (!cfg->limit.is_on)
+		return true;
+	policy = memory_take(1, sizeof(*policy));
+	policy->cfg = cfg;
+	*policy_out = policy;
+	return limit_bind(registry, cfg, policy, err);
+}
+
+void
+policy_free(struct policy **policy)
+{
+	struct policy *dead = *policy;
+
+	*policy = NULL;
+	if (dead == NULL)
+		return;
+	if (dead->limit != NULL)
+		dead->limit->refs--;
+	free(dead);
+}
