@@ -48,7 +48,6 @@ judge_alpha(const struct plan_cfg *plan)
 		          guard_method(&plan->guards[i]) != NULL;
 	for (size_t i = 0; i < plan->n_phases; i++)
 		phases += plan->phases[i].weight > 0;
-	phases += plan->holdback > 0 && plan->keep_warm > 0;
 	return plan->false_rollback / (guards > 0 ? guards : 1) /
 	       (phases > 0 ? phases : 1);
 }
@@ -115,6 +114,9 @@ set_weights(struct judge *judge, bp_t candidate, bp_t baseline)
 	}
 	judge->reweighed = judge->now;
 	judge->n_reweighed = judge->sum.arm[ARM_CANDIDATE].n;
+	for (size_t i = 0; i < judge_n(judge); i++)
+		judge->watches[i].verdict =
+		    watch_verdict(judge, &judge->watches[i]);
 }
 
 void
@@ -295,9 +297,15 @@ judge_look(struct judge *judge, const struct judge_news *news)
 			window_turn(judge->watches[i].window, judge->now);
 	if (has_units)
 		take_units(judge, news);
-	for (size_t i = 0; i < judge_n(judge) && !news->is_blind; i++)
-		if (is_new || judge->watches[i].method == NULL)
-			decide(judge, &judge->watches[i]);
+	for (size_t i = 0; i < judge_n(judge); i++) {
+		struct watch *watch = &judge->watches[i];
+
+		if (!is_new && watch->method)
+			continue;
+		if (!news->is_blind)
+			decide(judge, watch);
+		watch->verdict = watch_verdict(judge, watch);
+	}
 }
 
 nsec_t
@@ -345,9 +353,16 @@ watch_verdict(const struct judge *judge, const struct watch *watch)
 	if (!judge->is_comparing || !guard_can_be_proven(watch->guard) ||
 	    !watch_has_answers(judge, watch))
 		return VERDICT_UNDECIDED;
-	return watch_log_pass(watch) >= judge->log_pass_needed
+	return watch_is_proven(watch, judge->log_pass_needed)
 	           ? VERDICT_PASS
 	           : VERDICT_UNDECIDED;
+}
+
+enum verdict
+judge_guard(const struct judge *judge, size_t guard)
+{
+	assert(guard < judge_n(judge));
+	return judge->watches[guard].verdict;
 }
 
 /*
@@ -369,7 +384,7 @@ judge_verdict(const struct judge *judge)
 
 		if (watch->guard->action != ACTION_ROLLBACK)
 			continue;
-		one = watch_verdict(judge, watch);
+		one = watch->verdict;
 		if (one == VERDICT_FAIL)
 			return VERDICT_FAIL;
 		if (one != VERDICT_PASS && judge->is_comparing &&

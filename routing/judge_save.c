@@ -266,6 +266,9 @@ judge_restore(struct judge *judge, const double *in, size_t n, nsec_t now)
 	           other->begun != INT64_MAX && other->reweighed != INT64_MAX;
 	if (is_whole) {
 		judge_schedule(other);
+		for (size_t i = 0; i < judge_n(other); i++)
+			other->watches[i].verdict =
+			    watch_verdict(other, &other->watches[i]);
 		swap = *judge;
 		*judge = *other;
 		*other = swap;

@@ -73,6 +73,7 @@ struct watch {
 	const struct guard_cfg *guard; /* borrowed from the plan */
 	const struct method *method;   /* NULL: it counts */
 	bool has_failed;
+	enum verdict verdict;          /* as of the last look */
 	/* betting */
 	double setting;                /* of the tables; < 0: none made */
 	struct tables tables[SIDE_COUNT];
@@ -131,6 +132,7 @@ void watch_set(struct watch *watch, double setting);
 void watch_enter(struct watch *watch, double mass, unsigned checkpoint);
 void watch_look(struct judge *judge, struct watch *watch, const struct evidence_sum *delta);
 bool watch_exceeds(const struct watch *watch, double log_needed);
+bool watch_is_proven(const struct watch *watch, double log_needed);
 double watch_log_e(const struct watch *watch);
 double watch_log_pass(const struct watch *watch); /* of the part that is proven least */
 size_t watch_least_proven(const struct watch *watch);

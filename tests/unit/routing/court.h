@@ -149,7 +149,10 @@ court_finding(struct court *court, size_t guard)
 static enum verdict __attribute__((unused))
 court_verdict(struct court *court, size_t guard)
 {
-	return court_finding(court, guard).verdict;
+	enum verdict verdict = judge_guard(court->judge, guard);
+
+	assert_int_equal(verdict, court_finding(court, guard).verdict);
+	return verdict;
 }
 
 /* Until the guard fails; false when it has not within so many requests. */
