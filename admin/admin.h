@@ -96,6 +96,7 @@ struct access_record {
 	const char *error;          /* error.type, NULL when none */
 	const char *ended_by;       /* "client", "pool", "weir", NULL */
 	const char *decision;       /* decision_why_name */
+	char country[3];            /* "" unknown or not asked */
 	const char *rate_limit;     /* "limited", "dry_run", NULL */
 	int64_t queue_us, connect_us, first_byte_us, total_us; /* -1: not reached */
 	uint64_t bytes_in, bytes_out;

@@ -215,7 +215,8 @@ headers_cover(const struct match_cfg *wide, const struct match_cfg *narrow)
 static bool
 match_covers(const struct match_cfg *wide, const struct match_cfg *narrow)
 {
-	return wide->client.n == 0 && path_covers(wide, narrow) &&
+	return wide->client.n == 0 && !wide->geo.is_on &&
+	       path_covers(wide, narrow) &&
 	       (wide->methods == 0 ||
 	           (narrow->methods != 0 &&
 	               (narrow->methods & ~wide->methods) == 0)) &&

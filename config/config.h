@@ -223,6 +223,40 @@ struct split_cfg {
 
 /* ---- routes ---- */
 
+/* Two letters are a country, as a number; see country.def. */
+enum { COUNTRIES = 26 * 26, COUNTRY_NONE = COUNTRIES };
+enum continent {
+	CONTINENT_NONE, CONTINENT_AF, CONTINENT_AN, CONTINENT_AS, CONTINENT_EU,
+	CONTINENT_NA, CONTINENT_OC, CONTINENT_SA, CONTINENTS
+};
+unsigned country_of(struct span code);      /* COUNTRY_NONE: not two letters */
+void country_print(unsigned country, char out[3]); /* "" for COUNTRY_NONE */
+bool country_is_iso(unsigned country);
+bool country_is_free(unsigned country);     /* a code that ISO leaves to users */
+enum continent country_continent(unsigned country);
+enum continent continent_of(struct span code); /* CONTINENT_NONE: no such */
+const char *continent_name(enum continent continent);
+
+struct country_set {
+	uint64_t bits[(COUNTRIES + 63) / 64];
+};
+static inline bool
+country_set_has(const struct country_set *set, unsigned country)
+{
+	return country < COUNTRIES && (set->bits[country / 64] >> country % 64 & 1) != 0;
+}
+
+/* Where a client is; all that is given must hold, and an unknown place is in none. */
+struct geo_cfg_match {
+	bool is_on;
+	bool has_countries;
+	struct country_set countries, not_countries;
+	uint8_t continents;          /* bit per enum continent; 0: any */
+	struct strings subdivisions; /* "US-CA" (ISO 3166-2); empty: any */
+	uint32_t *asns;              /* owned; empty: any */
+	size_t n_asns;
+};
+
 struct match_cfg {
 	struct strings hosts;   /* lower case; "*.example.com" matches one or more labels; empty: any */
 	char *path;             /* owned, exact; NULL without */
@@ -231,6 +265,22 @@ struct match_cfg {
 	struct header_pair *headers; /* owned; all must match; value "*" means present */
 	size_t n_headers;
 	struct cidrs client;    /* empty: any */
+	struct geo_cfg_match geo;
+};
+
+/* Ranges as written and those of files, all together. */
+struct range_list {
+	bool is_given;
+	struct cidrs all;       /* the written ones first */
+	size_t n_written;
+	struct strings files;
+};
+
+/* Who may use a route: not denied, allowed where there is a list, and in the right place. */
+struct route_access_cfg {
+	bool is_on;
+	struct range_list allow, deny;
+	struct geo_cfg_match geo;
 };
 
 /* At most `burst` requests of one key at once, and `rate` in the long run. */
@@ -261,6 +311,7 @@ struct route_cfg {
 	char *name; /* owned; "route-3" when the file gives none */
 	struct match_cfg match;
 	struct header_edits request, response;
+	struct route_access_cfg access;
 	struct limit_cfg limit;
 	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
 	enum route_action action;
@@ -395,6 +446,7 @@ struct config {
 	char *state_dir;  /* owned */
 	struct admin_cfg admin;
 	struct logs_cfg logs;
+	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;
 	struct split_cfg *splits; size_t n_splits;

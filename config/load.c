@@ -59,6 +59,22 @@ check_readable(
 		    path);
 }
 
+struct strings
+load_paths(const struct load *load, const struct node *map, enum row_id id)
+{
+	struct entries entries = field_entries(map, id);
+	struct strings out = {NULL, 0};
+
+	out.at = mem_new(entries.n, sizeof(*out.at));
+	for (size_t i = 0; i < entries.n; i++) {
+		if (entries.at[i]->is_bad)
+			continue;
+		out.at[out.n] = path_join(load->folder, entries.at[i]->text);
+		check_readable(load, entries.at[i], out.at[out.n++]);
+	}
+	return out;
+}
+
 static void
 check_key_mode(
     const struct load *load, const struct node *node, const char *path)
@@ -222,6 +238,7 @@ load_model(struct load *load)
 	load_top(load);
 	load_admin(load);
 	load_logs(load);
+	load_geo(load);
 	load_listeners(load);
 	load_pools(load);
 	load_splits(load);

@@ -22,11 +22,18 @@ struct load {
 
 void load_admin(struct load *load);
 void load_logs(struct load *load);
+void load_geo(struct load *load);
 void load_listeners(struct load *load);
 void load_pools(struct load *load);
 void load_splits(struct load *load);
 void load_routes(struct load *load);
 /* What a route refuses: load_policy.c. */
+/* Entries are ranges, or maps with the row `file`. */
+void load_ranges(struct load *load, const struct node *map, enum row_id list, enum row_id file, struct range_list *out);
+/* `first` is the row of the map; those of its keys stand behind it in schema.def. */
+void load_geo_match(struct load *load, const struct node *map, enum row_id first, struct geo_cfg_match *cfg);
+/* Told when the file names no database. */
+void load_need_geo(struct load *load, const struct node *map);
 void load_policy(struct load *load, const struct node *map, struct route_cfg *cfg);
 
 /* Truths across the whole file, when all of it is built. */
@@ -34,6 +41,9 @@ void check_whole(struct load *load);
 
 /* A path with the folder in front when it is relative; NULL when missing. */
 char *load_path(
+    const struct load *load, const struct node *map, enum row_id id);
+/* The same of each entry of a list, told when it cannot be read. */
+struct strings load_paths(
     const struct load *load, const struct node *map, enum row_id id);
 struct secret load_secret(
     const struct load *load, const struct node *map, enum row_id id);

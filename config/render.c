@@ -398,6 +398,46 @@ split(const struct config *config, const struct split_cfg *cfg)
 
 /* ---- routes ---- */
 
+static void
+put_countries(json_t *map, const char *name, const struct country_set *set)
+{
+	json_t *list = json_array();
+	char code[3];
+
+	for (unsigned i = 0; i < COUNTRIES; i++) {
+		country_print(i, code);
+		if (country_set_has(set, i))
+			json_array_append_new(list, json_string(code));
+	}
+	if (json_array_size(list) > 0)
+		json_object_set(map, name, list);
+	json_decref(list);
+}
+
+static json_t *
+geo_match(const struct geo_cfg_match *cfg)
+{
+	json_t *map = json_object(), *continents = json_array();
+	json_t *asns = json_array();
+
+	put_countries(map, "country", &cfg->countries);
+	put_countries(map, "not_country", &cfg->not_countries);
+	for (int i = 1; i < CONTINENTS; i++)
+		if (cfg->continents >> i & 1)
+			json_array_append_new(continents,
+			    json_string(continent_name((enum continent)i)));
+	if (json_array_size(continents) > 0)
+		json_object_set(map, "continent", continents);
+	json_decref(continents);
+	put_strings(map, "subdivision", &cfg->subdivisions);
+	for (size_t i = 0; i < cfg->n_asns; i++)
+		json_array_append_new(asns, json_integer(cfg->asns[i]));
+	if (cfg->n_asns > 0)
+		json_object_set(map, "asn", asns);
+	json_decref(asns);
+	return map;
+}
+
 static json_t *
 match(const struct match_cfg *cfg)
 {
@@ -416,6 +456,8 @@ match(const struct match_cfg *cfg)
 	json_decref(methods);
 	put_pairs(map, "header", cfg->headers, cfg->n_headers);
 	put_ranges(map, "client", &cfg->client);
+	if (cfg->geo.is_on)
+		json_object_set_new(map, "geo", geo_match(&cfg->geo));
 	return map;
 }
 
@@ -465,6 +507,37 @@ put_action(
 	    map, cfg->action == ROUTE_RESPOND ? "respond" : "redirect", action);
 }
 
+static void
+put_range_list(json_t *map, const char *name, const struct range_list *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->n_written; i++)
+		json_array_append_new(json, range(&list->all.at[i]));
+	for (size_t i = 0; i < list->files.n; i++)
+		json_array_append_new(
+		    json, json_pack("{s:o}", "file", text(list->files.at[i])));
+	if (list->is_given)
+		json_object_set(map, name, json);
+	json_decref(json);
+}
+
+static json_t *
+access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_range_list(map, "allow", &cfg->allow);
+	put_range_list(map, "deny", &cfg->deny);
+	if (cfg->geo.is_on)
+		json_object_set_new(map, "geo", geo_match(&cfg->geo));
+	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
+		put_number(map, "allow_ranges", cfg->allow.all.n);
+		put_number(map, "deny_ranges", cfg->deny.all.n);
+	}
+	return map;
+}
+
 static json_t *
 rate_limit(const struct limit_cfg *cfg)
 {
@@ -483,7 +556,8 @@ rate_limit(const struct limit_cfg *cfg)
 }
 
 static json_t *
-route(const struct config *config, const struct route_cfg *cfg)
+route(const struct renderer *r, const struct config *config,
+    const struct route_cfg *cfg)
 {
 	json_t *map = json_object(), *headers, *upgrade = json_array();
 
@@ -492,6 +566,9 @@ route(const struct config *config, const struct route_cfg *cfg)
 	headers = edits(&cfg->request);
 	put_map(headers, "response", edits(&cfg->response));
 	put_map(map, "headers", headers);
+	if (cfg->access.is_on)
+		json_object_set_new(
+		    map, "access", access_lists(r, &cfg->access));
 	if (cfg->limit.is_on)
 		json_object_set_new(map, "rate_limit", rate_limit(&cfg->limit));
 	if (cfg->upgrade & UPGRADE_WEBSOCKET)
@@ -510,7 +587,7 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 
 	for (size_t i = 0; i < config->n_routes; i++) {
 		const struct route_cfg *cfg = &config->routes[i];
-		json_t *one = route(config, cfg);
+		json_t *one = route(r, config, cfg);
 
 		json_array_append_new(
 		    list, r->to_compare ? text(cfg->name) : json_incref(one));
@@ -541,6 +618,9 @@ config_tree(const struct config *config, bool to_compare)
 	put_text(root, "state_dir", config->state_dir);
 	json_object_set_new(root, "admin", admin(&r, &config->admin));
 	json_object_set_new(root, "logs", logs(&config->logs));
+	if (config->geo.n > 0)
+		json_object_set_new(root, "geo",
+		    json_pack("{s:o}", "database", strings(&config->geo)));
 	for (size_t i = 0; i < config->n_listeners; i++)
 		json_object_set_new(listeners, config->listeners[i].name,
 		    listener(&r, &config->listeners[i]));

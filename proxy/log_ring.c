@@ -45,7 +45,7 @@ enum text {
 struct record {
 	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to
 	                  the ring's start */
-	uint16_t status;
+	uint16_t status, country;
 	uint8_t method, minor, fail, why, attempts;
 	bool is_skip, tls, is_over_limit;
 	struct peer client, peer;
@@ -173,6 +173,8 @@ access_log_request(struct request *request)
 	clock_gettime(CLOCK_REALTIME, &wall);
 	record = (struct record){
 	    .status = request->status,
+	    .country = request->decision.route ? request->decision.country
+	                                       : COUNTRY_NONE,
 	    .method = request->method,
 	    .minor = request->minor,
 	    .fail = request->fail,
@@ -286,6 +288,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .attempts = record->attempts,
 	    .tls = record->tls,
 	};
+	country_print(record->country, out.country);
 	query =
 	    out.path.len > 0 ? memchr(out.path.ptr, '?', out.path.len) : NULL;
 	if (query) {
