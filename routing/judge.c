@@ -251,7 +251,6 @@ take_signals(struct judge *judge, const uint64_t *signals)
 static void
 take_units(struct judge *judge, const struct judge_news *news)
 {
-	struct calibration *calibration = &judge->calibration;
 	const struct arm_sum *baseline = &news->delta->arm[ARM_BASELINE];
 
 	sum_up(judge, news->delta);
@@ -265,11 +264,8 @@ take_units(struct judge *judge, const struct judge_news *news)
 		if (watch->method && !news->is_blind)
 			watch_look(judge, watch, news->delta);
 	}
-	if (!calibration->is_done && !news->is_blind && judge->has_latency &&
-	    baseline->n_latency > 0) {
-		calibration_add(calibration, baseline->latency);
-		calibration_settle(calibration);
-	}
+	if (judge->has_latency && !news->is_blind && baseline->n_latency > 0)
+		calibration_learn(&judge->calibration, baseline->latency);
 }
 
 static void
@@ -314,7 +310,7 @@ judge_cut(const struct judge *judge)
 	const struct calibration *calibration = &judge->calibration;
 	unsigned shift = 0, bucket;
 
-	if (!judge->has_latency || !calibration->is_done)
+	if (!judge->has_latency || !calibration_is_usable(calibration))
 		return 0;
 	for (size_t i = 0; i < judge_n(judge); i++)
 		if (judge->watches[i].guard->metric == GUARD_LATENCY)

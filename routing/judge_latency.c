@@ -21,6 +21,7 @@
 #include "routing/judge_watch.h"
 
 enum { WEALTH_BODY, WEALTH_P95, WEALTH_P99, LATENCY_WEALTHS };
+enum { CALIBRATION_FIRST = 250 };
 
 static const double class_end[CLASSES] = {
     0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 1};
@@ -55,51 +56,90 @@ latency_shift(const struct guard_cfg *guard, enum side side)
 
 /* ---- calibration ---- */
 
+static bool
+is_full(const struct calibration *calibration)
+{
+	return calibration->settled >= JUDGE_CALIBRATION;
+}
+
+bool
+calibration_is_usable(const struct calibration *calibration)
+{
+	return calibration->settled > 0;
+}
+
 /* What is known about the baseline: from before the phase, else from the
    phases before, else it is learned. */
 void
 calibration_begin(
     struct calibration *calibration, const struct histogram_sum *seen)
 {
-	if (seen == NULL || seen->count < JUDGE_CALIBRATION) {
-		if (calibration->is_done)
-			return;
-		*calibration = (struct calibration){0};
-		if (seen)
-			calibration_add(calibration, seen->bucket);
+	bool is_enough = seen && seen->count >= JUDGE_CALIBRATION;
+
+	if (is_full(calibration) && !is_enough)
 		return;
-	}
 	*calibration = (struct calibration){0};
-	calibration_add(calibration, seen->bucket);
-	calibration_settle(calibration);
+	if (seen)
+		calibration_learn(calibration, seen->bucket);
 }
 
-void
-calibration_add(struct calibration *calibration, const uint64_t *bucket)
+static void
+set_classes(struct calibration *calibration)
 {
+	unsigned class = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		calibration->class_of[i] = (uint8_t) class;
+		while (class < CLASSES - 1 && calibration->edge[class] <= i)
+			class ++;
+	}
+}
+
+static void
+settle(struct calibration *calibration)
+{
+	double seen = 0, n = (double)calibration->n;
+	unsigned class = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		seen += (double)calibration->bucket[i];
+		while (class < CLASSES - 1 && seen >= class_end[class] * n)
+			calibration->edge[class ++] = i;
+	}
+	calibration->settled = calibration->n;
+	set_classes(calibration);
+}
+
+/* Rough edges are good enough to begin with, since both arms are measured by
+   them; better ones follow as their number doubles. */
+void
+calibration_learn(struct calibration *calibration, const uint64_t *bucket)
+{
+	uint64_t next = calibration->settled > 0
+	                    ? MIN(2 * calibration->settled, JUDGE_CALIBRATION)
+	                    : CALIBRATION_FIRST;
+
+	if (is_full(calibration))
+		return;
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		uint64_t n = MIN(bucket[i], COUNT_MAX - calibration->n);
 
 		calibration->bucket[i] += n;
 		calibration->n += n;
 	}
+	if (calibration->n >= next)
+		settle(calibration);
 }
 
-void
-calibration_settle(struct calibration *calibration)
+bool
+calibration_restore(struct calibration *calibration)
 {
-	double seen = 0, n = (double)calibration->n;
-	unsigned class = 0;
-
-	if (calibration->n < JUDGE_CALIBRATION)
-		return;
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		calibration->class_of[i] = (uint8_t) class;
-		seen += (double)calibration->bucket[i];
-		while (class < CLASSES - 1 && seen >= class_end[class] * n)
-			calibration->edge[class ++] = i;
-	}
-	calibration->is_done = true;
+	for (int i = 0; i < CLASSES - 1; i++)
+		if (calibration->edge[i] >= HISTOGRAM_BUCKETS ||
+		    (i > 0 && calibration->edge[i] < calibration->edge[i - 1]))
+			return false;
+	set_classes(calibration);
+	return true;
 }
 
 /* ---- odds ---- */
@@ -202,7 +242,8 @@ latency_gather(const struct judge *judge, const struct watch *watch,
 	const struct arm_sum *candidate = &delta->arm[ARM_CANDIDATE],
 	                     *baseline = &delta->arm[ARM_BASELINE];
 
-	if (!calibration->is_done || !is_warm(judge, watch->guard))
+	if (!calibration_is_usable(calibration) ||
+	    !is_warm(judge, watch->guard))
 		return false;
 	if (candidate->n_latency > 0) {
 		classify(calibration, candidate->latency,

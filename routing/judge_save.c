@@ -126,11 +126,17 @@ tape_arm(struct tape *tape, struct arm_sum *sum)
 static void
 tape_calibration(struct tape *tape, struct calibration *calibration)
 {
-	tape_bool(tape, &calibration->is_done);
 	tape_count(tape, &calibration->n);
+	tape_count(tape, &calibration->settled);
 	tape_histogram(tape, calibration->bucket);
-	if (tape->is_reading && !tape->is_broken && calibration->is_done)
-		calibration_settle(calibration);
+	for (int i = 0; i < CLASSES - 1; i++) {
+		uint64_t edge = calibration->edge[i];
+
+		tape_count_below(tape, &edge, HISTOGRAM_BUCKETS - 1);
+		calibration->edge[i] = (unsigned)edge;
+	}
+	if (tape->is_reading && !tape->is_broken)
+		tape->is_broken = !calibration_restore(calibration);
 }
 
 static void

@@ -90,7 +90,7 @@ struct watch {
 
 struct calibration {
 	uint64_t n, bucket[HISTOGRAM_BUCKETS];
-	bool is_done;
+	uint64_t settled; /* n when the edges were set last; 0: never */
 	unsigned edge[CLASSES - 1]; /* a bucket is of class i when i edges lie below it */
 	uint8_t class_of[HISTOGRAM_BUCKETS];
 };
@@ -148,8 +148,10 @@ bool guard_can_be_proven(const struct guard_cfg *guard);
 /* ---- judge_latency.c ---- */
 unsigned latency_shift(const struct guard_cfg *guard, enum side side);
 void calibration_begin(struct calibration *calibration, const struct histogram_sum *seen);
-void calibration_add(struct calibration *calibration, const uint64_t *bucket);
-void calibration_settle(struct calibration *calibration);
+void calibration_learn(struct calibration *calibration, const uint64_t *bucket);
+bool calibration_is_usable(const struct calibration *calibration);
+/* The classes from the edges; false: these are none. */
+bool calibration_restore(struct calibration *calibration);
 double class_score(unsigned class); /* -1/2 .. 1/2 */
 double latency_odd(double stake, double w, enum side side, enum arm arm, unsigned class);
 

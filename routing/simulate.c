@@ -312,7 +312,7 @@ run_init(struct run *run, const struct simulation *simulation, uint64_t number)
 	    .is_healthy = true, .is_group_ready = true, .windows = UINT32_MAX};
 }
 
-/* Phases that never end by themselves get a day. */
+/* Phases that never end by themselves get four times their length. */
 static nsec_t
 time_enough(const struct plan_cfg *plan)
 {
@@ -323,7 +323,8 @@ time_enough(const struct plan_cfg *plan)
 
 		enough += phase->ramp + phase->hold + STEP_MAX;
 		enough += phase->timeout > 0 ? phase->timeout
-		                             : 24 * 3600 * NSEC_PER_SEC;
+		                             : 3 * (phase->ramp + phase->hold) +
+		                                   3600 * NSEC_PER_SEC;
 	}
 	return enough;
 }
