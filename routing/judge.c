@@ -175,20 +175,28 @@ count_up(uint64_t *into, uint64_t by)
 }
 
 static void
-sum_arm(struct arm_sum *into, const struct arm_sum *delta)
+find_filled(struct filled *filled, const struct arm_sum *delta)
+{
+	filled->n = 0;
+	for (unsigned i = 0; delta->n_latency > 0 && i < HISTOGRAM_BUCKETS; i++)
+		if (delta->latency[i] > 0)
+			filled->at[filled->n++] = (uint16_t)i;
+}
+
+static void
+sum_arm(struct arm_sum *into, const struct arm_sum *delta,
+    const struct filled *filled)
 {
 	count_up(&into->n, delta->n);
 	count_up(&into->bad, delta->bad);
 	count_up(&into->slow, delta->slow);
 	count_up(&into->shielded, delta->shielded);
+	count_up(&into->n_latency, delta->n_latency);
 	for (int i = 0; i < SHAPE_COUNT; i++)
 		count_up(&into->shape[i], delta->shape[i]);
-	if (delta->n_latency == 0)
-		return;
-	count_up(&into->n_latency, delta->n_latency);
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
-		if (delta->latency[i] > 0)
-			count_up(&into->latency[i], delta->latency[i]);
+	for (unsigned i = 0; i < filled->n; i++)
+		count_up(&into->latency[filled->at[i]],
+		    delta->latency[filled->at[i]]);
 }
 
 static void
@@ -198,7 +206,9 @@ sum_up(struct judge *judge, const struct evidence_sum *delta)
 	                     *b = &delta->arm[ARM_BASELINE];
 
 	for (int arm = 0; arm < ARM_COUNT; arm++) {
-		sum_arm(&judge->sum.arm[arm], &delta->arm[arm]);
+		find_filled(&judge->filled[arm], &delta->arm[arm]);
+		sum_arm(&judge->sum.arm[arm], &delta->arm[arm],
+		    &judge->filled[arm]);
 		count_up(&judge->rollout_n[arm], delta->arm[arm].n);
 		count_up(&judge->rollout_bad[arm], delta->arm[arm].bad);
 	}

@@ -224,39 +224,36 @@ is_warm(const struct judge *judge, const struct guard_cfg *guard)
 }
 
 static void
-classify(const struct calibration *calibration, const uint64_t *bucket,
-    unsigned shift, double *counts)
+classify(const struct judge *judge, const struct evidence_sum *delta,
+    enum arm arm, unsigned shift, double *counts)
 {
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
-		if (bucket[i] > 0)
-			counts[calibration
-			           ->class_of[i > shift ? i - shift : 0]] +=
-			    (double)bucket[i];
+	const struct filled *filled = &judge->filled[arm];
+
+	for (unsigned i = 0; i < filled->n; i++) {
+		unsigned bucket = filled->at[i];
+		unsigned moved = bucket > shift ? bucket - shift : 0;
+
+		counts[arm * CLASSES + judge->calibration.class_of[moved]] +=
+		    (double)delta->arm[arm].latency[bucket];
+	}
 }
 
 static bool
 latency_gather(const struct judge *judge, const struct watch *watch,
     const struct evidence_sum *delta, double *fail, double *pass)
 {
-	const struct calibration *calibration = &judge->calibration;
-	const struct arm_sum *candidate = &delta->arm[ARM_CANDIDATE],
-	                     *baseline = &delta->arm[ARM_BASELINE];
+	double *baseline = fail + ARM_BASELINE * CLASSES;
 
-	if (!calibration_is_usable(calibration) ||
+	if (!calibration_is_usable(&judge->calibration) ||
 	    !is_warm(judge, watch->guard))
 		return false;
-	if (candidate->n_latency > 0) {
-		classify(calibration, candidate->latency,
-		    watch->shift[SIDE_FAIL], fail + ARM_CANDIDATE * CLASSES);
-		classify(calibration, candidate->latency,
-		    watch->shift[SIDE_PASS], pass + ARM_CANDIDATE * CLASSES);
-	}
-	if (baseline->n_latency > 0)
-		classify(calibration, baseline->latency, 0,
-		    fail + ARM_BASELINE * CLASSES);
-	memcpy(pass + ARM_BASELINE * CLASSES, fail + ARM_BASELINE * CLASSES,
-	    CLASSES * sizeof(*pass));
-	return candidate->n_latency + baseline->n_latency > 0;
+	classify(judge, delta, ARM_CANDIDATE, watch->shift[SIDE_FAIL], fail);
+	classify(judge, delta, ARM_CANDIDATE, watch->shift[SIDE_PASS], pass);
+	classify(judge, delta, ARM_BASELINE, 0, fail);
+	memcpy(
+	    pass + ARM_BASELINE * CLASSES, baseline, CLASSES * sizeof(*pass));
+	return judge->filled[ARM_CANDIDATE].n + judge->filled[ARM_BASELINE].n >
+	       0;
 }
 
 const struct method method_latency = {

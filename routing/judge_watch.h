@@ -88,6 +88,12 @@ struct watch {
 	uint64_t events;
 };
 
+/* The buckets of a look that hold anything: most are empty. */
+struct filled {
+	unsigned n;
+	uint16_t at[HISTOGRAM_BUCKETS];
+};
+
 struct calibration {
 	uint64_t n, bucket[HISTOGRAM_BUCKETS];
 	uint64_t settled; /* n when the edges were set last; 0: never */
@@ -106,6 +112,7 @@ struct judge {
 	unsigned checkpoint;
 	nsec_t next_checkpoint; /* absolute; INT64_MAX: none left */
 	struct evidence_sum sum; /* of the phase */
+	struct filled filled[ARM_COUNT]; /* of the present look's latencies */
 	double expected, expected_latency; /* units that the weights promised the candidate */
 	nsec_t reweighed;
 	uint64_t n_reweighed; /* the candidate's units then */

@@ -19,8 +19,10 @@
 #define STEP_MIN (50 * NSEC_PER_MSEC)
 #define STEP_MAX ROLLOUT_STALL
 enum {
-	STEPS_A_MOMENT = 200
-}; /* a step is at most this part of what has passed */
+	STEPS_A_MOMENT =
+	    200,     /* a step is at most this part of what has passed */
+	SLICES = 10, /* of a shortest step, see EVIDENCE_ALARM */
+};
 
 struct run {
 	const struct simulation *simulation;
@@ -34,6 +36,7 @@ struct run {
 	nsec_t now, begun, changed; /* changed: weights or phase, last */
 	nsec_t exposed; /* the candidate's first traffic; 0: none yet */
 	uint64_t requests, candidates;
+	uint32_t passed;  /* bit per guard */
 	bool is_slow[16]; /* effects on latency that are in the mood already */
 	size_t at;        /* in the recording */
 	nsec_t round;     /* of the recording: its beginning */
@@ -161,6 +164,18 @@ draw_synthetic(struct run *run, nsec_t step)
 	run->requests += run->exposed ? n : 0;
 }
 
+/* Some failures of the candidate are worth a look before it is due. */
+static void
+draw_until_alarm(struct run *run)
+{
+	for (int i = 0; i < SLICES; i++) {
+		run->now += STEP_MIN / SLICES;
+		draw_synthetic(run, STEP_MIN / SLICES);
+		if (run->delta.arm[ARM_CANDIDATE].bad >= EVIDENCE_ALARM)
+			return;
+	}
+}
+
 /* ---- recorded traffic ---- */
 
 static nsec_t
@@ -201,6 +216,7 @@ count_recorded(
 	nsec_t latency = unit->first_byte;
 	uint64_t bytes = unit->bytes;
 	unsigned status = unit->status;
+	double errors = run->simulation->errors;
 
 	if (is_candidate &&
 	    draw_uniform(&run->rng) < share_of(run, EFFECT_HANG)) {
@@ -209,9 +225,8 @@ count_recorded(
 		return;
 	}
 	if (is_candidate && !is_bad &&
-	    draw_uniform(&run->rng) <
-	        errors_with(run, run->simulation->errors) -
-	            run->simulation->errors) {
+	    draw_uniform(&run->rng) * (1 - errors) <
+	        errors_with(run, errors) - errors) {
 		is_bad = true;
 		status = 500;
 	}
@@ -345,20 +360,25 @@ run_step(struct run *run)
 	bool has_begun = rollout->state != ROLLOUT_PENDING;
 	nsec_t step = step_length(run);
 
-	run->now += step;
-	if (has_begun) {
-		run->delta = (struct evidence_sum){0};
-		if (run->simulation->recording)
+	run->delta = (struct evidence_sum){0};
+	if (!has_begun || run->simulation->recording || step > STEP_MIN) {
+		run->now += step;
+		if (has_begun && run->simulation->recording)
 			draw_recorded(run);
-		else
+		else if (has_begun)
 			draw_synthetic(run, step);
-		run->candidates += run->delta.arm[ARM_CANDIDATE].n;
+	} else {
+		draw_until_alarm(run);
 	}
+	run->candidates += run->delta.arm[ARM_CANDIDATE].n;
 	run->input.now = run->now;
 	run->input.wall = (time_t)(run->now / NSEC_PER_SEC);
 	run->input.delta = has_begun ? &run->delta : NULL;
 	rollout_step(rollout, &run->input, &output);
 	rollout_commit(rollout, &output, run->now);
+	for (size_t i = 0; i < run->plan.n_guards; i++)
+		if (judge_guard(rollout->judge, i) == VERDICT_PASS)
+			run->passed |= 1u << i;
 	if (output.judge != JUDGE_GOES_ON)
 		run->changed = run->now;
 	if (run->exposed == 0 && rollout->weight > 0)
@@ -389,6 +409,7 @@ simulate_run(
 	    .phase = run->rollout.phase,
 	    .requests = run->requests,
 	    .candidates = run->candidates,
+	    .passed = run->passed,
 	    .time = run->exposed ? run->now - run->exposed : 0,
 	};
 	if (run->rollout.state == ROLLOUT_PROMOTED)

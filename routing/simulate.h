@@ -75,6 +75,7 @@ struct simulated {
 	uint32_t phase;
 	uint64_t requests, candidates; /* since the candidate first had traffic; all, and its own */
 	nsec_t time;
+	uint32_t passed;               /* bit per guard: at some step it said pass */
 };
 void simulate_run(
     const struct simulation *simulation, uint64_t run, struct simulated *out);
