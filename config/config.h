@@ -454,6 +454,19 @@ struct config {
 	struct plan_cfg *plans; size_t n_plans;
 };
 
+/* By name; NULL: there is none. */
+const struct plan_cfg *config_plan(const struct config *config, const char *name);
+
+/*
+ * A rollout keeps the plan that it began with, over reloads and restarts: as
+ * a copy, and as one line of JSON that plan_parse reads back to an equal plan.
+ * The caller frees what these return; secrets are named in it, never held.
+ */
+struct plan_cfg *plan_copy(const struct plan_cfg *plan);
+void plan_free(struct plan_cfg **plan);
+char *plan_render_json(const struct plan_cfg *plan);
+struct plan_cfg *plan_parse(struct span json, struct err *err); /* NULL with err: not a plan */
+
 /* ---- what was wrong ---- */
 
 struct diag {
