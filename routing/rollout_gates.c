@@ -326,7 +326,7 @@ approve(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
 	    vote->who, cfg->name, rollout_approvals(r, gate, vote->wall),
 	    cfg->approval.count);
 	out->events[out->n_events - 1].gate = (int)gate;
-	return REFUSED_NOT;
+	return REFUSED_NONE;
 }
 
 static enum rollout_refusal
@@ -343,7 +343,7 @@ reject(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
 	    r->plan->gates[gate].name);
 	snprintf(r->by, sizeof(r->by), "%s", vote->who);
 	rollout_go_back(r, &why, out, words);
-	return REFUSED_NOT;
+	return REFUSED_NONE;
 }
 
 enum rollout_refusal

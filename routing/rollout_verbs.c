@@ -25,7 +25,7 @@ check_forward(const struct rollout *r, const struct rollout_request *request,
 		    r->to);
 		return REFUSED_UNHEALTHY;
 	}
-	return REFUSED_NOT;
+	return REFUSED_NONE;
 }
 
 static void
@@ -107,7 +107,7 @@ rollout_verb(struct rollout *r, const struct rollout_request *request,
 	}
 	if (request->verb == VERB_PROMOTE) {
 		refusal = check_forward(r, request, err);
-		if (refusal != REFUSED_NOT)
+		if (refusal != REFUSED_NONE)
 			return refusal;
 	}
 	out->is_dirty = true;
@@ -125,7 +125,7 @@ rollout_verb(struct rollout *r, const struct rollout_request *request,
 	default:
 		go_back(r, request, out);
 	}
-	return REFUSED_NOT;
+	return REFUSED_NONE;
 }
 
 void

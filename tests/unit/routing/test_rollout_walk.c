@@ -89,7 +89,7 @@ act(struct course *c, uint64_t *seed)
 	else
 		refusal = course_ask(c, verb, chance(seed, 20));
 	assert_true(may || refusal == REFUSED_VERB);
-	if (refusal != REFUSED_NOT)
+	if (refusal != REFUSED_NONE)
 		assert_memory_equal(&before, &c->rollout, sizeof(before));
 }
 
