@@ -130,8 +130,12 @@ struct limits_cfg {
 	uint32_t max_streams;
 };
 
+/* Versions of HTTP, as bits. */
+enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
+	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
@@ -145,6 +149,7 @@ struct listener_cfg {
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
+	unsigned protocols;   /* PROTOCOL_ bits; default both */
 	struct limits_cfg limits;
 	bool has_tls;
 	struct tls_cfg tls;
@@ -171,6 +176,7 @@ struct pool_tls_cfg {
 	enum { VERIFY_SYSTEM, VERIFY_FILE, VERIFY_OFF } verify;
 	char *ca_file;     /* owned */
 	char *server_name; /* owned, NULL: the endpoint's host */
+	unsigned protocols; /* PROTOCOL_ bits for ALPN: the pool's; 0: HTTP/1.1 */
 };
 
 /* Which first outcomes are tried once more elsewhere. */

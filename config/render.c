@@ -274,12 +274,25 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 }
 
 static json_t *
+protocols(unsigned bits)
+{
+	json_t *list = json_array();
+
+	if (bits & PROTOCOL_H2)
+		json_array_append_new(list, json_string("h2"));
+	if (bits & PROTOCOL_H1)
+		json_array_append_new(list, json_string("http/1.1"));
+	return list;
+}
+
+static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
+	json_object_set_new(map, "protocols", protocols(cfg->protocols));
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
