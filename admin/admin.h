@@ -100,6 +100,7 @@ struct access_record {
 	struct span client, peer;   /* printed addresses */
 	struct span upstream;       /* endpoint address, "" when none */
 	struct span listener, route, split, pool;
+	struct span shielded;       /* the pool that answered in the drawn one's stead, "" when none */
 	unsigned status;
 	unsigned http_minor;        /* 0, 1; 20 for HTTP/2 */
 	const char *error;          /* error.type, NULL when none */

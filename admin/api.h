@@ -64,6 +64,7 @@ struct admin_parts;
 struct events;
 struct answers;
 struct sampler;
+struct notify;
 struct door;
 TAILQ_HEAD(doors, door);
 
@@ -79,6 +80,7 @@ struct admin {
 	struct events *events;
 	struct answers *answers;
 	struct sampler *sampler;
+	struct notify *notify;
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;

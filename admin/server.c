@@ -13,6 +13,7 @@
 #include "admin/door.h"
 #include "admin/events.h"
 #include "admin/log.h"
+#include "admin/notify.h"
 #include "admin/sampler.h"
 #include "admin/state.h"
 #include "tls/tls.h"
@@ -220,6 +221,9 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 	admin->events = events_new(admin->base);
 	admin->answers = answers_new();
 	admin->sampler = sampler_new(admin->registry);
+	admin->notify = notify_new(admin->base, err);
+	if (!admin->notify)
+		return false;
 	admin->tick = evtimer_new(admin->base, on_tick, admin);
 	if (!admin->events || !admin->answers || !admin->sampler ||
 	    !admin->tick)
@@ -442,6 +446,7 @@ admin_stop(struct admin **admin)
 		door_free(door);
 	if (a->tick)
 		event_free(a->tick);
+	notify_free(&a->notify);
 	sampler_free(&a->sampler);
 	answers_free(&a->answers);
 	auth_free(&a->auth);

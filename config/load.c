@@ -96,6 +96,8 @@ check_secret(const struct load *load, const struct node *node,
 	const char *folder;
 	char where[WHERE_MAX], *path;
 
+	if (load->is_trusted)
+		return;
 	switch (secret->from) {
 	case SECRET_FILE:
 		check_readable(load, node, secret->where);
@@ -234,6 +236,7 @@ load_model(struct load *load)
 	load->listeners = section(load, ROW_LISTENERS);
 	load->pools = section(load, ROW_POOLS);
 	load->splits = section(load, ROW_SPLITS);
+	load->plans = section(load, ROW_PLANS);
 	load->routes = field_entries(load->root, ROW_ROUTES);
 	load_top(load);
 	load_admin(load);
@@ -243,6 +246,7 @@ load_model(struct load *load)
 	load_pools(load);
 	load_splits(load);
 	load_routes(load);
+	load_plans(load);
 	check_whole(load);
 }
 
@@ -269,7 +273,8 @@ folder_of(const char *path)
 }
 
 static struct config *
-config_build(struct tree *tree, const char *name, struct report *report)
+config_build(
+    struct tree *tree, const char *name, bool is_trusted, struct report *report)
 {
 	char *folder = folder_of(name);
 	struct config *config = mem_new(1, sizeof(*config));
@@ -279,6 +284,7 @@ config_build(struct tree *tree, const char *name, struct report *report)
 	    .config = config,
 	    .folder = folder,
 	    .root = tree->root,
+	    .is_trusted = is_trusted,
 	};
 
 	config->path = mem_text(span_of(name));
@@ -330,7 +336,8 @@ text_is_taken(struct span text, struct report *report)
 }
 
 static struct config *
-load_into(const char *name, struct span text, struct report *report)
+load_into(
+    const char *name, struct span text, bool is_trusted, struct report *report)
 {
 	struct config *config = NULL;
 	struct tree tree = {0};
@@ -345,7 +352,7 @@ load_into(const char *name, struct span text, struct report *report)
 			    "it needs a listener, a pool and a route",
 			    "the file holds nothing but comments");
 		else
-			config = config_build(&tree, name, report);
+			config = config_build(&tree, name, is_trusted, report);
 	}
 	report_finish(report, text);
 	tree_release(&tree);
@@ -356,17 +363,30 @@ load_into(const char *name, struct span text, struct report *report)
 	return config;
 }
 
-struct config *
-config_load_text(const char *name, struct span text, struct diags *diags_out)
+static struct config *
+load_text(const char *name, struct span text, bool is_trusted,
+    struct diags *diags_out)
 {
 	struct report *report = mem_new(1, sizeof(*report));
 	struct config *config;
 
 	diags_init(diags_out, name);
 	report->diags = diags_out;
-	config = load_into(name, text, report);
+	config = load_into(name, text, is_trusted, report);
 	free(report);
 	return config;
+}
+
+struct config *
+config_load_text(const char *name, struct span text, struct diags *diags_out)
+{
+	return load_text(name, text, false, diags_out);
+}
+
+struct config *
+config_load_trusted(const char *name, struct span text, struct diags *diags_out)
+{
+	return load_text(name, text, true, diags_out);
 }
 
 /* ---- the file ---- */
@@ -418,8 +438,8 @@ load_open_file(int fd, const char *path, struct report *report)
 		    errno == EISDIR ? "this is a directory, not a file"
 		                    : strerror(errno));
 	else
-		config =
-		    load_into(path, (struct span){bytes, (size_t)len}, report);
+		config = load_into(
+		    path, (struct span){bytes, (size_t)len}, false, report);
 	free(bytes);
 	return config;
 }

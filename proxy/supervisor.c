@@ -481,6 +481,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
 	sup->shared.n_workers = process_workers(config);
+	sup->shared.nudge_fd = -1;
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();

@@ -148,9 +148,9 @@ class Files(Case):
     def test_a_star_in_a_path_is_a_warning(self):
         done = run("check", self.file(GOOD.replace("path_prefix: /", "path: /api/*")))
         self.assertEqual(done.returncode, 0)
-        self.assertRegex(done.stderr, r"warning\[W008\].*ordinary")
+        self.assertRegex(done.stderr, r"warning\[W011\].*ordinary")
         self.assertIn("path_prefix: /api", done.stderr)
-        self.assertNotIn("W008", run("check", self.file(GOOD)).stderr)
+        self.assertNotIn("W011", run("check", self.file(GOOD)).stderr)
 
     def test_a_config_on_standard_input(self):
         self.assertEqual(run("check", "-", stdin=GOOD).returncode, 0)
