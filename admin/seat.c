@@ -68,9 +68,12 @@ seat_shut(struct seat *seat)
 {
 	evutil_socket_t fd = bufferevent_getfd(seat->bev);
 
+	static const struct timeval soon = {.tv_usec = 10000};
+
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
 	seat->is_shut = true;
+	event_add(seat->seats->arrivals, &soon); /* it can be freed by then */
 }
 
 static bool
