@@ -3,7 +3,7 @@
  */
 #include <stdlib.h>
 
-#include "config/config.h"
+#include "config/plan.h"
 
 static void
 strings_release(struct strings *strings)
@@ -162,6 +162,9 @@ config_free(struct config **config_in)
 	for (size_t i = 0; i < config->n_listeners; i++)
 		listener_release(&config->listeners[i]);
 	free(config->listeners);
+	for (size_t i = 0; i < config->n_plans; i++)
+		plan_release(&config->plans[i]);
+	free(config->plans);
 	for (size_t i = 0; i < config->n_pools; i++)
 		pool_release(&config->pools[i]);
 	free(config->pools);

@@ -10,6 +10,7 @@
 
 struct renderer {
 	bool to_compare;
+	bool to_keep; /* a plan that is read back: secrets by where they are */
 };
 
 /* ---- words ---- */
@@ -140,6 +141,12 @@ put_secret(const struct renderer *r, json_t *map, const char *key,
 
 	if (secret->from == SECRET_NONE)
 		return;
+	if (r->to_keep) {
+		json_object_set_new(map, key,
+		    json_pack("{s:o}", ways[secret->from],
+		        text(secret->where)));
+		return;
+	}
 	json_object_set_new(map, key,
 	    r->to_compare
 	        ? json_sprintf("*** (%s %s)", ways[secret->from], secret->where)
@@ -298,12 +305,25 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 }
 
 static json_t *
+protocols(unsigned bits)
+{
+	json_t *list = json_array();
+
+	if (bits & PROTOCOL_H2)
+		json_array_append_new(list, json_string("h2"));
+	if (bits & PROTOCOL_H1)
+		json_array_append_new(list, json_string("http/1.1"));
+	return list;
+}
+
+static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
+	json_object_set_new(map, "protocols", protocols(cfg->protocols));
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
@@ -418,6 +438,8 @@ split(const struct config *config, const struct split_cfg *cfg)
 		    percent(cfg->weights[i].weight));
 	json_object_set_new(map, "weights", weights);
 	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->shield)
+		json_object_set_new(map, "shield", json_true());
 	if (cfg->n_pins > 0) {
 		pins = json_array();
 		for (size_t i = 0; i < cfg->n_pins; i++)
@@ -634,13 +656,200 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 	json_decref(by_name);
 }
 
+/* ---- plans ---- */
+
+static void
+put_hook(const struct renderer *r, json_t *map, const struct hook_cfg *cfg)
+{
+	put_text(map, "url", cfg->url);
+	put_duration(map, "timeout", cfg->timeout);
+	put_number(map, "retries", cfg->retries);
+	put_secret(r, map, "hmac", &cfg->hmac);
+}
+
+static void
+put_increase(json_t *map, const char *key, const struct increase *increase)
+{
+	char buf[48];
+
+	if (increase->kind != INCREASE_NONE)
+		put_text(map, key,
+		    units_print_increase(increase->kind == INCREASE_RELATIVE,
+		        increase->by, buf, sizeof(buf)));
+}
+
+static bp_t
+share(double value)
+{
+	return (bp_t)(value * BP_ALL + 0.5);
+}
+
+static json_t *
+guard(const struct guard_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "metric",
+	    cfg->signal ? json_sprintf("signal:%s", cfg->signal)
+	                : json_string(guard_metric_name(cfg->metric)));
+	put_increase(map, "max_increase", &cfg->max_increase);
+	put_increase(map, "tolerance", &cfg->tolerance);
+	if (cfg->max_rate > 0)
+		json_object_set_new(
+		    map, "max_rate", percent(share(cfg->max_rate)));
+	if (cfg->metric >= GUARD_EXCESS_FAILURES)
+		put_number(map, "max", cfg->max);
+	if (cfg->window > 0)
+		put_duration(map, "window", cfg->window);
+	if (cfg->warmup > 0)
+		put_duration(map, "warmup", cfg->warmup);
+	put_text(map, "action", guard_action_name(cfg->action));
+	return map;
+}
+
+static json_t *
+days(unsigned bits)
+{
+	static const char *const names[] = {
+	    "mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+	char buf[32] = "";
+
+	for (size_t i = 0, n = 0; i < 7; i++)
+		if (bits & (1u << i))
+			n += (size_t)snprintf(buf + n, sizeof(buf) - n, "%s%s",
+			    n ? "," : "", names[i]);
+	return json_string(buf);
+}
+
+static json_t *
+gate(const struct renderer *r, const struct gate_cfg *cfg)
+{
+	static const char *const kinds[] = {
+	    [GATE_WEBHOOK] = "webhook",
+	    [GATE_APPROVAL] = "approval",
+	    [GATE_WINDOW] = "window",
+	};
+	json_t *map = json_object();
+
+	if (cfg->kind == GATE_WEBHOOK)
+		put_hook(r, map, &cfg->webhook);
+	if (cfg->kind == GATE_APPROVAL) {
+		put_text(map, "role", role_name(cfg->approval.role));
+		put_number(map, "count", cfg->approval.count);
+		json_object_set_new(map, "not_requester",
+		    json_boolean(cfg->approval.not_requester));
+		if (cfg->approval.ttl > 0)
+			put_duration(map, "ttl", cfg->approval.ttl);
+	}
+	if (cfg->kind == GATE_WINDOW) {
+		json_object_set_new(map, "days", days(cfg->window.days));
+		json_object_set_new(map, "hours",
+		    json_sprintf("%02u:%02u-%02u:%02u", cfg->window.from / 60,
+		        cfg->window.from % 60, cfg->window.to / 60,
+		        cfg->window.to % 60));
+		put_text(map, "zone", cfg->window.zone);
+	}
+	return json_pack("{s:o}", kinds[cfg->kind], map);
+}
+
+static json_t *
+phase(const struct plan_cfg *plan, const struct phase_cfg *cfg)
+{
+	json_t *map = json_object(), *gates = json_array();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "weight", percent(cfg->weight));
+	put_duration(map, "ramp", cfg->ramp);
+	put_duration(map, "hold", cfg->hold);
+	put_number(map, "min_requests", cfg->min_requests);
+	put_text(map, "until", cfg->until == UNTIL_PROVEN ? "proven" : "held");
+	if (cfg->timeout > 0)
+		put_duration(map, "timeout", cfg->timeout);
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_array_append_new(
+		    gates, text(plan->gates[cfg->gates[i]].name));
+	if (cfg->n_gates > 0)
+		json_object_set(map, "gate", gates);
+	json_decref(gates);
+	return map;
+}
+
+static json_t *
+receiver(const struct renderer *r, const struct notify_cfg *cfg)
+{
+	static const char *const names[] = {"started", "phase", "hold",
+	    "rollback", "promoted", "aborted", "approval"};
+	json_t *map = json_object(), *events = json_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (cfg->events & (1u << i))
+			json_array_append_new(events, json_string(names[i]));
+	put_hook(r, map, &cfg->hook);
+	json_object_set_new(map, "events", events);
+	return map;
+}
+
+static json_t *
+plan(const struct renderer *r, const struct plan_cfg *cfg)
+{
+	static const char *const modes[] = {
+	    [ROLLBACK_INSTANT] = "instant",
+	    [ROLLBACK_RAMP] = "ramp",
+	    [ROLLBACK_AUTO] = "auto",
+	};
+	static const char *const ends[] = {
+	    [TIMEOUT_HOLD] = "hold",
+	    [TIMEOUT_ROLLBACK] = "rollback",
+	    [TIMEOUT_PROMOTE] = "promote",
+	};
+	json_t *map = json_object(), *phases = json_array();
+	json_t *guards = json_array(), *gates = json_object();
+	json_t *notify = json_array(), *rollback = json_object();
+
+	for (size_t i = 0; i < cfg->n_phases; i++)
+		json_array_append_new(phases, phase(cfg, &cfg->phases[i]));
+	for (size_t i = 0; i < cfg->n_guards; i++)
+		json_array_append_new(guards, guard(&cfg->guards[i]));
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_object_set_new(
+		    gates, cfg->gates[i].name, gate(r, &cfg->gates[i]));
+	for (size_t i = 0; i < cfg->n_notify; i++)
+		json_array_append_new(notify, receiver(r, &cfg->notify[i]));
+	put_text(rollback, "mode", modes[cfg->rollback.mode]);
+	put_text(rollback, "sessions",
+	    cfg->rollback.sessions == SESSIONS_DRAIN ? "drain" : "recall");
+	put_duration(rollback, "ramp", cfg->rollback.ramp);
+	json_object_set_new(map, "phases", phases);
+	json_object_set_new(map, "guards", guards);
+	put_map(map, "gates", gates);
+	put_duration(map, "keep_warm", cfg->keep_warm);
+	json_object_set_new(map, "holdback", percent(cfg->holdback));
+	json_object_set_new(map, "confidence",
+	    json_pack("{s:o,s:o}", "false_rollback",
+	        percent(share(cfg->false_rollback)), "false_pass",
+	        percent(share(cfg->false_pass))));
+	json_object_set_new(map, "rollback", rollback);
+	put_text(map, "on_timeout", ends[cfg->on_timeout]);
+	json_object_set_new(map, "notify", notify);
+	return map;
+}
+
+json_t *
+plan_tree(const struct plan_cfg *cfg)
+{
+	struct renderer r = {.to_keep = true};
+
+	return plan(&r, cfg);
+}
+
 /* ---- the whole ---- */
 
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
-	struct renderer r = {to_compare};
-	json_t *root = json_object();
+	struct renderer r = {.to_compare = to_compare};
+	json_t *root = json_object(), *plans = json_object();
 	json_t *listeners = json_object(), *pools = json_object(),
 	       *splits = json_object();
 
@@ -670,6 +879,10 @@ config_tree(const struct config *config, bool to_compare)
 		    split(config, &config->splits[i]));
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
+	for (size_t i = 0; i < config->n_plans; i++)
+		json_object_set_new(plans, config->plans[i].name,
+		    plan(&r, &config->plans[i]));
+	put_map(root, "plans", plans);
 	return root;
 }
 
