@@ -28,6 +28,10 @@ struct process_facts {
 	bool last_reload_ok;
 	char last_reload_error[ERR_TEXT_MAX];
 	uint64_t access_log_lines;
+	bool has_redis, redis_is_up;
+	uint64_t redis_failures;    /* connections that failed */
+	uint32_t limit_instances;   /* that share rate limits; 0: none, or not known */
+	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
 /* What only the composition root can do or know. All on the control thread. */
@@ -75,6 +79,10 @@ bool admin_apply(struct admin *admin, const struct config *config, const char *b
     const struct merge_note *notes, size_t n_notes, struct err *err);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
+/* The same for what was tried in vain. */
+void admin_announce_failure(struct admin *admin, const char *kind, const char *by, const char *error);
+/* What a file's reading brought up: as text with the lines on a terminal, else one event of the log each. */
+void diags_log(const struct diags *diags);
 /* SIGUSR1: the audit log goes on in a new file of the same name. */
 bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);

@@ -310,6 +310,25 @@ admin_announce(struct admin *admin, const char *kind, const char *json)
 	json_decref(after);
 }
 
+void
+admin_announce_failure(
+    struct admin *admin, const char *kind, const char *by, const char *error)
+{
+	json_t *after = json_pack("{s:s, s:s}", "by", by, "error", error);
+	struct audit_entry entry = {.actor = by,
+	    .action = kind,
+	    .target = "config",
+	    .result = "failed",
+	    .after = after};
+	char *text = after ? json_dumps(after, JSON_COMPACT) : NULL;
+
+	admin_audit(admin, &entry);
+	if (text)
+		events_publish(admin->events, kind, text);
+	free(text);
+	json_decref(after);
+}
+
 bool
 admin_reopen_logs(struct admin *admin, struct err *err)
 {

@@ -130,8 +130,12 @@ struct limits_cfg {
 	uint32_t max_streams;
 };
 
+/* Versions of HTTP, as bits. */
+enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
+	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
@@ -145,6 +149,7 @@ struct listener_cfg {
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
+	unsigned protocols;   /* PROTOCOL_ bits; default both */
 	struct limits_cfg limits;
 	bool has_tls;
 	struct tls_cfg tls;
@@ -171,6 +176,7 @@ struct pool_tls_cfg {
 	enum { VERIFY_SYSTEM, VERIFY_FILE, VERIFY_OFF } verify;
 	char *ca_file;     /* owned */
 	char *server_name; /* owned, NULL: the endpoint's host */
+	unsigned protocols; /* PROTOCOL_ bits for ALPN: the pool's; 0: HTTP/1.1 */
 };
 
 /* Which first outcomes are tried once more elsewhere. */
@@ -268,6 +274,21 @@ struct match_cfg {
 	struct geo_cfg_match geo;
 };
 
+/* What a shared limit is while Redis is away. */
+enum on_failure { ON_FAILURE_LOCAL, ON_FAILURE_OPEN, ON_FAILURE_CLOSED };
+
+struct redis_cfg {
+	bool is_on;
+	struct address address;
+	uint32_t database;
+	char *user;          /* owned; NULL without */
+	struct secret password;
+	char *prefix;        /* owned */
+	enum on_failure on_failure;
+	struct pool_tls_cfg tls;
+	nsec_t connect_timeout, answer_timeout;
+};
+
 /* Ranges as written and those of files, all together. */
 struct range_list {
 	bool is_given;
@@ -291,6 +312,8 @@ struct limit_cfg {
 	struct rate rate;
 	uint32_t burst;
 	bool is_dry_run;
+	bool is_global;         /* shared by all instances, through Redis */
+	enum on_failure on_failure;
 };
 
 /*
@@ -446,6 +469,7 @@ struct config {
 	char *state_dir;  /* owned */
 	struct admin_cfg admin;
 	struct logs_cfg logs;
+	struct redis_cfg redis;
 	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;
@@ -491,7 +515,8 @@ char *diags_json(const struct diags *diags); /* caller frees */
 
 /*
  * Reads and checks a file. Returns NULL when there is any error; diags_out is
- * filled either way and released by the caller. Never exits, never logs.
+ * filled either way and released by the caller. Never exits, never logs. The
+ * path "-" is standard input.
  */
 struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
@@ -508,6 +533,7 @@ bool config_needs_restart(const struct config *before, const struct config *afte
 /* ---- what the tables say, for the command line ---- */
 void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
 void config_print_reference(FILE *out);                    /* Markdown, every setting */
+void config_print_keys(FILE *out); /* the keys that config_explain knows, one a line */
 bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
 bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
 

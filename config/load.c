@@ -242,6 +242,7 @@ load_model(struct load *load)
 	load_admin(load);
 	load_logs(load);
 	load_geo(load);
+	load_redis(load);
 	load_listeners(load);
 	load_pools(load);
 	load_splits(load);
@@ -444,11 +445,20 @@ load_open_file(int fd, const char *path, struct report *report)
 	return config;
 }
 
-/* A pipe that nobody writes to reads as empty instead of waiting forever. */
+/*
+ * A pipe that nobody writes to reads as empty instead of waiting forever; on
+ * standard input ("-") somebody is awaited.
+ */
 static int
 file_open(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = strcmp(path, "-") == 0
+	             ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+	             : -1;
+
+	if (fd >= 0)
+		return fd;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);

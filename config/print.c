@@ -474,6 +474,29 @@ config_explain(const char *key, FILE *out, struct err *err)
 	return true;
 }
 
+/* As config_explain takes them: names of the operator's are left out. */
+void
+config_print_keys(FILE *out)
+{
+	for (int i = 0; i < ROW_COUNT; i++) {
+		struct span rest = span_of(schema_row((enum row_id)i)->path),
+		            part;
+		bool is_first = true;
+
+		if (span_eq(schema_key(schema_row((enum row_id)i)), SPAN("*")))
+			continue;
+		while (rest.len > 0) {
+			part = next_part(&rest);
+			if (span_eq(part, SPAN("*")))
+				continue;
+			fprintf(out, "%s%.*s", is_first ? "" : ".",
+			    (int)part.len, part.ptr);
+			is_first = false;
+		}
+		fputc('\n', out);
+	}
+}
+
 void
 config_print_reference(FILE *out)
 {

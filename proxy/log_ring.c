@@ -183,7 +183,7 @@ access_log_request(struct request *request)
 	    .fail = request->fail,
 	    .why = (uint8_t)request->decision.why,
 	    .attempts = request->attempts,
-	    .tls = request->client->tls != NULL,
+	    .tls = request->client->is_secure,
 	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,

@@ -104,6 +104,8 @@ struct request {
 size_t request_begin(struct conn *client, char *rest, size_t len);
 /* More of the client's bytes for the body; returns how many were taken. */
 size_t request_body(struct request *request, char *bytes, size_t len);
+/* All of the body has come; see request.c. */
+bool request_body_end(struct request *request);
 /* The body's first bytes did not come in time. */
 void request_body_late(struct request *request);
 /* The upstream has not said 100 (Continue): say it for it. */
@@ -116,6 +118,9 @@ void request_connected(struct request *request);
 /* The upstream's side has something. */
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
+/* HTTP/2: the answer's end has come; the stream is gone, with that code. */
+void request_response_end(struct request *request);
+void request_stream_lost(struct request *request, uint32_t code);
 /* The attempt failed; retried where that is allowed, else told to the client. */
 void request_attempt_failed(struct request *request, enum fail fail);
 /* The request cannot be served. */
@@ -196,8 +201,8 @@ struct forwarded {
 	bool is_unsent;   /* `to` is gone */
 };
 struct forwarded forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
-    const char *before, size_t before_len, uint64_t limit);
-/* The close-delimited body has ended: what must follow (a last chunk). */
+    char *before, size_t before_len, uint64_t limit);
+/* The body's end was told apart from its bytes: what must follow (a last chunk). */
 bool forward_end(struct body *body, struct conn *to);
 
 /* ---- tunnel.c ---- */

@@ -25,6 +25,8 @@ struct log_ring;
 struct client_table;
 TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
+struct h2_kit;
+TAILQ_HEAD(h2_queue, h2);
 
 enum {
 	RX_HEADROOM = 4096,      /* before the bytes received: room for a longer head, a chunk line */
@@ -34,6 +36,7 @@ enum {
 	TX_SIZE = 278528,        /* ciphertext of RX_SIZE with its record overhead */
 	HEAD_SIZE = 65536,       /* a head being written */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
+	FRAMES_SIZE = 65536,     /* frames gathered for one send */
 };
 
 /* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
@@ -77,9 +80,12 @@ struct worker {
 	char *cipher;               /* RX_USUAL: ciphertext received */
 	char *tx;                   /* TX_SIZE: ciphertext to send */
 	char *head;                 /* HEAD_SIZE: the head being written */
+	char *frames;               /* FRAMES_SIZE: what a session sends at once */
 	struct tls_window window;
 	struct h1_head parsed;      /* the head being read */
-	struct slab conns, requests;
+	struct slab conns, requests, streams;
+	struct h2_queue unflushed;  /* sessions with something to say */
+	struct h2_kit *h2;          /* owned: what all sessions are made with */
 	struct buf_pool bufs;
 	struct wheel wheel;
 	nsec_t began;               /* the wheel's zero */
@@ -91,6 +97,7 @@ struct worker {
 	/* cold */
 	struct conn_queue clients;  /* all client connections */
 	uint32_t n_clients;
+	nsec_t warned_at;           /* of a client that was sent away: at most one line a second */
 	struct accepting_list accepting;
 	bool accepts_paused;        /* out of descriptors: until the next tick */
 	int spare_fd;               /* given up for a moment to shed a connection politely */
