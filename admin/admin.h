@@ -74,6 +74,11 @@ struct admin;
  */
 struct admin *admin_start(struct event_base *base, const struct config *config, struct registry *registry,
     struct state *state, const struct admin_hooks *hooks, struct err *err);
+/*
+ * Before a reload is published: reads tokens, certificate and key of the admin
+ * API, so that a mistake in them changes nothing. admin_apply takes the result.
+ */
+bool admin_prepare(struct admin *admin, const struct config *config, struct err *err);
 /* After a reload: new access rules, new listeners; the notes are audited and announced. */
 bool admin_apply(struct admin *admin, const struct config *config, const char *by,
     const struct merge_note *notes, size_t n_notes, struct err *err);

@@ -187,6 +187,10 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		bindings_cancel(sup->bindings);
 		return false;
 	}
+	if (!admin_prepare(sup->admin, snapshot_config(snapshot), err)) {
+		bindings_cancel(sup->bindings);
+		return false; /* the next build frees this one */
+	}
 	if (!geo_watch_apply(sup->geo, snapshot_config(snapshot), err)) {
 		bindings_cancel(sup->bindings);
 		return false; /* the next build frees this one */
