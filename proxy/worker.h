@@ -55,6 +55,13 @@ struct shared {
 	int nudge_fd;                    /* eventfd of the control thread: look at the trials now; -1: nobody does */
 };
 
+/* The content type that an answer had last, see trial.c. */
+struct type_memo {
+	uint32_t place;  /* among the head's fields */
+	uint8_t len, type;
+	char text[58];
+};
+
 /* A listening socket of this worker. */
 struct accepting {
 	LIST_ENTRY(accepting) link;
@@ -108,6 +115,7 @@ struct worker {
 	nsec_t tick_due;
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
+	struct type_memo type_memo;
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */
