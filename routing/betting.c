@@ -132,7 +132,7 @@ wealth_max(const struct wealth *wealth)
 	double max = wealth->log[0];
 
 	for (int j = 1; j < BETS; j++)
-		max = fmax(max, wealth->log[j]);
+		max = wealth->log[j] > max ? wealth->log[j] : max;
 	return max;
 }
 

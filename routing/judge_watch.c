@@ -205,6 +205,19 @@ watch_exceeds(const struct watch *watch, double log_needed)
 	return max >= log_needed && watch_log_e(watch) >= log_needed;
 }
 
+bool
+watch_is_proven(const struct watch *watch, double log_needed)
+{
+	for (size_t i = 0; i < watch->method->wealths[SIDE_PASS]; i++) {
+		const struct wealth *wealth = &watch->wealth[SIDE_PASS][i];
+
+		if (wealth_max(wealth) < log_needed ||
+		    wealth_mean(wealth) < log_needed)
+			return false;
+	}
+	return true;
+}
+
 size_t
 watch_least_proven(const struct watch *watch)
 {
