@@ -76,6 +76,13 @@ struct admin *admin_start(struct event_base *base, const struct config *config, 
 /* After a reload: new access rules, new listeners; the notes are audited and announced. */
 bool admin_apply(struct admin *admin, const struct config *config, const char *by,
     const struct merge_note *notes, size_t n_notes, struct err *err);
+/*
+ * May `config` take the place of the running one? False with err: a live
+ * rollout owns what it would change; call before anything is built.
+ */
+bool admin_allows(struct admin *admin, const struct config *config, struct err *err);
+/* Looks at all live rollouts at once: a worker has seen the candidate fail. */
+void admin_rollouts_look(struct admin *admin);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
 /* The same for what was tried in vain. */

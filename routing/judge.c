@@ -350,6 +350,12 @@ watch_verdict(const struct judge *judge, const struct watch *watch)
 	           : VERDICT_UNDECIDED;
 }
 
+enum verdict
+judge_guard(const struct judge *judge, size_t guard)
+{
+	return watch_verdict(judge, &judge->watches[guard]);
+}
+
 /*
  * Without a baseline nothing can be compared, so nothing is left to prove: a
  * phase at 100 % is content with candidates that answer and no guard that
