@@ -268,7 +268,9 @@ verdict_record(const struct judge *judge, size_t guard, nsec_t now,
 
 	judge_finding(judge, guard, now, &finding);
 	object = finding_to_json(&finding, rollout, phase);
-	if (has_trail)
+	/* who failed stays so, and is proven by the record of that moment */
+	if (has_trail && (finding.verdict != VERDICT_FAIL ||
+	                     finding.log_e >= finding.log_needed))
 		set_trail(object, judge, guard, &finding);
 	return object;
 }
