@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,7 @@ struct supervisor {
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
 	struct event *beat;       /* owned */
+	struct event *nudge;      /* owned */
 	struct shared shared;
 	struct registry *registry;   /* owned */
 	struct bindings *bindings;   /* owned */
@@ -484,7 +486,9 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
 	sup->shared.n_workers = process_workers(config);
-	sup->shared.nudge_fd = -1;
+	sup->shared.nudge_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (sup->shared.nudge_fd < 0)
+		return err_set(err, "no eventfd");
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();
@@ -534,6 +538,28 @@ watch_signals(struct supervisor *sup, struct err *err)
 	if (!sup->beat || event_add(sup->beat, &beat) < 0)
 		return err_set(err, "no timer");
 	return true;
+}
+
+/* A worker has seen a candidate fail: the rollouts are looked at now and not
+ * with the next tick. */
+static void
+on_nudge(int fd, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) == sizeof(count))
+		admin_rollouts_look(sup->admin);
+}
+
+static bool
+watch_nudges(struct supervisor *sup, struct err *err)
+{
+	sup->nudge = event_new(sup->base, sup->shared.nudge_fd,
+	    EV_READ | EV_PERSIST, on_nudge, sup);
+	return (sup->nudge && event_add(sup->nudge, NULL) == 0) ||
+	       err_set(err, "no event for nudges");
 }
 
 static void
@@ -601,7 +627,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	sup->admin =
 	    admin_start(sup->base, now, sup->registry, sup->state, &hooks, err);
 	sup->prober = sup->admin ? prober_new(sup->base, sup->registry) : NULL;
-	if (!sup->prober || !watch_signals(sup, err))
+	if (!sup->prober || !watch_signals(sup, err) || !watch_nudges(sup, err))
 		return false;
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	sup->exit_code = 0;
@@ -639,6 +665,10 @@ stop(struct supervisor *sup)
 			event_free(sup->signals[i]);
 	if (sup->beat)
 		event_free(sup->beat);
+	if (sup->nudge)
+		event_free(sup->nudge);
+	if (sup->shared.nudge_fd > 0)
+		close(sup->shared.nudge_fd);
 	if (sup->base)
 		event_base_free(sup->base);
 	free(sup->shared.workers);
