@@ -451,8 +451,11 @@ class Crashes(Rollouts):
 
     def test_a_full_disk_stops_promotions_and_no_rollback(self):
         self.pair(preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        for _ in range(8):      # so that what there is to write is larger than what the limit below lets through
+            self.verb(self.begin(reason="x" * 500), "abort")
         id = self.begin()
-        limit = os.path.getsize(os.path.join(self.weir.dir, "state", "journal"))
+        limit = os.path.getsize(self.weir.err_path) + 6000      # the log goes on
+        self.assertGreater(os.path.getsize(os.path.join(self.weir.dir, "state", "journal")), 2 * limit)
         resource.prlimit(self.weir.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         reply = self.weir.admin("POST", "/v1/rollouts/%s/promote" % id)
         self.assertEqual((reply.status, reply.json["code"]), (507, "state-unwritable"))
