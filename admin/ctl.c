@@ -41,7 +41,8 @@ static const struct ctl_command commands[] = {
 	    "With --follow they are shown as they come; -o json prints one object a line then.\n",
 	    "weirctl events --follow\n", ctl_events},
 	{"audit", "[verify [FILE]] [--limit N]", "Who changed what, from where and why",
-	    "verify recomputes the chain of hashes of the file itself.\n",
+	    "verify recomputes the chain of hashes of the file itself, and the verdicts of\n"
+	    "rollouts from the counters that stand beside them.\n",
 	    "weirctl audit\nweirctl audit verify\nweirctl audit verify /var/log/weir/audit.jsonl\n", ctl_audit},
 	{"cert", "", "Certificates in use and when they end",
 	    NULL, "weirctl cert\n", ctl_cert},

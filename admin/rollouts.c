@@ -200,22 +200,13 @@ record_split(struct rollouts *rollouts, struct run *run)
 	split_state_release(&saved);
 }
 
-static int64_t
-wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* The decision to go back, with all that was known then. */
 static void
 keep_decision(struct run *run)
 {
 	if (run->decided_ns != 0)
 		return;
-	run->decided_ns = wall_ns();
+	run->decided_ns = wall_now();
 	if (!run->evidence && run->rollout.judge)
 		run->evidence = run_findings(run);
 }
@@ -234,6 +225,8 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 	}
 	if (out->is_rollback || !run_is_live(run))
 		keep_decision(run);
+	json_decref(rollouts->proof);
+	rollouts->proof = run_proof(run, out);
 	is_recorded = (out->is_rollback || now_mono() >= run->retry_at ||
 	                  err_set(err, "the last try is too short ago")) &&
 	              record(rollouts, run, out->publishes, err);
@@ -246,11 +239,13 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 	if (out->publishes) {
 		publish(rollouts, run, out->judge != JUDGE_BEGINS);
 		if (out->is_rollback && run->effective_ns == 0)
-			run->effective_ns = wall_ns();
+			run->effective_ns = wall_now();
 		if (is_recorded)
 			record_split(rollouts, run);
 	}
 	rollout_commit(r, out, now_mono());
+	if (out->judge == JUDGE_BEGINS)
+		run->judged = r->phase + 1;
 	if (out->judge == JUDGE_BEGINS || !run_is_live(run))
 		hook_forget(rollouts->admin->notify, run);
 	rollouts_tell(rollouts, run, who);
@@ -594,6 +589,8 @@ resume(struct rollouts *rollouts, struct run *run)
 	}
 	evidence_resume(rollouts, run, now_mono());
 	if (run->rollout.state != ROLLOUT_PENDING)
+		run->judged = run->rollout.phase + 1;
+	if (run->rollout.state != ROLLOUT_PENDING)
 		publish(rollouts, run, false);
 	log_event(LOG_INFO, "resumed rollout", "rollout", run->rollout.id,
 	    "split", run->rollout.split, "state",
@@ -748,6 +745,7 @@ rollouts_free(struct rollouts **rollouts)
 	}
 	if (r->timer)
 		event_free(r->timer);
+	json_decref(r->proof);
 	free(r);
 	*rollouts = NULL;
 }

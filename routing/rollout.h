@@ -217,12 +217,12 @@ struct rollout_request {
 	bool is_frozen, is_healthy;        /* as in the input */
 	time_t wall;
 };
-enum rollout_refusal { REFUSAL_NONE, REFUSAL_VERB, REFUSAL_FROZEN, REFUSAL_UNHEALTHY, REFUSAL_GATE, REFUSAL_REQUESTER, REFUSAL_TWICE, REFUSAL_FULL };
+enum rollout_refusal { REFUSED_NONE, REFUSED_VERB, REFUSED_FROZEN, REFUSED_UNHEALTHY, REFUSED_GATE, REFUSED_REQUESTER, REFUSED_TWICE, REFUSED_FULL };
 
 bool rollout_may(const struct rollout *rollout, enum rollout_verb verb);
 /* "pause, promote, abort"; "none" when it is over for good. */
 char *rollout_verbs_print(const struct rollout *rollout, char *buf, size_t cap);
-/* Not REFUSAL_NONE: err says why, nothing has changed. */
+/* Not REFUSED_NONE: err says why, nothing has changed. */
 enum rollout_refusal rollout_verb(struct rollout *rollout, const struct rollout_request *request,
     struct rollout_output *out, struct err *err);
 

@@ -150,11 +150,10 @@ rollout_resume(struct rollout *r, nsec_t gap, nsec_t now)
 		gap = ROLLOUT_GAP_MAX;
 	r->judge = judge_new(r->plan);
 	r->stepped_at = 0;
-	for (size_t g = 0; g < r->plan->n_gates; g++) {
-		if (r->gates[g].answer == GATE_ASKED)
+	/* Who was asked, said no or did not answer is asked anew. */
+	for (size_t g = 0; g < r->plan->n_gates; g++)
+		if (r->gates[g].answer != GATE_OPEN)
 			r->gates[g].answer = GATE_UNASKED;
-		r->gates[g].asked_at = now;
-	}
 	/* Who was unwell has to be well for a while in this process too. */
 	if (r->held == HOLD_UNHEALTHY)
 		r->unwell_at[UNWELL_POOL] = now;
