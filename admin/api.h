@@ -37,7 +37,12 @@ enum {
 };
 
 /* What a scoped grant is held against. */
-enum api_scope { SCOPE_ALL, SCOPE_SPLIT, SCOPE_POOL };
+enum api_scope {
+	SCOPE_ALL,
+	SCOPE_SPLIT,
+	SCOPE_POOL,
+	SCOPE_BODY, /* the function knows the split and asks by itself: call_may */
+};
 
 struct call;
 typedef void api_fn(struct call *call);
@@ -65,6 +70,7 @@ struct events;
 struct answers;
 struct sampler;
 struct notify;
+struct rollouts;
 struct door;
 TAILQ_HEAD(doors, door);
 
@@ -81,11 +87,13 @@ struct admin {
 	struct answers *answers;
 	struct sampler *sampler;
 	struct notify *notify;
+	struct rollouts *rollouts;
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;
 	const struct call *reloading; /* the call that asked for the reload that
 	                                 goes on, NULL */
+	bool is_reload_refused; /* by a live rollout: the last reload asked for */
 };
 
 struct call {
@@ -102,6 +110,7 @@ struct call {
 	struct span text;       /* raw body; borrowed from http */
 	const char *reason;     /* from the body or ?reason=; NULL */
 	const char *replay_key; /* Idempotency-Key, NULL without */
+	bool answers_split; /* a rollout's verb asked for by way of its split */
 	bool is_dry_run;
 	bool is_mutating; /* by its method, even when no row was found */
 };

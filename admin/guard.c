@@ -280,6 +280,19 @@ may_pool(const struct call *call, const char *pool)
 	return actor_may(&call->actor, call->row->role, NULL);
 }
 
+/* Of the split that the body or the rollout will name: at least of one. */
+static bool
+may_any(const struct call *call)
+{
+	struct registry *registry = call->admin->registry;
+
+	for (size_t i = 0; i < registry_n_splits(registry); i++)
+		if (actor_may(&call->actor, call->row->role,
+		        registry_split_at(registry, i)->name))
+			return true;
+	return actor_may(&call->actor, call->row->role, NULL);
+}
+
 bool
 guard_role(struct call *call)
 {
@@ -288,6 +301,8 @@ guard_role(struct call *call)
 
 	if (row->scope == SCOPE_POOL)
 		may = may_pool(call, call->args[0]);
+	else if (row->scope == SCOPE_BODY)
+		may = may_any(call); /* and the function asks again: call_may */
 	else
 		may = actor_may(&call->actor, row->role,
 		    row->scope == SCOPE_SPLIT ? call->args[0] : NULL);
@@ -299,7 +314,6 @@ guard_role(struct call *call)
 	        "of admin.access may be bound to splits",
 	        NULL, NULL},
 	    "%s may not do this: it needs the role %s%s%s", call->actor.name,
-	    role_name(row->role), row->scope == SCOPE_ALL ? "" : " for ",
-	    row->scope == SCOPE_ALL ? "" : call->args[0]);
+	    role_name(row->role), call->args[0] ? " for " : "", call->args[0] ? call->args[0] : "");
 	return false;
 }

@@ -14,6 +14,7 @@
 #include "admin/events.h"
 #include "admin/log.h"
 #include "admin/notify.h"
+#include "admin/rollouts.h"
 #include "admin/sampler.h"
 #include "admin/state.h"
 #include "tls/tls.h"
@@ -228,7 +229,8 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 	if (!admin->events || !admin->answers || !admin->sampler ||
 	    !admin->tick)
 		return err_set(err, "out of memory");
-	return true;
+	admin->rollouts = rollouts_new(admin, err);
+	return admin->rollouts != NULL;
 }
 
 static void
@@ -266,8 +268,9 @@ admin_start(struct event_base *base, const struct config *config,
 		return NULL;
 	}
 	state_restore_endpoints(state, registry);
-	record_splits(admin);
 	sampler_read(admin->sampler, now_mono());
+	rollouts_restore(admin->rollouts);
+	record_splits(admin);
 	tick_arm(admin, 0);
 	return admin;
 }
@@ -369,6 +372,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	bool ok;
 
 	tell_reload(admin, by, notes, n_notes);
+	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
@@ -379,6 +383,16 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	if (ok)
 		retire_doors(admin, &config->admin);
 	return ok;
+}
+
+bool
+admin_allows(
+    struct admin *admin, const struct config *config, struct err *err)
+{
+	bool allows = rollouts_allow(admin->rollouts, config, err);
+
+	admin->is_reload_refused = !allows;
+	return allows;
 }
 
 size_t
@@ -441,6 +455,7 @@ admin_stop(struct admin **admin)
 
 	if (!a)
 		return;
+	rollouts_free(&a->rollouts);
 	events_free(&a->events);
 	while ((door = TAILQ_FIRST(&a->doors)) != NULL)
 		door_free(door);

@@ -175,7 +175,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	size_t n_notes;
 	bool applied;
 
-	if (!bindings_open(sup->bindings, config, err)) {
+	if (!admin_allows(sup->admin, config, err) ||
+	    !bindings_open(sup->bindings, config, err)) {
 		config_free(&config);
 		return false;
 	}

@@ -52,6 +52,7 @@ class Time(Limited):
         self.assertTrue(answer is None or answer.status == 408, answer)
         self.assertGreater(took, 0.8)
         self.assertLess(took, 3 * SLOW)
+        self.assertEqual(weir.metric("weir_clients_too_slow_total", at="head"), 1)
         self.assertEqual(weir.ask().status, 200)
         self.assertEqual(len(self.up.seen), 1)
 
@@ -85,6 +86,7 @@ class Time(Limited):
             took, answer = self.seconds_until_closed(client)
         self.assertTrue(answer is None or answer.status == 408, answer)
         self.assertLess(took, 5 * SLOW)
+        self.assertEqual(weir.metric("weir_clients_too_slow_total", at="body"), 1)
         self.assertEqual(self.up.complete(), [])
         self.assertEqual(weir.ask().status, 200)
 
@@ -189,6 +191,8 @@ class Number(Limited):
         clients = self.occupy(5, source=("127.0.0.1", 0))
         self.assertFalse(works(self.weir, source=("127.0.0.1", 0)))
         self.assertTrue(works(self.weir, source=("127.0.0.2", 0)))
+        self.assertGreaterEqual(self.weir.metric("weir_connections_refused_total", reason="per_client"), 1)
+        self.assertEqual(self.weir.metric("weir_connections_refused_total", reason="connections"), 0)
         clients[0].close()
         until(lambda: works(self.weir, source=("127.0.0.1", 0)), 5)
 
