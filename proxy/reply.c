@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "proxy/head_writer.h"
+#include "proxy/log_ring.h"
 #include "proxy/message.h"
 
 enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
@@ -229,6 +230,7 @@ reply_refuse(
 
 	routing_record(worker->snapshot, worker->id, client->client.listener,
 	    &none, &outcome);
+	access_log_refused(client, status, word, (uint64_t)n);
 	if (!message_send(client, worker->head, head_len, len - head_len, true))
 		client->is_broken = true;
 	client_next(client, false);
