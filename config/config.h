@@ -411,6 +411,7 @@ enum plan_timeout { TIMEOUT_HOLD, TIMEOUT_ROLLBACK, TIMEOUT_PROMOTE };
 enum {
 	NOTIFY_STARTED = 1 << 0, NOTIFY_PHASE = 1 << 1, NOTIFY_HOLD = 1 << 2, NOTIFY_ROLLBACK = 1 << 3,
 	NOTIFY_PROMOTED = 1 << 4, NOTIFY_ABORTED = 1 << 5, NOTIFY_APPROVAL = 1 << 6,
+	NOTIFY_ALL = (1 << 7) - 1,
 };
 
 struct notify_cfg {
@@ -453,6 +454,19 @@ struct config {
 	struct route_cfg *routes; size_t n_routes;
 	struct plan_cfg *plans; size_t n_plans;
 };
+
+/* NULL when there is none of that name. */
+const struct plan_cfg *config_plan(const struct config *config, const char *name);
+
+/*
+ * A plan of its own: a live rollout keeps the one that it began with, over
+ * reloads (plan_copy) and over restarts (render, parse). What is rendered is
+ * one line of JSON in the words of the file; secrets are named, not read.
+ */
+struct plan_cfg *plan_copy(const struct plan_cfg *plan);
+void plan_free(struct plan_cfg **plan);
+char *plan_render_json(const struct plan_cfg *plan); /* caller frees */
+struct plan_cfg *plan_parse(struct span json, struct err *err); /* NULL: not one that was rendered */
 
 /* ---- what was wrong ---- */
 

@@ -89,6 +89,22 @@ diag_slot(struct diags *diags, bool is_warning)
 	return NULL;
 }
 
+/* What several things inherit by `like` is told once, where it stands. */
+static bool
+is_told(const struct diags *diags, enum diag_code code, struct place at,
+    const char *message)
+{
+	for (size_t i = 0; i < diags->n; i++) {
+		const struct diag *diag = &diags->at[i];
+
+		if (diag->line == at.line && diag->column == at.column &&
+		    strcmp(diag->code, code_words[code]) == 0 &&
+		    strcmp(diag->message, message) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 report_add(struct report *report, enum diag_code code, struct place at,
     const char *hint, const char *format, ...)
@@ -99,6 +115,11 @@ report_add(struct report *report, enum diag_code code, struct place at,
 	struct diag *diag;
 	va_list args;
 
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	if (is_told(diags, code, at, message))
+		return;
 	if (is_warning)
 		diags->warnings++;
 	else
@@ -106,9 +127,6 @@ report_add(struct report *report, enum diag_code code, struct place at,
 	diag = diag_slot(diags, is_warning);
 	if (diag == NULL)
 		return;
-	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
 	*diag = (struct diag){
 	    .is_warning = is_warning,
 	    .line = at.line,

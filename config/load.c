@@ -234,6 +234,7 @@ load_model(struct load *load)
 	load->listeners = section(load, ROW_LISTENERS);
 	load->pools = section(load, ROW_POOLS);
 	load->splits = section(load, ROW_SPLITS);
+	load->plans = section(load, ROW_PLANS);
 	load->routes = field_entries(load->root, ROW_ROUTES);
 	load_top(load);
 	load_admin(load);
@@ -243,6 +244,7 @@ load_model(struct load *load)
 	load_pools(load);
 	load_splits(load);
 	load_routes(load);
+	load_plans(load);
 	check_whole(load);
 }
 

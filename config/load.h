@@ -16,7 +16,7 @@ struct load {
 	const char *folder;    /* borrowed: where relative paths begin, or "" */
 	const struct node *root;
 	/* Maps as written: the i-th child is the i-th of the config's array. */
-	const struct node *listeners, *pools, *splits;
+	const struct node *listeners, *pools, *splits, *plans;
 	struct entries routes;
 };
 
@@ -27,6 +27,7 @@ void load_listeners(struct load *load);
 void load_pools(struct load *load);
 void load_splits(struct load *load);
 void load_routes(struct load *load);
+void load_plans(struct load *load);
 /* What a route refuses: load_policy.c. */
 /* Entries are ranges, or maps with the row `file`. */
 void load_ranges(struct load *load, const struct node *map, enum row_id list, enum row_id file, struct range_list *out);
@@ -55,6 +56,10 @@ struct address *load_addresses(
 /* {by, name, ttl}: cookies and headers need a name, the others take none. */
 void load_key(struct load *load, const struct node *map, enum row_id by,
     enum row_id name, struct key_cfg *key);
+
+/* A map with all that it inherits from others of its section: load_like.c. */
+const struct node *load_like(struct load *load, const struct node *section,
+    enum row_id like, const struct node *written);
 
 /* Position of a referenced name in its section; 0 when it dangles. */
 uint32_t load_index(const struct node *section, const struct node *name);

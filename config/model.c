@@ -3,7 +3,7 @@
  */
 #include <stdlib.h>
 
-#include "config/config.h"
+#include "config/plan.h"
 
 static void
 strings_release(struct strings *strings)
@@ -165,5 +165,8 @@ config_free(struct config **config_in)
 	for (size_t i = 0; i < config->n_routes; i++)
 		route_release(&config->routes[i]);
 	free(config->routes);
+	for (size_t i = 0; i < config->n_plans; i++)
+		plan_release(&config->plans[i]);
+	free(config->plans);
 	free(config);
 }

@@ -2,94 +2,11 @@
  * Writing a config down again; see render.h. The names are those of
  * schema.def; a test loads what is rendered and renders it to the same text.
  */
-#include "config/render.h"
+#include "config/render_words.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
-
-struct renderer {
-	bool to_compare;
-};
-
-/* ---- words ---- */
-
-/* Bytes that are not UTF-8 (paths may hold any) become "?". */
-static json_t *
-text(const char *value)
-{
-	json_t *json = value ? json_string(value) : NULL;
-
-	return json ? json : json_string("?");
-}
-
-/* Leaves the key out when there is no value. */
-static void
-put_text(json_t *map, const char *key, const char *value)
-{
-	if (value)
-		json_object_set_new(map, key, text(value));
-}
-
-static void
-put_number(json_t *map, const char *key, uint64_t value)
-{
-	json_object_set_new(map, key, json_integer((json_int_t)value));
-}
-
-static void
-put_duration(json_t *map, const char *key, nsec_t value)
-{
-	char buf[64];
-
-	put_text(map, key, units_print_duration(value, buf, sizeof(buf)));
-}
-
-static void
-put_size(json_t *map, const char *key, uint64_t value)
-{
-	char buf[32];
-
-	put_text(map, key, units_print_size(value, buf, sizeof(buf)));
-}
-
-static json_t *
-percent(bp_t value)
-{
-	return value % 100 ? json_real(value / 100.0)
-	                   : json_integer(value / 100);
-}
-
-static json_t *
-strings(const struct strings *list)
-{
-	json_t *json = json_array();
-
-	for (size_t i = 0; i < list->n; i++)
-		json_array_append_new(json, text(list->at[i]));
-	return json;
-}
-
-static void
-put_strings(json_t *map, const char *key, const struct strings *list)
-{
-	if (list->n > 0)
-		json_object_set_new(map, key, strings(list));
-}
-
-static void
-put_pairs(
-    json_t *map, const char *key, const struct header_pair *pairs, size_t n)
-{
-	json_t *json;
-
-	if (n == 0)
-		return;
-	json = json_object();
-	for (size_t i = 0; i < n; i++)
-		json_object_set_new(json, pairs[i].name, text(pairs[i].value));
-	json_object_set_new(map, key, json);
-}
 
 static json_t *
 range(const struct cidr *cidr)
@@ -126,24 +43,6 @@ put_addresses(json_t *map, const char *key, const struct address *at, size_t n)
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(json, text(at[i].text));
 	json_object_set_new(map, key, json);
-}
-
-static void
-put_secret(const struct renderer *r, json_t *map, const char *key,
-    const struct secret *secret)
-{
-	static const char *const ways[] = {
-	    [SECRET_FILE] = "file",
-	    [SECRET_ENV] = "env",
-	    [SECRET_CREDENTIAL] = "credential",
-	};
-
-	if (secret->from == SECRET_NONE)
-		return;
-	json_object_set_new(map, key,
-	    r->to_compare
-	        ? json_sprintf("*** (%s %s)", ways[secret->from], secret->where)
-	        : json_string("***"));
 }
 
 static json_t *
@@ -393,6 +292,8 @@ split(const struct config *config, const struct split_cfg *cfg)
 			json_array_append_new(pins, pin(config, &cfg->pins[i]));
 		json_object_set_new(map, "pins", pins);
 	}
+	if (cfg->shield)
+		json_object_set_new(map, "shield", json_true());
 	return map;
 }
 
@@ -471,15 +372,6 @@ edits(const struct header_edits *cfg)
 	return map;
 }
 
-/* Takes `value`; an empty map is left out. */
-static void
-put_map(json_t *map, const char *name, json_t *value)
-{
-	if (json_object_size(value) > 0)
-		json_object_set(map, name, value);
-	json_decref(value);
-}
-
 static void
 put_action(
     const struct config *config, json_t *map, const struct route_cfg *cfg)
@@ -531,7 +423,7 @@ access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
 	put_range_list(map, "deny", &cfg->deny);
 	if (cfg->geo.is_on)
 		json_object_set_new(map, "geo", geo_match(&cfg->geo));
-	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
+	if (is_compared(r) && cfg->allow.files.n + cfg->deny.files.n > 0) {
 		put_number(map, "allow_ranges", cfg->allow.all.n);
 		put_number(map, "deny_ranges", cfg->deny.all.n);
 	}
@@ -590,11 +482,11 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 		json_t *one = route(r, config, cfg);
 
 		json_array_append_new(
-		    list, r->to_compare ? text(cfg->name) : json_incref(one));
+		    list, is_compared(r) ? text(cfg->name) : json_incref(one));
 		json_object_set_new(by_name, cfg->name, one);
 	}
-	json_object_set(root, r->to_compare ? "route_order" : "routes", list);
-	if (r->to_compare)
+	json_object_set(root, is_compared(r) ? "route_order" : "routes", list);
+	if (is_compared(r))
 		json_object_set(root, "routes", by_name);
 	json_decref(list);
 	json_decref(by_name);
@@ -605,10 +497,10 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
-	struct renderer r = {to_compare};
+	struct renderer r = {to_compare ? SECRETS_COMPARED : SECRETS_HIDDEN};
 	json_t *root = json_object();
 	json_t *listeners = json_object(), *pools = json_object(),
-	       *splits = json_object();
+	       *splits = json_object(), *plans = json_object();
 
 	put_number(root, "version", 1);
 	json_object_set_new(root, "workers",
@@ -634,6 +526,10 @@ config_tree(const struct config *config, bool to_compare)
 		    split(config, &config->splits[i]));
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
+	for (size_t i = 0; i < config->n_plans; i++)
+		json_object_set_new(plans, config->plans[i].name,
+		    plan_tree(&config->plans[i], &r));
+	json_object_set_new(root, "plans", plans);
 	return root;
 }
 

@@ -10,11 +10,7 @@
 
 enum { QUOTE_MAX = 60 };
 
-static bool fault_set(struct fault *fault, enum diag_code code,
-    const char *hint, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static bool
+bool
 fault_set(struct fault *fault, enum diag_code code, const char *hint,
     const char *format, ...)
 {
@@ -240,6 +236,7 @@ refuse_word(
 	    QUOTED(shown), words.n > 1 ? "one of " : "", all,
 	    row->types & V_FILE  ? ", or a path with a '/'"
 	    : row->types & V_INT ? ", or a number"
+	    : row->types & V_SIGNAL ? ", or signal:KIND"
 	                         : "");
 	fault_suggest(fault, shown, list, words.n);
 	return false;
@@ -492,7 +489,18 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 	if (types & V_WORD && types & V_INT &&
 	    !units_integer(text, &out->number))
 		return refuse_word(row, shown, fault);
+	if (types & V_SIGNAL && !span_starts(text, SPAN("signal:")))
+		return refuse_word(row, shown, fault);
 	switch (types & ~(unsigned)V_WORD) {
+	case V_INCREASE:
+	case V_FRACTION:
+	case V_SIGNAL:
+	case V_URL:
+	case V_DAYS:
+	case V_HOURS:
+	case V_ZONE:
+		return value_parse_of_plan(
+		    row, types & ~(unsigned)V_WORD, text, shown, out, fault);
 	case V_INT:
 	case V_SIZE:
 	case V_DURATION:

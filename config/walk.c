@@ -1,6 +1,6 @@
 /*
  * Judging the tree; see walk.h. Nothing here knows a setting by name, with the
- * exception of the four nouns that messages use ('pool "shop"').
+ * exception of the nouns that messages use ('pool "shop"').
  */
 #include "config/walk.h"
 
@@ -34,7 +34,8 @@ noun_of(const struct node *node)
 		enum row_id row;
 		const char *noun;
 	} nouns[] = {{ROW_LISTENER, "listener"}, {ROW_POOL, "pool"},
-	    {ROW_SPLIT, "split"}, {ROW_ROUTE, "route"}};
+	    {ROW_SPLIT, "split"}, {ROW_ROUTE, "route"},
+	    {ROW_PLAN, "plan"}};
 
 	for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++) {
 		if (node->row == schema_row(nouns[i].row))

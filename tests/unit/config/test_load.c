@@ -111,7 +111,7 @@ test_load__settings_of_later_versions_say_so(void **state)
 	    "      |     ^~~~~~ take it out, or use a version that has "
 	    "it\n" END("1 error", "0 warnings"));
 	expect_part(
-	    HEAD POOL TAIL "plans: {}\n", "[E013]: \"plans\" in the file");
+	    HEAD POOL TAIL "redis: {}\n", "[E013]: \"redis\" in the file");
 	expect_part("listeners: {h: {bind: \"127.0.0.1:1\", protocols: "
 	            "[h2, http/1.1]}}\n" POOL TAIL,
 	    "[E013]: protocols of listener \"h\": \"h2\" is known");
