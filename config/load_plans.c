@@ -413,6 +413,15 @@ bounds_fit(
 	return true;
 }
 
+/* In parts of 10^9, so that it is written and read back to the same value. */
+static struct increase
+quarter_of(struct increase whole)
+{
+	int64_t nano = (int64_t)(whole.by * NANO_ALL / 4 + 0.5);
+
+	return (struct increase){whole.kind, (double)nano / NANO_ALL};
+}
+
 static void
 load_increase(
     struct plan_load *p, const struct node *map, struct guard_cfg *guard)
@@ -440,8 +449,7 @@ load_increase(
 		    "it is not below max_increase, so nothing would ever be "
 		    "decided");
 	if (increase && tolerance == NULL)
-		guard->tolerance = (struct increase){
-		    guard->max_increase.kind, guard->max_increase.by / 4};
+		guard->tolerance = quarter_of(guard->max_increase);
 }
 
 /* An absolute guard sees what both arms share, too: it holds by default. */
