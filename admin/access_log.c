@@ -145,6 +145,7 @@ line_facts(struct line *line, const struct access_record *record)
 	field_span(line, "http.route", record->route, WORD_MAX_SHOWN);
 	field_span(line, "weir.split", record->split, WORD_MAX_SHOWN);
 	field_span(line, "weir.pool", record->pool, WORD_MAX_SHOWN);
+	field_span(line, "weir.shielded", record->shielded, WORD_MAX_SHOWN);
 	field_span(
 	    line, "weir.upstream.address", record->upstream, WORD_MAX_SHOWN);
 	field_word(line, "weir.decision", record->decision);

@@ -226,6 +226,28 @@ handshakes(struct exposition *x, const struct admin *admin)
 	family_count(x, (struct label[]){{"reason", "any"}, {0}}, errors);
 }
 
+static void
+glitches(struct exposition *x, const struct admin *admin)
+{
+	const struct config *config = admin_config(admin);
+	struct listener_stats stats;
+
+	family_begin(x, FAMILY_COUNTER, "weir_h2_glitches",
+	    "What HTTP/2 clients did that no well-meaning one does often.");
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		if (!(config->listeners[i].protocols & PROTOCOL_H2) ||
+		    !read_listener(admin, &config->listeners[i], &stats))
+			continue;
+		for (int j = 0; j < GLITCH_COUNT; j++)
+			family_count(x,
+			    (struct label[]){
+			        {"listener", config->listeners[i].name},
+			        {"reason", glitch_row((enum glitch)j)->word},
+			        {0}},
+			    stats.glitches[j]);
+	}
+}
+
 /* ---- by pool and endpoint ---- */
 
 typedef void endpoint_fn(struct exposition *x, const struct endpoint *endpoint,
@@ -340,6 +362,7 @@ metrics_traffic(struct exposition *x, const struct admin *admin)
 	connections(x, admin);
 	accepts(x, admin);
 	handshakes(x, admin);
+	glitches(x, admin);
 	by_endpoint(x, admin);
 	by_pool(x, admin);
 }

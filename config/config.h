@@ -130,8 +130,12 @@ struct limits_cfg {
 	uint32_t max_streams;
 };
 
+/* Versions of HTTP, as bits. */
+enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
+	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
@@ -145,6 +149,7 @@ struct listener_cfg {
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
+	unsigned protocols;   /* PROTOCOL_ bits; default both */
 	struct limits_cfg limits;
 	bool has_tls;
 	struct tls_cfg tls;
@@ -171,6 +176,7 @@ struct pool_tls_cfg {
 	enum { VERIFY_SYSTEM, VERIFY_FILE, VERIFY_OFF } verify;
 	char *ca_file;     /* owned */
 	char *server_name; /* owned, NULL: the endpoint's host */
+	unsigned protocols; /* PROTOCOL_ bits for ALPN: the pool's; 0: HTTP/1.1 */
 };
 
 /* Which first outcomes are tried once more elsewhere. */
@@ -411,7 +417,6 @@ enum plan_timeout { TIMEOUT_HOLD, TIMEOUT_ROLLBACK, TIMEOUT_PROMOTE };
 enum {
 	NOTIFY_STARTED = 1 << 0, NOTIFY_PHASE = 1 << 1, NOTIFY_HOLD = 1 << 2, NOTIFY_ROLLBACK = 1 << 3,
 	NOTIFY_PROMOTED = 1 << 4, NOTIFY_ABORTED = 1 << 5, NOTIFY_APPROVAL = 1 << 6,
-	NOTIFY_ALL = (1 << 7) - 1,
 };
 
 struct notify_cfg {
@@ -455,18 +460,18 @@ struct config {
 	struct plan_cfg *plans; size_t n_plans;
 };
 
-/* NULL when there is none of that name. */
+/* By name; NULL: there is none. */
 const struct plan_cfg *config_plan(const struct config *config, const char *name);
 
 /*
- * A plan of its own: a live rollout keeps the one that it began with, over
- * reloads (plan_copy) and over restarts (render, parse). What is rendered is
- * one line of JSON in the words of the file; secrets are named, not read.
+ * A rollout keeps the plan that it began with, over reloads and restarts: as
+ * a copy, and as one line of JSON that plan_parse reads back to an equal plan.
+ * The caller frees what these return; secrets are named in it, never held.
  */
 struct plan_cfg *plan_copy(const struct plan_cfg *plan);
 void plan_free(struct plan_cfg **plan);
-char *plan_render_json(const struct plan_cfg *plan); /* caller frees */
-struct plan_cfg *plan_parse(struct span json, struct err *err); /* NULL: not one that was rendered */
+char *plan_render_json(const struct plan_cfg *plan);
+struct plan_cfg *plan_parse(struct span json, struct err *err); /* NULL with err: not a plan */
 
 /* ---- what was wrong ---- */
 
@@ -492,7 +497,8 @@ char *diags_json(const struct diags *diags); /* caller frees */
 
 /*
  * Reads and checks a file. Returns NULL when there is any error; diags_out is
- * filled either way and released by the caller. Never exits, never logs.
+ * filled either way and released by the caller. Never exits, never logs. The
+ * path "-" is standard input.
  */
 struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
@@ -509,6 +515,7 @@ bool config_needs_restart(const struct config *before, const struct config *afte
 /* ---- what the tables say, for the command line ---- */
 void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
 void config_print_reference(FILE *out);                    /* Markdown, every setting */
+void config_print_keys(FILE *out); /* the keys that config_explain knows, one a line */
 bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
 bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
 

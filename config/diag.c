@@ -89,19 +89,15 @@ diag_slot(struct diags *diags, bool is_warning)
 	return NULL;
 }
 
-/* What several things inherit by `like` is told once, where it stands. */
+/* What is inherited is looked at once for each heir, and told once. */
 static bool
-is_told(const struct diags *diags, enum diag_code code, struct place at,
-    const char *message)
+is_told(const struct diags *diags, enum diag_code code, struct place at)
 {
-	for (size_t i = 0; i < diags->n; i++) {
-		const struct diag *diag = &diags->at[i];
-
-		if (diag->line == at.line && diag->column == at.column &&
-		    strcmp(diag->code, code_words[code]) == 0 &&
-		    strcmp(diag->message, message) == 0)
+	for (size_t i = 0; i < diags->n; i++)
+		if (at.line > 0 && diags->at[i].line == at.line &&
+		    diags->at[i].column == at.column &&
+		    strcmp(diags->at[i].code, code_words[code]) == 0)
 			return true;
-	}
 	return false;
 }
 
@@ -115,10 +111,7 @@ report_add(struct report *report, enum diag_code code, struct place at,
 	struct diag *diag;
 	va_list args;
 
-	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
-	if (is_told(diags, code, at, message))
+	if (is_told(diags, code, at))
 		return;
 	if (is_warning)
 		diags->warnings++;
@@ -127,6 +120,9 @@ report_add(struct report *report, enum diag_code code, struct place at,
 	diag = diag_slot(diags, is_warning);
 	if (diag == NULL)
 		return;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
 	*diag = (struct diag){
 	    .is_warning = is_warning,
 	    .line = at.line,

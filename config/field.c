@@ -54,27 +54,6 @@ field_percent(const struct node *map, enum row_id id)
 	return (bp_t)value_of(map, id).number;
 }
 
-double
-field_fraction(const struct node *map, enum row_id id)
-{
-	assert(schema_row(id)->types == V_FRACTION);
-	return (double)value_of(map, id).number / NANO_ALL;
-}
-
-struct increase
-field_increase(const struct node *map, enum row_id id)
-{
-	struct value value = value_of(map, id);
-
-	assert(schema_row(id)->types == V_INCREASE);
-	if (value.word == NODE_ABSENT)
-		return (struct increase){INCREASE_NONE, 0};
-	return (struct increase){
-	    value.word ? INCREASE_RELATIVE : INCREASE_ABSOLUTE,
-	    (double)value.number / NANO_ALL,
-	};
-}
-
 bool
 field_bool(const struct node *map, enum row_id id)
 {

@@ -13,8 +13,6 @@ const struct node *field(const struct node *map, enum row_id id);
 int64_t field_number(const struct node *map, enum row_id id);
 nsec_t field_duration(const struct node *map, enum row_id id);
 bp_t field_percent(const struct node *map, enum row_id id);
-double field_fraction(const struct node *map, enum row_id id); /* 0..1 */
-struct increase field_increase(const struct node *map, enum row_id id);
 bool field_bool(const struct node *map, enum row_id id);
 int field_word(const struct node *map, enum row_id id); /* NODE_ABSENT: none */
 

@@ -18,7 +18,11 @@ struct load {
 	/* Maps as written: the i-th child is the i-th of the config's array. */
 	const struct node *listeners, *pools, *splits, *plans;
 	struct entries routes;
+	bool is_trusted; /* judged before: files that it names may be gone by now */
 };
+
+/* What was read and judged before: variables are text, files that are named may be gone. */
+struct config *config_load_trusted(const char *name, struct span text, struct diags *diags_out);
 
 void load_admin(struct load *load);
 void load_logs(struct load *load);
@@ -40,6 +44,10 @@ void load_policy(struct load *load, const struct node *map, struct route_cfg *cf
 /* Truths across the whole file, when all of it is built. */
 void check_whole(struct load *load);
 
+/* With all that it inherits from others of its section; order in the file does not matter. */
+const struct node *load_like(struct load *load, const struct node *section,
+    const struct node *one, enum row_id like_row);
+
 /* A path with the folder in front when it is relative; NULL when missing. */
 char *load_path(
     const struct load *load, const struct node *map, enum row_id id);
@@ -56,10 +64,6 @@ struct address *load_addresses(
 /* {by, name, ttl}: cookies and headers need a name, the others take none. */
 void load_key(struct load *load, const struct node *map, enum row_id by,
     enum row_id name, struct key_cfg *key);
-
-/* A map with all that it inherits from others of its section: load_like.c. */
-const struct node *load_like(struct load *load, const struct node *section,
-    enum row_id like, const struct node *written);
 
 /* Position of a referenced name in its section; 0 when it dangles. */
 uint32_t load_index(const struct node *section, const struct node *name);

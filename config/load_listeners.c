@@ -67,6 +67,21 @@ check_redirect(struct load *load, const struct node *map)
 		    node_where(to, where), (int)to->text.len, to->text.ptr);
 }
 
+static unsigned
+load_protocols(const struct node *map)
+{
+	struct strings words = field_strings(map, ROW_PROTOCOLS);
+	unsigned protocols = 0;
+
+	for (size_t i = 0; i < words.n; i++) {
+		protocols |=
+		    strcmp(words.at[i], "h2") == 0 ? PROTOCOL_H2 : PROTOCOL_H1;
+		free(words.at[i]);
+	}
+	free(words.at);
+	return protocols;
+}
+
 static void
 load_listener(
     struct load *load, const struct node *map, struct listener_cfg *cfg)
@@ -79,10 +94,12 @@ load_listener(
 	cfg->redirect_to = field_text(map, ROW_REDIRECT_TO);
 	cfg->trusted_proxies = field_cidrs(client_ip, ROW_TRUSTED);
 	cfg->client_ip_header = field_lower(client_ip, ROW_CLIENT_IP_HEADER);
+	cfg->protocols = load_protocols(map);
 	load_limits(field(map, ROW_LIMITS), &cfg->limits);
 	if (tls) {
 		cfg->has_tls = true;
 		load_tls(load, tls, &cfg->tls);
+		cfg->tls.protocols = cfg->protocols;
 	}
 	check_redirect(load, map);
 }

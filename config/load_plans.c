@@ -1,634 +1,261 @@
 /*
- * plans: phases, guards, gates and hooks, and what does not fit together in
- * them. Faults stop the file; what merely cannot do what its author hopes is a
- * warning.
+ * plans: inheritance first (load_like.c), then phases, guards, gates and
+ * receivers, then what must fit together.
  */
 #include <stdio.h>
 
-#include "config/load.h"
+#include "config/load_plan.h"
 #include "config/mem.h"
-#include "config/plan.h"
-#include "config/value.h"
 
-struct plan_load {
-	struct load *load;        /* borrowed */
-	const struct node *map;   /* with all that it inherits */
-	const struct node *gates; /* NULL without */
-	struct plan_cfg *plan;    /* being filled */
-};
-
-/* At most `cap` entries of a list or map; more are told and left out. */
-static struct entries
-bounded(struct plan_load *p, enum row_id id, size_t cap, const char *what)
-{
-	struct entries all = field_entries(p->map, id);
-	char where[WHERE_MAX];
-
-	if (all.n <= cap)
-		return all;
-	report_add(p->load->report, DIAG_TOO_MANY, all.at[cap]->at, NULL,
-	    "%s: a plan has at most %zu %s",
-	    node_where(field(p->map, id), where), cap, what);
-	all.n = cap;
-	return all;
-}
-
-static bool
-is_map(const struct node *node)
-{
-	return node->kind == NODE_MAP && !node->is_bad;
-}
-
-/* The words of a plan's parts are lines in metrics and in the API. */
-static void
-refuse_twin(struct plan_load *p, const struct node *node, const char *name)
-{
-	char where[WHERE_MAX];
-
-	report_add(p->load->report, DIAG_DUPLICATE_KEY, node_place(node),
-	    "give each a name of its own", "%s: two are named \"%s\"",
-	    node_where(node, where), name);
-}
-
-/* ---- hooks ---- */
-
-struct hook_rows {
-	enum row_id url, timeout, retries, hmac;
-};
-
-static bool
-is_clear(const char *url)
-{
-	static const char *const near[] = {
-	    "http://127.0.0.1", "http://localhost", "http://[::1]"};
-
-	if (url == NULL || strncmp(url, "http://", 7) != 0)
-		return false;
-	for (size_t i = 0; i < 3; i++) {
-		size_t len = strlen(near[i]);
-
-		if (strncmp(url, near[i], len) == 0 && strchr(":/?", url[len]))
-			return false;
-	}
-	return true;
-}
-
-static struct hook_cfg
-load_hook(struct plan_load *p, const struct node *map, struct hook_rows rows)
-{
-	struct hook_cfg hook = {
-	    .url = field_text(map, rows.url),
-	    .timeout = field_duration(map, rows.timeout),
-	    .retries = (unsigned)field_number(map, rows.retries),
-	    .hmac = load_secret(p->load, map, rows.hmac),
-	};
-	char where[WHERE_MAX];
-
-	if (hook.hmac.from != SECRET_NONE && is_clear(hook.url))
-		report_add(p->load->report, DIAG_HOOK_CLEAR,
-		    field(map, rows.url)->at, "write https://",
-		    "%s: what is signed can be read and sent again",
-		    node_where(map, where));
-	return hook;
-}
-
-/* ---- gates ---- */
+/* ---- names that must differ ---- */
 
 static void
-load_window(const struct node *map, struct gate_cfg *gate)
+check_names(struct load *load, struct entries all, enum row_id id)
 {
-	const struct node *hours = field(map, ROW_WINDOW_HOURS);
-	struct span text =
-	    hours ? hours->text
-	          : span_of(schema_row(ROW_WINDOW_HOURS)->fallback);
-	bool is_fine;
+	for (size_t i = 1; i < all.n; i++) {
+		const struct node *name = field(all.at[i], id);
 
-	gate->window.days = (unsigned)field_number(map, ROW_WINDOW_DAYS);
-	gate->window.zone = field_text(map, ROW_WINDOW_ZONE);
-	is_fine = units_hours(text, &gate->window.from, &gate->window.to);
-	assert(is_fine);
-}
+		for (size_t j = 0; j < i && name; j++) {
+			const struct node *other = field(all.at[j], id);
+			char hint[64], where[WHERE_MAX];
 
-static void
-load_gate(struct plan_load *p, const struct node *map, struct gate_cfg *gate)
-{
-	const struct node *webhook = field(map, ROW_WEBHOOK);
-	const struct node *approval = field(map, ROW_APPROVAL);
-	const struct node *window = field(map, ROW_WINDOW);
-	char where[WHERE_MAX];
-
-	gate->name = mem_text(map->key);
-	if (map->is_bad)
-		return;
-	if (map->kind != NODE_MAP || map->n != 1)
-		report_add(p->load->report, DIAG_GATE, node_place(map),
-		    "give one of webhook, approval, window",
-		    "%s: a gate is of exactly one kind",
-		    node_where(map, where));
-	if (webhook) {
-		gate->kind = GATE_WEBHOOK;
-		gate->webhook = load_hook(p, webhook,
-		    (struct hook_rows){ROW_WEBHOOK_URL, ROW_WEBHOOK_TIMEOUT,
-		        ROW_WEBHOOK_RETRIES, ROW_WEBHOOK_HMAC});
-	} else if (approval) {
-		gate->kind = GATE_APPROVAL;
-		gate->approval.role =
-		    ROLE_OPERATOR +
-		    (unsigned)field_word(approval, ROW_APPROVAL_ROLE);
-		gate->approval.count =
-		    (unsigned)field_number(approval, ROW_APPROVAL_COUNT);
-		gate->approval.not_requester =
-		    field_bool(approval, ROW_APPROVAL_OTHER);
-		gate->approval.ttl = field_duration(approval, ROW_APPROVAL_TTL);
-	} else if (window) {
-		gate->kind = GATE_WINDOW;
-		load_window(window, gate);
+			if (!other || !span_eq(other->text, name->text))
+				continue;
+			snprintf(hint, sizeof(hint), "first on line %u",
+			    other->at.line);
+			report_add(load->report, DIAG_DUPLICATE_KEY, name->at,
+			    hint, "%s: two are named \"%.*s\"",
+			    node_where(name, where), (int)name->text.len,
+			    name->text.ptr);
+			break;
+		}
 	}
 }
 
-static void
-load_gates(struct plan_load *p)
+/* At most `max` of them; more is an error at the first too many. */
+static size_t
+bounded(struct load *load, struct entries all, size_t max)
 {
-	struct entries all = bounded(p, ROW_GATES, PLAN_GATES_MAX, "gates");
-	struct plan_cfg *plan = p->plan;
-
-	p->gates = field(p->map, ROW_GATES);
-	plan->gates = mem_new(all.n, sizeof(*plan->gates));
-	for (; plan->n_gates < all.n; plan->n_gates++)
-		load_gate(
-		    p, all.at[plan->n_gates], &plan->gates[plan->n_gates]);
-}
-
-static void
-refuse_gate(struct plan_load *p, const struct node *node)
-{
-	struct fault fault = {.hint = ""};
-	const char *names[PLAN_GATES_MAX];
 	char where[WHERE_MAX];
 
-	for (size_t i = 0; i < p->plan->n_gates; i++)
-		names[i] = p->plan->gates[i].name;
-	fault_suggest(&fault, node->text, names, p->plan->n_gates);
-	report_add(p->load->report, DIAG_DANGLING, node->at,
-	    fault.hint[0] ? fault.hint : "gates: of the plan defines them",
-	    "%s: the plan has no gate \"%.*s\"", node_where(node, where),
-	    (int)node->text.len, node->text.ptr);
+	if (all.n <= max)
+		return all.n;
+	report_add(load->report, DIAG_TOO_MANY, all.at[max]->at, NULL,
+	    "%s: at most %zu are possible", node_where(all.at[max], where),
+	    max);
+	return max;
 }
 
 /* ---- phases ---- */
 
 static void
-load_phase_gates(
-    struct plan_load *p, const struct node *map, struct phase_cfg *phase)
+load_phase_gates(struct load *load, const struct node *map,
+    const struct plan_cfg *plan, struct phase_cfg *cfg)
 {
-	struct entries all = field_entries(map, ROW_PHASE_GATE);
-	unsigned seen = 0;
+	struct entries names = field_entries(map, ROW_PHASE_GATE);
 
-	for (size_t i = 0; i < all.n; i++) {
-		long gate = p->gates && !all.at[i]->is_bad
-		                ? node_find(p->gates, all.at[i]->text)
-		                : -1;
+	for (size_t i = 0; i < names.n; i++) {
+		const char *words[PLAN_GATES_MAX], *near;
+		char where[WHERE_MAX], hint[128];
+		size_t at = 0;
 
-		if (all.at[i]->is_bad)
+		if (names.at[i]->is_bad)
 			continue;
-		if (gate < 0 || (size_t)gate >= p->plan->n_gates) {
-			refuse_gate(p, all.at[i]);
-		} else if (seen & (1u << gate)) {
-			refuse_twin(p, all.at[i], p->plan->gates[gate].name);
-		} else {
-			seen |= 1u << gate;
-			phase->gates[phase->n_gates++] = (uint8_t)gate;
+		for (size_t j = 0; j < plan->n_gates; j++)
+			words[j] = plan->gates[j].name;
+		while (at < plan->n_gates &&
+		       !span_eq(names.at[i]->text, span_of(words[at])))
+			at++;
+		if (at < plan->n_gates && cfg->n_gates < PLAN_GATES_MAX) {
+			cfg->gates[cfg->n_gates++] = (uint8_t)at;
+			continue;
 		}
+		near = suggest(names.at[i]->text, words, plan->n_gates);
+		if (near)
+			snprintf(
+			    hint, sizeof(hint), "did you mean \"%s\"?", near);
+		report_add(load->report, DIAG_DANGLING, names.at[i]->at,
+		    near ? hint : "define it under gates of the plan",
+		    "%s: there is no gate \"%.*s\"",
+		    node_where(names.at[i], where), (int)names.at[i]->text.len,
+		    names.at[i]->text.ptr);
 	}
 }
 
-static char *
-numbered(const char *word, size_t i)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%s-%zu", word, i + 1);
-	return mem_text(span_of(text));
-}
-
 static void
-load_phase(struct plan_load *p, const struct node *map, size_t i)
+load_phase(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
-	struct phase_cfg *phase = &p->plan->phases[i];
-	const struct node *timeout = field(map, ROW_PHASE_TIMEOUT);
-	char where[WHERE_MAX];
-
-	phase->name = field_text(map, ROW_PHASE_NAME);
-	if (phase->name == NULL)
-		phase->name = numbered("phase", i);
-	phase->weight = field_percent(map, ROW_PHASE_WEIGHT);
-	phase->ramp = field_duration(map, ROW_PHASE_RAMP);
-	phase->hold = field_duration(map, ROW_PHASE_HOLD);
-	phase->min_requests = (uint64_t)field_number(map, ROW_PHASE_REQUESTS);
-	phase->timeout = field_duration(map, ROW_PHASE_TIMEOUT);
-	load_phase_gates(p, map, phase);
-	if (timeout && phase->timeout <= phase->ramp + phase->hold)
-		report_add(p->load->report, DIAG_CONFLICT, timeout->at,
-		    "make it longer than ramp and hold together",
-		    "%s: the timeout of phase \"%s\" is over before the phase "
-		    "can end",
-		    node_where(timeout, where), phase->name);
-}
-
-/* The first users who see the candidate see it until it is proven. */
-static void
-load_until(struct plan_load *p, struct entries all)
-{
+	struct phase_cfg *cfg = &plan->phases[plan->n_phases];
+	int until = field_word(map, ROW_PHASE_UNTIL);
 	bool is_first = true;
 
-	for (size_t i = 0; i < p->plan->n_phases; i++) {
-		struct phase_cfg *phase = &p->plan->phases[i];
-		int until = field_word(all.at[i], ROW_PHASE_UNTIL);
-
-		if (until != NODE_ABSENT)
-			phase->until = (enum phase_until)until;
-		else if (is_first && phase->weight > 0)
-			phase->until = UNTIL_PROVEN;
-		is_first &= phase->weight == 0;
-	}
+	for (size_t i = 0; i < plan->n_phases; i++)
+		is_first &= plan->phases[i].weight == 0;
+	cfg->name = field_text(map, ROW_PHASE_NAME);
+	cfg->weight = field_percent(map, ROW_PHASE_WEIGHT);
+	cfg->ramp = field_duration(map, ROW_PHASE_RAMP);
+	cfg->hold = field_duration(map, ROW_PHASE_HOLD);
+	cfg->min_requests = (uint64_t)field_number(map, ROW_PHASE_REQUESTS);
+	cfg->timeout = field_duration(map, ROW_PHASE_TIMEOUT);
+	cfg->until = until != NODE_ABSENT ? (enum phase_until)until
+	             : is_first && cfg->weight > 0 && cfg->weight < BP_ALL
+	                 ? UNTIL_PROVEN
+	                 : UNTIL_HELD;
+	if (cfg->timeout > 0 && cfg->timeout < cfg->ramp + cfg->hold)
+		refuse_part(load, field(map, ROW_PHASE_TIMEOUT), NULL,
+		    "the timeout is shorter than ramp and hold together");
+	load_phase_gates(load, map, plan, cfg);
+	plan->n_phases++;
 }
 
 static void
-check_phases(struct plan_load *p, struct entries all)
+load_phases(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
-	const struct plan_cfg *plan = p->plan;
-	const struct node *list = field(p->map, ROW_PHASES);
-	char where[WHERE_MAX], now[16], before[16];
-	bp_t most = 0;
+	struct entries all = field_entries(map, ROW_PHASES);
+	size_t n = bounded(load, all, PLAN_PHASES_MAX);
+	char where[WHERE_MAX];
 
-	for (size_t i = 0; i < plan->n_phases; i++) {
-		const struct phase_cfg *phase = &plan->phases[i];
-
-		for (size_t j = 0; j < i; j++) {
-			if (strcmp(phase->name, plan->phases[j].name) == 0)
-				refuse_twin(p, all.at[i], phase->name);
-		}
-		if (i > 0 && phase->weight < phase[-1].weight)
-			report_add(p->load->report, DIAG_PHASES_FALL,
+	/* A like that led nowhere is told already. */
+	if (all.n == 0 && !node_get(map, SPAN("phases")) &&
+	    !node_get(map, SPAN("like")))
+		report_add(load->report, DIAG_MISSING_KEY, node_place(map),
+		    "add phases: [{name: canary, weight: 5, hold: 30m}]",
+		    "\"phases\" is missing in %s", node_where(map, where));
+	plan->phases = mem_new(n, sizeof(*plan->phases));
+	for (size_t i = 0; i < n; i++)
+		if (all.at[i]->kind == NODE_MAP)
+			load_phase(load, all.at[i], plan);
+	check_names(load, all, ROW_PHASE_NAME);
+	for (size_t i = 1; i < plan->n_phases && plan->n_phases == n; i++)
+		if (plan->phases[i].weight < plan->phases[i - 1].weight)
+			report_add(load->report, DIAG_PHASES_DESCEND,
 			    all.at[i]->at, NULL,
-			    "%s: phase \"%s\" goes down from %s to %s percent",
-			    node_where(all.at[i], where), phase->name,
-			    units_print_percent(
-			        phase[-1].weight, before, sizeof(before)),
-			    units_print_percent(
-			        phase->weight, now, sizeof(now)));
-		if (phase->weight > most)
-			most = phase->weight;
-	}
-	if (most == 0 && plan->n_phases == all.n)
-		report_add(p->load->report, DIAG_NO_WEIGHT, node_place(list),
-		    "give a phase a weight", "%s: no phase has a weight",
-		    node_where(list, where));
+			    "%s: phase \"%s\" has less weight than \"%s\"",
+			    node_where(all.at[i], where), plan->phases[i].name,
+			    plan->phases[i - 1].name);
 }
 
-/* `like` that led nowhere is told; so is a bad list. */
+/* ---- guards, gates, receivers ---- */
+
+/* A rollout without a guard would be a timer. */
 static void
-refuse_phaseless(struct plan_load *p, const struct node *written)
+default_guards(struct plan_cfg *plan)
 {
-	const struct node *given = node_get(p->map, SPAN("phases"));
-	char where[WHERE_MAX];
-
-	if (given ? given->is_bad
-	          : p->map == written && node_get(p->map, SPAN("like")))
-		return;
-	report_add(p->load->report, DIAG_MISSING_KEY, node_place(written),
-	    "add phases: [{weight: 5, hold: 30m}, {weight: 50, hold: 30m}]",
-	    "\"phases\" is missing in %s", node_where(written, where));
-}
-
-static void
-load_phases(struct plan_load *p, const struct node *written)
-{
-	struct entries all = bounded(p, ROW_PHASES, PLAN_PHASES_MAX, "phases");
-	struct plan_cfg *plan = p->plan;
-	bool is_whole = true;
-
-	plan->phases = mem_new(all.n, sizeof(*plan->phases));
-	for (; plan->n_phases < all.n; plan->n_phases++) {
-		is_whole &= is_map(all.at[plan->n_phases]);
-		load_phase(p, all.at[plan->n_phases], plan->n_phases);
-	}
-	load_until(p, all);
-	if (all.n == 0)
-		refuse_phaseless(p, written);
-	else if (is_whole)
-		check_phases(p, all);
-}
-
-/* ---- guards ---- */
-
-enum {
-	BOUND_INCREASE = 1 << 0,
-	BOUND_TOLERANCE = 1 << 1,
-	BOUND_RATE = 1 << 2,
-	BOUND_MAX = 1 << 3,
-	BOUND_WINDOW = 1 << 4,
-	BOUND_WARMUP = 1 << 5,
-};
-
-static const struct bound_row {
-	unsigned bit;
-	enum row_id row;
-} bound_rows[] = {
-    {BOUND_INCREASE, ROW_GUARD_INCREASE},
-    {BOUND_TOLERANCE, ROW_GUARD_TOLERANCE},
-    {BOUND_RATE, ROW_GUARD_RATE},
-    {BOUND_MAX, ROW_GUARD_MAX},
-    {BOUND_WINDOW, ROW_GUARD_WINDOW},
-    {BOUND_WARMUP, ROW_GUARD_WARMUP},
-};
-
-/* Of `one` exactly one is given (0: none must be), and nothing beside `takes`.
- */
-static const struct metric_rule {
-	unsigned takes, one;
-	const char *hint;
-} metric_rules[] = {
-    [GUARD_ERRORS] = {BOUND_INCREASE | BOUND_TOLERANCE | BOUND_RATE |
-                          BOUND_WINDOW,
-        BOUND_INCREASE | BOUND_RATE,
-        "errors takes max_increase: 2pp or max_rate: 1%"},
-    [GUARD_LATENCY] = {BOUND_INCREASE | BOUND_TOLERANCE | BOUND_WARMUP,
-        BOUND_INCREASE, "latency takes max_increase: 20%"},
-    [GUARD_SHAPE] = {BOUND_INCREASE | BOUND_TOLERANCE, 0,
-        "shape takes nothing, or max_increase"},
-    [GUARD_EXCESS_FAILURES] = {BOUND_MAX, BOUND_MAX,
-        "excess_failures takes max: 500"},
-    [GUARD_SIGNAL] = {BOUND_MAX | BOUND_WINDOW, BOUND_MAX,
-        "a signal takes max: 3, and a window"},
-};
-
-static void
-refuse_guard(struct plan_load *p, const struct node *at, const char *hint,
-    const char *what)
-{
-	char where[WHERE_MAX];
-
-	report_add(p->load->report, DIAG_GUARD, node_place(at), hint, "%s: %s",
-	    node_where(at, where), what);
-}
-
-/* Which bounds are written, bad ones too; false when they do not fit. */
-static bool
-bounds_fit(
-    struct plan_load *p, const struct node *map, const struct guard_cfg *guard)
-{
-	const struct metric_rule *rule = &metric_rules[guard->metric];
-	const char *metric = guard_metric_name(guard->metric);
-	unsigned given = 0;
-	char what[160];
-
-	for (size_t i = 0; i < sizeof(bound_rows) / sizeof(bound_rows[0]);
-	     i++) {
-		struct span key = schema_key(schema_row(bound_rows[i].row));
-		const struct node *node = node_get(map, key);
-
-		if (node == NULL)
-			continue;
-		given |= bound_rows[i].bit;
-		if (rule->takes & bound_rows[i].bit)
-			continue;
-		snprintf(what, sizeof(what), "%s does not go with metric %s",
-		    key.ptr, metric);
-		refuse_guard(p, node, rule->hint, what);
-		return false;
-	}
-	if (__builtin_popcount(given & rule->one) != (rule->one ? 1 : 0)) {
-		snprintf(what, sizeof(what), "metric %s needs %s", metric,
-		    given & rule->one ? "one bound, not two" : "a bound");
-		refuse_guard(p, map, rule->hint, what);
-		return false;
-	}
-	if (given & BOUND_RATE && given & BOUND_TOLERANCE)
-		refuse_guard(p, field(map, ROW_GUARD_RATE), NULL,
-		    "a tolerance goes with max_increase only");
-	if (given & BOUND_INCREASE && given & BOUND_WINDOW)
-		refuse_guard(p, node_get(map, SPAN("window")), NULL,
-		    "a window goes with max_rate and max only");
-	return true;
-}
-
-/* In parts of 10^9, so that it is written and read back to the same value. */
-static struct increase
-quarter_of(struct increase whole)
-{
-	int64_t nano = (int64_t)(whole.by * NANO_ALL / 4 + 0.5);
-
-	return (struct increase){whole.kind, (double)nano / NANO_ALL};
+	plan->guards = mem_new(2, sizeof(*plan->guards));
+	plan->n_guards = 2;
+	plan->guards[0] = (struct guard_cfg){
+	    .name = mem_text(SPAN("errors")),
+	    .metric = GUARD_ERRORS,
+	    .max_increase = {INCREASE_ABSOLUTE, 0.02},
+	    .tolerance = {INCREASE_ABSOLUTE, 0.005},
+	    .action = ACTION_ROLLBACK,
+	};
+	plan->guards[1] = (struct guard_cfg){
+	    .name = mem_text(SPAN("latency")),
+	    .metric = GUARD_LATENCY,
+	    .max_increase = {INCREASE_RELATIVE, 0.2},
+	    .tolerance = {INCREASE_RELATIVE, 0.05},
+	    .warmup = 60 * NSEC_PER_SEC,
+	    .action = ACTION_ROLLBACK,
+	};
 }
 
 static void
-load_increase(
-    struct plan_load *p, const struct node *map, struct guard_cfg *guard)
+load_guards(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
-	const struct node *increase = field(map, ROW_GUARD_INCREASE);
-	const struct node *tolerance = field(map, ROW_GUARD_TOLERANCE);
+	struct entries all = field_entries(map, ROW_GUARDS);
+	size_t n = bounded(load, all, PLAN_GUARDS_MAX);
 
-	guard->max_increase = field_increase(map, ROW_GUARD_INCREASE);
-	guard->tolerance = field_increase(map, ROW_GUARD_TOLERANCE);
-	if (increase && guard->max_increase.by == 0)
-		refuse_guard(p, increase, NULL, "it must be above 0");
-	if (guard->metric == GUARD_LATENCY &&
-	    (guard->max_increase.kind == INCREASE_ABSOLUTE ||
-	        guard->tolerance.kind == INCREASE_ABSOLUTE))
-		refuse_guard(p, increase ? increase : tolerance,
-		    "write it as a ratio: \"20%\"",
-		    "latency has no percentage points");
-	else if (increase && tolerance &&
-	         guard->tolerance.kind != guard->max_increase.kind)
-		refuse_guard(p, tolerance, NULL,
-		    "max_increase and tolerance have different units");
-	else if (increase && tolerance &&
-	         guard->tolerance.by >= guard->max_increase.by)
-		refuse_guard(p, tolerance, "leave it out for a quarter of it",
-		    "it is not below max_increase, so nothing would ever be "
-		    "decided");
-	if (increase && tolerance == NULL)
-		guard->tolerance = quarter_of(guard->max_increase);
-}
-
-/* An absolute guard sees what both arms share, too: it holds by default. */
-static enum guard_action
-load_action(const struct node *map)
-{
-	if (field(map, ROW_GUARD_ACTION) == NULL && field(map, ROW_GUARD_RATE))
-		return ACTION_HOLD;
-	return (enum guard_action)field_word(map, ROW_GUARD_ACTION);
-}
-
-static void
-load_guard(struct plan_load *p, const struct node *map, struct guard_cfg *guard)
-{
-	const struct node *metric = field(map, ROW_GUARD_METRIC);
-	int word = metric ? field_word(map, ROW_GUARD_METRIC) : 0;
-
-	guard->metric =
-	    word == NODE_ABSENT ? GUARD_SIGNAL : (enum guard_metric)word;
-	if (guard->metric == GUARD_SIGNAL)
-		guard->signal = mem_text(
-		    (struct span){metric->text.ptr + 7, metric->text.len - 7});
-	guard->name = field_text(map, ROW_GUARD_NAME);
-	if (guard->name == NULL)
-		guard->name = mem_text(
-		    span_of(guard->signal ? guard->signal
-		                          : guard_metric_name(guard->metric)));
-	guard->max_rate = field_fraction(map, ROW_GUARD_RATE);
-	guard->max = (uint64_t)field_number(map, ROW_GUARD_MAX);
-	guard->window = field_duration(map, ROW_GUARD_WINDOW);
-	guard->warmup = field_duration(map, ROW_GUARD_WARMUP);
-	guard->action = load_action(map);
-	if (metric && bounds_fit(p, map, guard))
-		load_increase(p, map, guard);
-}
-
-static void
-load_guards(struct plan_load *p)
-{
-	struct entries all = bounded(p, ROW_GUARDS, PLAN_GUARDS_MAX, "guards");
-	struct plan_cfg *plan = p->plan;
-
-	if (node_get(p->map, SPAN("guards")) == NULL) {
-		plan->guards = mem_new(DEFAULT_GUARDS, sizeof(*plan->guards));
-		guards_default(plan->guards);
-		plan->n_guards = DEFAULT_GUARDS;
+	if (!node_get(map, SPAN("guards"))) {
+		default_guards(plan);
 		return;
 	}
-	plan->guards = mem_new(all.n, sizeof(*plan->guards));
-	for (size_t i = 0; i < all.n; i++) {
-		struct guard_cfg *guard = &plan->guards[plan->n_guards];
-
-		if (!is_map(all.at[i]))
-			continue;
-		load_guard(p, all.at[i], guard);
-		for (size_t j = 0; j < plan->n_guards; j++) {
-			if (strcmp(guard->name, plan->guards[j].name) == 0)
-				refuse_twin(p, all.at[i], guard->name);
-		}
-		plan->n_guards++;
-	}
-}
-
-/* ---- what guards can see ---- */
-
-/* The acting guards by name, when each of them needs a baseline. */
-static bool
-only_comparing(const struct plan_cfg *plan, char *names, size_t cap)
-{
-	size_t n = 0;
-
-	names[0] = '\0';
-	for (size_t i = 0; i < plan->n_guards; i++) {
-		if (plan->guards[i].action == ACTION_OBSERVE)
-			continue;
-		if (!guard_compares(&plan->guards[i]))
-			return false;
-		if (n < cap)
-			n += (size_t)snprintf(names + n, cap - n, "%s%s",
-			    n ? ", " : "", plan->guards[i].name);
-	}
-	return n > 0;
+	plan->guards = mem_new(n, sizeof(*plan->guards));
+	for (size_t i = 0; i < n; i++)
+		if (all.at[i]->kind == NODE_MAP)
+			load_guard(
+			    load, all.at[i], &plan->guards[plan->n_guards++]);
+	check_names(load, all, ROW_GUARD_NAME);
 }
 
 static void
-check_sight(struct plan_load *p, const struct node *written)
+load_gates(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
-	const struct plan_cfg *plan = p->plan;
-	struct entries phases = field_entries(p->map, ROW_PHASES);
-	char where[WHERE_MAX], names[128];
-	bool acts = false;
+	struct entries all = field_entries(map, ROW_GATES);
+	size_t n = bounded(load, all, PLAN_GATES_MAX);
 
-	for (size_t i = 0; i < plan->n_guards; i++)
-		acts |= plan->guards[i].action != ACTION_OBSERVE;
-	if (!acts)
-		report_add(p->load->report, DIAG_NO_GUARD, node_place(written),
-		    "leave guards out for the usual two",
-		    "%s: nothing stops this plan", node_where(written, where));
-	if (plan->holdback > 0 || !only_comparing(plan, names, sizeof(names)))
-		return;
-	for (size_t i = 0; i < plan->n_phases; i++) {
-		if (plan->phases[i].weight < BP_ALL)
-			continue;
-		report_add(p->load->report, DIAG_GUARD_BLIND, phases.at[i]->at,
-		    "add holdback: 1% to the plan, or a guard with max_rate",
-		    "%s: at weight 100 there is no baseline, so in phase "
-		    "\"%s\" no guard can fire (%s)",
-		    node_where(written, where), plan->phases[i].name, names);
-		return;
-	}
-}
-
-/* ---- notifications ---- */
-
-static unsigned
-load_events(const struct node *map)
-{
-	struct entries all = field_entries(map, ROW_NOTIFY_EVENTS);
-	unsigned events = 0;
-
-	for (size_t i = 0; i < all.n; i++) {
-		if (!all.at[i]->is_bad)
-			events |= 1u << all.at[i]->word;
-	}
-	return field(map, ROW_NOTIFY_EVENTS) ? events : NOTIFY_ALL;
+	plan->gates = mem_new(n, sizeof(*plan->gates));
+	for (size_t i = 0; i < n; i++)
+		if (all.at[i]->kind == NODE_MAP)
+			load_gate(
+			    load, all.at[i], &plan->gates[plan->n_gates++]);
 }
 
 static void
-load_notify(struct plan_load *p)
+load_receivers(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
-	struct entries all =
-	    bounded(p, ROW_NOTIFY, PLAN_HOOKS_MAX, "receivers");
-	struct plan_cfg *plan = p->plan;
+	struct entries all = field_entries(map, ROW_NOTIFY);
+	size_t n = bounded(load, all, PLAN_HOOKS_MAX);
 
-	plan->notify = mem_new(all.n, sizeof(*plan->notify));
-	for (; plan->n_notify < all.n; plan->n_notify++) {
-		const struct node *map = all.at[plan->n_notify];
-
-		plan->notify[plan->n_notify] = (struct notify_cfg){
-		    .hook = load_hook(p, map,
-		        (struct hook_rows){ROW_NOTIFY_URL, ROW_NOTIFY_TIMEOUT,
-		            ROW_NOTIFY_RETRIES, ROW_NOTIFY_HMAC}),
-		    .events = load_events(map),
-		};
-	}
+	plan->notify = mem_new(n, sizeof(*plan->notify));
+	for (size_t i = 0; i < n; i++)
+		if (all.at[i]->kind == NODE_MAP)
+			load_notify(
+			    load, all.at[i], &plan->notify[plan->n_notify++]);
 }
 
 /* ---- the whole ---- */
 
 static void
-load_plan(struct load *load, const struct node *written, struct plan_cfg *plan)
+check_baseline(
+    struct load *load, const struct node *written, const struct plan_cfg *plan)
 {
-	struct plan_load p = {
-	    .load = load,
-	    .map = load_like(load, load->plans, ROW_PLAN_LIKE, written),
-	    .plan = plan,
-	};
-	const struct node *confidence = field(p.map, ROW_CONFIDENCE);
-	const struct node *rollback = field(p.map, ROW_ROLLBACK);
+	bool has_baseline = plan->holdback > 0 || plan->n_phases == 0;
+	char where[WHERE_MAX], names[PLAN_GUARDS_MAX * 68] = "";
+	size_t n = 0;
 
-	plan->name = mem_text(written->key);
-	if (!is_map(written))
-		return;
-	plan->keep_warm = field_duration(p.map, ROW_KEEP_WARM);
-	plan->holdback = field_percent(p.map, ROW_HOLDBACK);
-	plan->false_rollback = field_fraction(confidence, ROW_FALSE_ROLLBACK);
-	plan->false_pass = field_fraction(confidence, ROW_FALSE_PASS);
-	plan->rollback.mode =
+	for (size_t i = 0; i < plan->n_phases; i++)
+		has_baseline |= plan->phases[i].weight > 0 &&
+		                plan->phases[i].weight < BP_ALL;
+	for (size_t i = 0; i < plan->n_guards && !has_baseline; i++)
+		if (plan->guards[i].max_increase.kind != INCREASE_NONE &&
+		    plan->guards[i].name)
+			n += (size_t)snprintf(names + n, sizeof(names) - n,
+			    "%s\"%.63s\"", n ? ", " : "", plan->guards[i].name);
+	if (n > 0)
+		report_add(load->report, DIAG_GUARD_SILENT, node_place(written),
+		    "give the plan holdback: 1%, or a phase below 100",
+		    "%s: there is never a baseline that guard %s could "
+		    "compare with",
+		    node_where(written, where), names);
+}
+
+static void
+load_plan(struct load *load, const struct node *written, struct plan_cfg *cfg)
+{
+	const struct node *map =
+	    load_like(load, load->plans, written, ROW_PLAN_LIKE);
+	const struct node *confidence = field(map, ROW_CONFIDENCE);
+	const struct node *rollback = field(map, ROW_ROLLBACK);
+
+	cfg->name = mem_text(written->key);
+	load_gates(load, map, cfg);
+	load_phases(load, map, cfg);
+	load_guards(load, map, cfg);
+	load_receivers(load, map, cfg);
+	cfg->keep_warm = field_duration(map, ROW_KEEP_WARM);
+	cfg->holdback = field_percent(map, ROW_HOLDBACK);
+	cfg->false_rollback =
+	    field_percent(confidence, ROW_FALSE_ROLLBACK) / (double)BP_ALL;
+	cfg->false_pass =
+	    field_percent(confidence, ROW_FALSE_PASS) / (double)BP_ALL;
+	cfg->rollback.mode =
 	    (enum rollback_mode)field_word(rollback, ROW_ROLLBACK_MODE);
-	plan->rollback.sessions =
+	cfg->rollback.sessions =
 	    (enum rollback_sessions)field_word(rollback, ROW_ROLLBACK_SESSIONS);
-	plan->rollback.ramp = field_duration(rollback, ROW_ROLLBACK_RAMP);
-	plan->on_timeout = (enum plan_timeout)field_word(p.map, ROW_ON_TIMEOUT);
-	load_gates(&p);
-	load_phases(&p, written);
-	load_guards(&p);
-	load_notify(&p);
-	if (load->report->diags->errors == 0)
-		check_sight(&p, written);
+	cfg->rollback.ramp = field_duration(rollback, ROW_ROLLBACK_RAMP);
+	cfg->on_timeout = (enum plan_timeout)field_word(map, ROW_ON_TIMEOUT);
+	check_baseline(load, written, cfg);
 }
 
 void
@@ -640,7 +267,8 @@ load_plans(struct load *load)
 	if (load->plans == NULL)
 		return;
 	config->plans = mem_new(all.n, sizeof(*config->plans));
-	for (; config->n_plans < all.n; config->n_plans++)
-		load_plan(load, all.at[config->n_plans],
-		    &config->plans[config->n_plans]);
+	for (size_t i = 0; i < all.n; i++)
+		if (all.at[i]->kind == NODE_MAP)
+			load_plan(
+			    load, all.at[i], &config->plans[config->n_plans++]);
 }

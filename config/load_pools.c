@@ -183,7 +183,7 @@ static void
 load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 {
 	const struct node *map =
-	    load_like(load, load->pools, ROW_POOL_LIKE, written);
+	    load_like(load, load->pools, written, ROW_POOL_LIKE);
 	const struct node *timeouts = field(map, ROW_TIMEOUTS);
 
 	cfg->name = mem_text(written->key);

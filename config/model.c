@@ -156,6 +156,9 @@ config_free(struct config **config_in)
 	for (size_t i = 0; i < config->n_listeners; i++)
 		listener_release(&config->listeners[i]);
 	free(config->listeners);
+	for (size_t i = 0; i < config->n_plans; i++)
+		plan_release(&config->plans[i]);
+	free(config->plans);
 	for (size_t i = 0; i < config->n_pools; i++)
 		pool_release(&config->pools[i]);
 	free(config->pools);
@@ -165,8 +168,5 @@ config_free(struct config **config_in)
 	for (size_t i = 0; i < config->n_routes; i++)
 		route_release(&config->routes[i]);
 	free(config->routes);
-	for (size_t i = 0; i < config->n_plans; i++)
-		plan_release(&config->plans[i]);
-	free(config->plans);
 	free(config);
 }

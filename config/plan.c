@@ -1,50 +1,53 @@
 /*
- * Plans as things: found by name, copied whole, given back, and the guards
- * that a plan has when it names none.
+ * A plan on its own: a rollout keeps the one that it began with, in memory
+ * and on disk, whatever becomes of the file. On disk it is the file's own
+ * language, so that there is one reader of plans and not two.
  */
 #include "config/plan.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config/load.h"
 #include "config/mem.h"
+#include "config/render.h"
+
+const char *
+guard_metric_name(enum guard_metric metric)
+{
+	static const char *const names[] = {
+	    [GUARD_ERRORS] = "errors",
+	    [GUARD_LATENCY] = "latency",
+	    [GUARD_SHAPE] = "shape",
+	    [GUARD_EXCESS_FAILURES] = "excess_failures",
+	    [GUARD_SIGNAL] = "signal",
+	};
+
+	return names[metric];
+}
+
+const char *
+guard_action_name(enum guard_action action)
+{
+	static const char *const names[] = {
+	    [ACTION_OBSERVE] = "observe",
+	    [ACTION_HOLD] = "hold",
+	    [ACTION_ROLLBACK] = "rollback",
+	};
+
+	return names[action];
+}
 
 const struct plan_cfg *
 config_plan(const struct config *config, const char *name)
 {
-	for (size_t i = 0; i < config->n_plans; i++) {
+	for (size_t i = 0; i < config->n_plans; i++)
 		if (strcmp(config->plans[i].name, name) == 0)
 			return &config->plans[i];
-	}
 	return NULL;
 }
 
-bool
-guard_compares(const struct guard_cfg *guard)
-{
-	return guard->metric == GUARD_LATENCY || guard->metric == GUARD_SHAPE ||
-	       (guard->metric == GUARD_ERRORS && guard->max_rate == 0);
-}
-
-/* A tolerance of a quarter leaves the judge room to tell both apart. */
-void
-guards_default(struct guard_cfg guards[DEFAULT_GUARDS])
-{
-	guards[0] = (struct guard_cfg){
-	    .name = mem_text(SPAN("errors")),
-	    .metric = GUARD_ERRORS,
-	    .max_increase = {INCREASE_ABSOLUTE, 0.02},
-	    .tolerance = {INCREASE_ABSOLUTE, 0.005},
-	    .action = ACTION_ROLLBACK,
-	};
-	guards[1] = (struct guard_cfg){
-	    .name = mem_text(SPAN("latency")),
-	    .metric = GUARD_LATENCY,
-	    .max_increase = {INCREASE_RELATIVE, 0.2},
-	    .tolerance = {INCREASE_RELATIVE, 0.05},
-	    .warmup = 60 * NSEC_PER_SEC,
-	    .action = ACTION_ROLLBACK,
-	};
-}
-
-/* ---- giving back ---- */
+/* ---- giving it back ---- */
 
 static void
 hook_release(struct hook_cfg *hook)
@@ -56,7 +59,6 @@ hook_release(struct hook_cfg *hook)
 void
 plan_release(struct plan_cfg *plan)
 {
-	free(plan->name);
 	for (size_t i = 0; i < plan->n_phases; i++)
 		free(plan->phases[i].name);
 	for (size_t i = 0; i < plan->n_guards; i++) {
@@ -74,70 +76,82 @@ plan_release(struct plan_cfg *plan)
 	free(plan->guards);
 	free(plan->gates);
 	free(plan->notify);
+	free(plan->name);
 }
 
 void
 plan_free(struct plan_cfg **plan)
 {
-	if (*plan)
-		plan_release(*plan);
-	free(*plan);
+	struct plan_cfg *dead = *plan;
+
 	*plan = NULL;
+	if (dead == NULL)
+		return;
+	plan_release(dead);
+	free(dead);
 }
 
-/* ---- copying ---- */
+/* ---- there and back ---- */
 
-/* Text that both point to becomes the copy's own. */
-static void
-own(char **text)
+char *
+plan_render_json(const struct plan_cfg *plan)
 {
-	if (*text)
-		*text = mem_text(span_of(*text));
+	json_t *root = json_object();
+	char *text;
+
+	json_object_set_new(root, plan->name, plan_tree(plan));
+	text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	json_decref(root);
+	return text;
 }
 
-static void *
-array_copy(const void *from, size_t n, size_t size)
+static struct plan_cfg *
+plan_take(struct config *config)
 {
-	void *copy = mem_new(n, size);
+	struct plan_cfg *plan = mem_new(1, sizeof(*plan));
 
-	if (n > 0)
-		memcpy(copy, from, n * size);
-	return copy;
+	*plan = config->plans[0];
+	config->n_plans = 0;
+	return plan;
 }
 
-static void
-hook_own(struct hook_cfg *hook)
+/* The reader wants a file around it. Nothing that a variable could be is
+   filled in: it has been. */
+struct plan_cfg *
+plan_parse(struct span json, struct err *err)
 {
-	own(&hook->url);
-	own(&hook->hmac.where);
+	static const char before[] =
+	    "{\"version\": 1, \"listeners\": {\"none\": {\"bind\": "
+	    "[\"unix:/\"]}}, \"plans\": ";
+	char *text = mem_new(sizeof(before) + json.len + 2, 1);
+	struct plan_cfg *plan = NULL;
+	struct config *config;
+	struct diags diags;
+
+	memcpy(text, before, sizeof(before) - 1);
+	memcpy(text + sizeof(before) - 1, json.ptr, json.len);
+	text[sizeof(before) - 1 + json.len] = '}';
+	config = config_load_trusted(
+	    "plan", (struct span){text, sizeof(before) + json.len}, &diags);
+	if (config && config->n_plans == 1)
+		plan = plan_take(config);
+	else
+		err_set(err, "not a plan: %s",
+		    diags.n > 0 ? diags.at[0].message : "there is none");
+	diags_release(&diags);
+	config_free(&config);
+	free(text);
+	return plan;
 }
 
 struct plan_cfg *
 plan_copy(const struct plan_cfg *plan)
 {
-	struct plan_cfg *copy = array_copy(plan, 1, sizeof(*plan));
+	char *text = plan_render_json(plan);
+	struct err err;
+	struct plan_cfg *copy = plan_parse(span_of(text), &err);
 
-	copy->phases =
-	    array_copy(plan->phases, plan->n_phases, sizeof(*plan->phases));
-	copy->guards =
-	    array_copy(plan->guards, plan->n_guards, sizeof(*plan->guards));
-	copy->gates =
-	    array_copy(plan->gates, plan->n_gates, sizeof(*plan->gates));
-	copy->notify =
-	    array_copy(plan->notify, plan->n_notify, sizeof(*plan->notify));
-	own(&copy->name);
-	for (size_t i = 0; i < copy->n_phases; i++)
-		own(&copy->phases[i].name);
-	for (size_t i = 0; i < copy->n_guards; i++) {
-		own(&copy->guards[i].name);
-		own(&copy->guards[i].signal);
-	}
-	for (size_t i = 0; i < copy->n_gates; i++) {
-		own(&copy->gates[i].name);
-		hook_own(&copy->gates[i].webhook);
-		own(&copy->gates[i].window.zone);
-	}
-	for (size_t i = 0; i < copy->n_notify; i++)
-		hook_own(&copy->notify[i].hook);
+	assert(copy != NULL);
+	free(text);
 	return copy;
 }

@@ -122,20 +122,12 @@ scalar_schema(const struct schema_row *row, unsigned type)
 		return pattern("^([0-9.]+(d|h|m|s|ms|us|ns))+$|\\$\\{");
 	case V_RATE:
 		return pattern("^[0-9]+/[0-9.a-z]+$|\\$\\{");
-	case V_BOOL:
-		return json_pack("{s:s}", "type", "boolean");
-	case V_FRACTION:
-		return json_pack("{s:[s,s]}", "type", "number", "string");
 	case V_INCREASE:
 		return pattern("^[0-9.]+(pp|%)$|\\$\\{");
-	case V_SIGNAL:
-		return pattern("^signal:[a-z0-9][a-z0-9-]{0,62}$");
 	case V_URL:
 		return pattern("^https?://|\\$\\{");
-	case V_DAYS:
-		return pattern("^[a-z,-]+$|\\$\\{");
-	case V_HOURS:
-		return pattern("^[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}$|\\$\\{");
+	case V_BOOL:
+		return json_pack("{s:s}", "type", "boolean");
 	default:
 		return json_pack("{s:[s,s]}", "type", "string", "number");
 	}
@@ -193,7 +185,7 @@ schema_of(const struct schema_row *row)
 	json_t *ways = json_array(), *json;
 	bool variables = false;
 
-	for (unsigned bit = 1; bit <= V_LAST; bit <<= 1) {
+	for (unsigned bit = 1; bit <= V_URL; bit <<= 1) {
 		if (!(row->types & bit))
 			continue;
 		json_array_append_new(ways, schema_of_type(row, bit));
@@ -263,83 +255,37 @@ show_path(const struct schema_row *row, char buf[SHOWN_MAX])
 	}
 }
 
-static const char *
-type_name(unsigned type)
-{
-	switch (type) {
-	case V_MAP:
-		return "a map";
-	case V_NAMED:
-		return "a map by name";
-	case V_LIST:
-		return "a list";
-	case V_SECRET:
-		return "{file: PATH}, {env: NAME} or {credential: NAME}";
-	case V_INT:
-		return "a number";
-	case V_SIZE:
-		return "a size (\"64KiB\")";
-	case V_DURATION:
-		return "a duration (\"30s\")";
-	case V_PERCENT:
-	case V_FRACTION:
-		return "a percentage";
-	case V_INCREASE:
-		return "an increase (\"2pp\", \"20%\")";
-	case V_RATE:
-		return "a rate (\"50/s\")";
-	case V_BOOL:
-		return "true or false";
-	case V_TEXT:
-		return "a text with templates";
-	case V_NAME:
-		return "a name";
-	case V_ADDRESS:
-		return "an address";
-	case V_CIDR:
-		return "a range of addresses";
-	case V_FILE:
-		return "a path of a file";
-	case V_HEADER:
-		return "a name";
-	case V_HOST:
-		return "a host";
-	case V_PATH:
-		return "a path of a URL";
-	case V_SIGNAL:
-		return "signal:KIND";
-	case V_URL:
-		return "a URL";
-	case V_DAYS:
-		return "days of the week (\"mon-thu\")";
-	case V_HOURS:
-		return "a time of the day (\"09:00-16:00\")";
-	case V_ZONE:
-		return "a time zone";
-	default:
-		return "a text";
-	}
-}
-
 static void
 show_type(const struct schema_row *row, FILE *out)
 {
+	static const char *const names[] = {"a map", "a map by name", "a list",
+	    "{file: PATH}, {env: NAME} or {credential: NAME}", NULL, "a number",
+	    "a size (\"64KiB\")", "a duration (\"30s\")", "a percentage",
+	    "true or false", "a text", "a text with templates", "a name",
+	    "an address", "a range of addresses", "a path of a file", "a name",
+	    "a host", "a path of a URL", NULL};
 	bool is_first = true;
 	struct words words;
 
 	schema_words(row, &words);
 	for (size_t i = 0; i < words.n; i++, is_first = false)
 		fprintf(out, "%s%s", i ? ", " : "", words.at[i]);
-	for (unsigned type = 1; type <= V_LAST; type <<= 1) {
-		if (!(row->types & type) || type == V_WORD)
+	for (int i = 0; i < 20; i++) {
+		if (!(row->types & (1u << i)) || (1u << i) == V_WORD)
 			continue;
 		fputs(is_first ? "" : ", or ", out);
-		if (type == V_REF)
+		if ((1u << i) == V_REF)
 			fprintf(out, "a name of %s", row->range);
 		else
-			fputs(type_name(type), out);
+			fputs(names[i], out);
 		is_first = false;
 	}
+	if (row->types & V_RATE)
+		fputs("a rate (\"50/s\")", out);
+	if (row->types & V_INCREASE)
+		fputs("an increase (\"2pp\", \"20%\")", out);
+	if (row->types & V_URL)
+		fputs("a URL", out);
 }
 
 static void
@@ -526,6 +472,29 @@ config_explain(const char *key, FILE *out, struct err *err)
 	show_row(row, out);
 	show_keys(row, out);
 	return true;
+}
+
+/* As config_explain takes them: names of the operator's are left out. */
+void
+config_print_keys(FILE *out)
+{
+	for (int i = 0; i < ROW_COUNT; i++) {
+		struct span rest = span_of(schema_row((enum row_id)i)->path),
+		            part;
+		bool is_first = true;
+
+		if (span_eq(schema_key(schema_row((enum row_id)i)), SPAN("*")))
+			continue;
+		while (rest.len > 0) {
+			part = next_part(&rest);
+			if (span_eq(part, SPAN("*")))
+				continue;
+			fprintf(out, "%s%.*s", is_first ? "" : ".",
+			    (int)part.len, part.ptr);
+			is_first = false;
+		}
+		fputc('\n', out);
+	}
 }
 
 void

@@ -2,11 +2,95 @@
  * Writing a config down again; see render.h. The names are those of
  * schema.def; a test loads what is rendered and renders it to the same text.
  */
-#include "config/render_words.h"
+#include "config/render.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+
+struct renderer {
+	bool to_compare;
+	bool to_keep; /* a plan that is read back: secrets by where they are */
+};
+
+/* ---- words ---- */
+
+/* Bytes that are not UTF-8 (paths may hold any) become "?". */
+static json_t *
+text(const char *value)
+{
+	json_t *json = value ? json_string(value) : NULL;
+
+	return json ? json : json_string("?");
+}
+
+/* Leaves the key out when there is no value. */
+static void
+put_text(json_t *map, const char *key, const char *value)
+{
+	if (value)
+		json_object_set_new(map, key, text(value));
+}
+
+static void
+put_number(json_t *map, const char *key, uint64_t value)
+{
+	json_object_set_new(map, key, json_integer((json_int_t)value));
+}
+
+static void
+put_duration(json_t *map, const char *key, nsec_t value)
+{
+	char buf[64];
+
+	put_text(map, key, units_print_duration(value, buf, sizeof(buf)));
+}
+
+static void
+put_size(json_t *map, const char *key, uint64_t value)
+{
+	char buf[32];
+
+	put_text(map, key, units_print_size(value, buf, sizeof(buf)));
+}
+
+static json_t *
+percent(bp_t value)
+{
+	return value % 100 ? json_real(value / 100.0)
+	                   : json_integer(value / 100);
+}
+
+static json_t *
+strings(const struct strings *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->n; i++)
+		json_array_append_new(json, text(list->at[i]));
+	return json;
+}
+
+static void
+put_strings(json_t *map, const char *key, const struct strings *list)
+{
+	if (list->n > 0)
+		json_object_set_new(map, key, strings(list));
+}
+
+static void
+put_pairs(
+    json_t *map, const char *key, const struct header_pair *pairs, size_t n)
+{
+	json_t *json;
+
+	if (n == 0)
+		return;
+	json = json_object();
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(json, pairs[i].name, text(pairs[i].value));
+	json_object_set_new(map, key, json);
+}
 
 static json_t *
 range(const struct cidr *cidr)
@@ -43,6 +127,30 @@ put_addresses(json_t *map, const char *key, const struct address *at, size_t n)
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(json, text(at[i].text));
 	json_object_set_new(map, key, json);
+}
+
+static void
+put_secret(const struct renderer *r, json_t *map, const char *key,
+    const struct secret *secret)
+{
+	static const char *const ways[] = {
+	    [SECRET_FILE] = "file",
+	    [SECRET_ENV] = "env",
+	    [SECRET_CREDENTIAL] = "credential",
+	};
+
+	if (secret->from == SECRET_NONE)
+		return;
+	if (r->to_keep) {
+		json_object_set_new(map, key,
+		    json_pack("{s:o}", ways[secret->from],
+		        text(secret->where)));
+		return;
+	}
+	json_object_set_new(map, key,
+	    r->to_compare
+	        ? json_sprintf("*** (%s %s)", ways[secret->from], secret->where)
+	        : json_string("***"));
 }
 
 static json_t *
@@ -166,12 +274,25 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 }
 
 static json_t *
+protocols(unsigned bits)
+{
+	json_t *list = json_array();
+
+	if (bits & PROTOCOL_H2)
+		json_array_append_new(list, json_string("h2"));
+	if (bits & PROTOCOL_H1)
+		json_array_append_new(list, json_string("http/1.1"));
+	return list;
+}
+
+static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
+	json_object_set_new(map, "protocols", protocols(cfg->protocols));
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
@@ -286,14 +407,14 @@ split(const struct config *config, const struct split_cfg *cfg)
 		    percent(cfg->weights[i].weight));
 	json_object_set_new(map, "weights", weights);
 	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->shield)
+		json_object_set_new(map, "shield", json_true());
 	if (cfg->n_pins > 0) {
 		pins = json_array();
 		for (size_t i = 0; i < cfg->n_pins; i++)
 			json_array_append_new(pins, pin(config, &cfg->pins[i]));
 		json_object_set_new(map, "pins", pins);
 	}
-	if (cfg->shield)
-		json_object_set_new(map, "shield", json_true());
 	return map;
 }
 
@@ -372,6 +493,15 @@ edits(const struct header_edits *cfg)
 	return map;
 }
 
+/* Takes `value`; an empty map is left out. */
+static void
+put_map(json_t *map, const char *name, json_t *value)
+{
+	if (json_object_size(value) > 0)
+		json_object_set(map, name, value);
+	json_decref(value);
+}
+
 static void
 put_action(
     const struct config *config, json_t *map, const struct route_cfg *cfg)
@@ -423,7 +553,7 @@ access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
 	put_range_list(map, "deny", &cfg->deny);
 	if (cfg->geo.is_on)
 		json_object_set_new(map, "geo", geo_match(&cfg->geo));
-	if (is_compared(r) && cfg->allow.files.n + cfg->deny.files.n > 0) {
+	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
 		put_number(map, "allow_ranges", cfg->allow.all.n);
 		put_number(map, "deny_ranges", cfg->deny.all.n);
 	}
@@ -482,14 +612,201 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 		json_t *one = route(r, config, cfg);
 
 		json_array_append_new(
-		    list, is_compared(r) ? text(cfg->name) : json_incref(one));
+		    list, r->to_compare ? text(cfg->name) : json_incref(one));
 		json_object_set_new(by_name, cfg->name, one);
 	}
-	json_object_set(root, is_compared(r) ? "route_order" : "routes", list);
-	if (is_compared(r))
+	json_object_set(root, r->to_compare ? "route_order" : "routes", list);
+	if (r->to_compare)
 		json_object_set(root, "routes", by_name);
 	json_decref(list);
 	json_decref(by_name);
+}
+
+/* ---- plans ---- */
+
+static void
+put_hook(const struct renderer *r, json_t *map, const struct hook_cfg *cfg)
+{
+	put_text(map, "url", cfg->url);
+	put_duration(map, "timeout", cfg->timeout);
+	put_number(map, "retries", cfg->retries);
+	put_secret(r, map, "hmac", &cfg->hmac);
+}
+
+static void
+put_increase(json_t *map, const char *key, const struct increase *increase)
+{
+	char buf[48];
+
+	if (increase->kind != INCREASE_NONE)
+		put_text(map, key,
+		    units_print_increase(increase->kind == INCREASE_RELATIVE,
+		        increase->by, buf, sizeof(buf)));
+}
+
+static bp_t
+share(double value)
+{
+	return (bp_t)(value * BP_ALL + 0.5);
+}
+
+static json_t *
+guard(const struct guard_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "metric",
+	    cfg->signal ? json_sprintf("signal:%s", cfg->signal)
+	                : json_string(guard_metric_name(cfg->metric)));
+	put_increase(map, "max_increase", &cfg->max_increase);
+	put_increase(map, "tolerance", &cfg->tolerance);
+	if (cfg->max_rate > 0)
+		json_object_set_new(
+		    map, "max_rate", percent(share(cfg->max_rate)));
+	if (cfg->metric >= GUARD_EXCESS_FAILURES)
+		put_number(map, "max", cfg->max);
+	if (cfg->window > 0)
+		put_duration(map, "window", cfg->window);
+	if (cfg->warmup > 0)
+		put_duration(map, "warmup", cfg->warmup);
+	put_text(map, "action", guard_action_name(cfg->action));
+	return map;
+}
+
+static json_t *
+days(unsigned bits)
+{
+	static const char *const names[] = {
+	    "mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+	char buf[32] = "";
+
+	for (size_t i = 0, n = 0; i < 7; i++)
+		if (bits & (1u << i))
+			n += (size_t)snprintf(buf + n, sizeof(buf) - n, "%s%s",
+			    n ? "," : "", names[i]);
+	return json_string(buf);
+}
+
+static json_t *
+gate(const struct renderer *r, const struct gate_cfg *cfg)
+{
+	static const char *const kinds[] = {
+	    [GATE_WEBHOOK] = "webhook",
+	    [GATE_APPROVAL] = "approval",
+	    [GATE_WINDOW] = "window",
+	};
+	json_t *map = json_object();
+
+	if (cfg->kind == GATE_WEBHOOK)
+		put_hook(r, map, &cfg->webhook);
+	if (cfg->kind == GATE_APPROVAL) {
+		put_text(map, "role", role_name(cfg->approval.role));
+		put_number(map, "count", cfg->approval.count);
+		json_object_set_new(map, "not_requester",
+		    json_boolean(cfg->approval.not_requester));
+		if (cfg->approval.ttl > 0)
+			put_duration(map, "ttl", cfg->approval.ttl);
+	}
+	if (cfg->kind == GATE_WINDOW) {
+		json_object_set_new(map, "days", days(cfg->window.days));
+		json_object_set_new(map, "hours",
+		    json_sprintf("%02u:%02u-%02u:%02u", cfg->window.from / 60,
+		        cfg->window.from % 60, cfg->window.to / 60,
+		        cfg->window.to % 60));
+		put_text(map, "zone", cfg->window.zone);
+	}
+	return json_pack("{s:o}", kinds[cfg->kind], map);
+}
+
+static json_t *
+phase(const struct plan_cfg *plan, const struct phase_cfg *cfg)
+{
+	json_t *map = json_object(), *gates = json_array();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "weight", percent(cfg->weight));
+	put_duration(map, "ramp", cfg->ramp);
+	put_duration(map, "hold", cfg->hold);
+	put_number(map, "min_requests", cfg->min_requests);
+	put_text(map, "until", cfg->until == UNTIL_PROVEN ? "proven" : "held");
+	if (cfg->timeout > 0)
+		put_duration(map, "timeout", cfg->timeout);
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_array_append_new(
+		    gates, text(plan->gates[cfg->gates[i]].name));
+	if (cfg->n_gates > 0)
+		json_object_set(map, "gate", gates);
+	json_decref(gates);
+	return map;
+}
+
+static json_t *
+receiver(const struct renderer *r, const struct notify_cfg *cfg)
+{
+	static const char *const names[] = {"started", "phase", "hold",
+	    "rollback", "promoted", "aborted", "approval"};
+	json_t *map = json_object(), *events = json_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (cfg->events & (1u << i))
+			json_array_append_new(events, json_string(names[i]));
+	put_hook(r, map, &cfg->hook);
+	json_object_set_new(map, "events", events);
+	return map;
+}
+
+static json_t *
+plan(const struct renderer *r, const struct plan_cfg *cfg)
+{
+	static const char *const modes[] = {
+	    [ROLLBACK_INSTANT] = "instant",
+	    [ROLLBACK_RAMP] = "ramp",
+	    [ROLLBACK_AUTO] = "auto",
+	};
+	static const char *const ends[] = {
+	    [TIMEOUT_HOLD] = "hold",
+	    [TIMEOUT_ROLLBACK] = "rollback",
+	    [TIMEOUT_PROMOTE] = "promote",
+	};
+	json_t *map = json_object(), *phases = json_array();
+	json_t *guards = json_array(), *gates = json_object();
+	json_t *notify = json_array(), *rollback = json_object();
+
+	for (size_t i = 0; i < cfg->n_phases; i++)
+		json_array_append_new(phases, phase(cfg, &cfg->phases[i]));
+	for (size_t i = 0; i < cfg->n_guards; i++)
+		json_array_append_new(guards, guard(&cfg->guards[i]));
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_object_set_new(
+		    gates, cfg->gates[i].name, gate(r, &cfg->gates[i]));
+	for (size_t i = 0; i < cfg->n_notify; i++)
+		json_array_append_new(notify, receiver(r, &cfg->notify[i]));
+	put_text(rollback, "mode", modes[cfg->rollback.mode]);
+	put_text(rollback, "sessions",
+	    cfg->rollback.sessions == SESSIONS_DRAIN ? "drain" : "recall");
+	put_duration(rollback, "ramp", cfg->rollback.ramp);
+	json_object_set_new(map, "phases", phases);
+	json_object_set_new(map, "guards", guards);
+	put_map(map, "gates", gates);
+	put_duration(map, "keep_warm", cfg->keep_warm);
+	json_object_set_new(map, "holdback", percent(cfg->holdback));
+	json_object_set_new(map, "confidence",
+	    json_pack("{s:o,s:o}", "false_rollback",
+	        percent(share(cfg->false_rollback)), "false_pass",
+	        percent(share(cfg->false_pass))));
+	json_object_set_new(map, "rollback", rollback);
+	put_text(map, "on_timeout", ends[cfg->on_timeout]);
+	json_object_set_new(map, "notify", notify);
+	return map;
+}
+
+json_t *
+plan_tree(const struct plan_cfg *cfg)
+{
+	struct renderer r = {.to_keep = true};
+
+	return plan(&r, cfg);
 }
 
 /* ---- the whole ---- */
@@ -497,10 +814,10 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
-	struct renderer r = {to_compare ? SECRETS_COMPARED : SECRETS_HIDDEN};
-	json_t *root = json_object();
+	struct renderer r = {.to_compare = to_compare};
+	json_t *root = json_object(), *plans = json_object();
 	json_t *listeners = json_object(), *pools = json_object(),
-	       *splits = json_object(), *plans = json_object();
+	       *splits = json_object();
 
 	put_number(root, "version", 1);
 	json_object_set_new(root, "workers",
@@ -528,8 +845,8 @@ config_tree(const struct config *config, bool to_compare)
 	put_routes(&r, root, config);
 	for (size_t i = 0; i < config->n_plans; i++)
 		json_object_set_new(plans, config->plans[i].name,
-		    plan_tree(&config->plans[i], &r));
-	json_object_set_new(root, "plans", plans);
+		    plan(&r, &config->plans[i]));
+	put_map(root, "plans", plans);
 	return root;
 }
 

@@ -36,15 +36,9 @@ enum {
 	V_HOST = 1 << 17,
 	V_PATH = 1 << 18, /* of a URL */
 	V_REF = 1 << 19,
-	V_FRACTION = 1 << 20, /* a percentage, as parts of 10^9 */
-	V_INCREASE = 1 << 21, /* "2pp" or "20%", as parts of 10^9 */
-	V_SIGNAL = 1 << 22,   /* "signal:KIND" */
-	V_URL = 1 << 23,
 	V_RATE = 1 << 24,
-	V_DAYS = 1 << 25,
-	V_HOURS = 1 << 26,
-	V_ZONE = 1 << 27,
-	V_LAST = V_ZONE,
+	V_INCREASE = 1 << 25, /* "2pp", "20%" */
+	V_URL = 1 << 26,
 	V_SCALARS = ~(V_MAP | V_NAMED | V_LIST | V_SECRET),
 };
 

@@ -174,6 +174,20 @@ units_rate(struct span text, struct rate *out)
 }
 
 bool
+units_increase(struct span text, bool *is_relative_out, double *by_out)
+{
+	uint64_t whole, part, scale;
+
+	if (!take_digits(&text, &whole) ||
+	    !take_fraction(&text, 4, &part, &scale) || whole > 10000 ||
+	    (whole == 0 && part == 0))
+		return false;
+	*is_relative_out = span_eq(text, SPAN("%"));
+	*by_out = ((double)whole + (double)part / (double)scale) / 100;
+	return *is_relative_out || span_eq(text, SPAN("pp"));
+}
+
+bool
 units_size(struct span text, uint64_t *out)
 {
 	uint64_t value;
@@ -207,37 +221,6 @@ units_percent(struct span text, bp_t *out)
 		return false;
 	*out = (bp_t)whole;
 	return true;
-}
-
-/* A percentage with up to seven decimals; what is behind it stays in `text`. */
-static bool
-take_nano(struct span *text, int64_t *out)
-{
-	enum { PERCENT = NANO_ALL / 100, WHOLE_MAX = 1000000 };
-	uint64_t whole, part, scale;
-
-	if (!take_digits(text, &whole) ||
-	    !take_fraction(text, 7, &part, &scale) || whole > WHOLE_MAX)
-		return false;
-	*out = (int64_t)(whole * PERCENT + part * (PERCENT / scale));
-	return true;
-}
-
-bool
-units_fraction(struct span text, int64_t *out)
-{
-	if (!take_nano(&text, out) || *out > NANO_ALL)
-		return false;
-	return text.len == 0 || span_eq(text, SPAN("%"));
-}
-
-bool
-units_increase(struct span text, bool *is_relative, int64_t *out)
-{
-	if (!take_nano(&text, out))
-		return false;
-	*is_relative = span_eq(text, SPAN("%"));
-	return *is_relative || (span_eq(text, SPAN("pp")) && *out <= NANO_ALL);
 }
 
 /* No leading zeros: in YAML 1.1 "010" was eight. */
@@ -325,16 +308,16 @@ units_print_percent(bp_t value, char *buf, size_t cap)
 }
 
 char *
-units_print_fraction(int64_t nano, const char *unit, char *buf, size_t cap)
+units_print_increase(bool is_relative, double by, char *buf, size_t cap)
 {
-	int64_t part = nano % (NANO_ALL / 100);
-	char digits[16];
+	char digits[32];
 	size_t n;
 
-	n = (size_t)snprintf(digits, sizeof(digits), "%07" PRId64, part);
+	n = (size_t)snprintf(digits, sizeof(digits), "%.4f", by * 100);
 	while (n > 0 && digits[n - 1] == '0')
 		n--;
-	snprintf(buf, cap, "%" PRId64 "%s%.*s%s", nano / (NANO_ALL / 100),
-	    n > 0 ? "." : "", (int)n, digits, unit);
+	if (n > 0 && digits[n - 1] == '.')
+		n--;
+	snprintf(buf, cap, "%.*s%s", (int)n, digits, is_relative ? "%" : "pp");
 	return buf;
 }

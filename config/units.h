@@ -32,24 +32,14 @@ bool units_duration(struct span text, nsec_t *out);   /* "250ms" "30s" "1h30m" "
 bool units_size(struct span text, uint64_t *out);     /* "64KiB" "10MB" "4096" bytes */
 bool units_percent(struct span text, bp_t *out);      /* 5 "5%" "0.25%" "33.33"; 0..100, two decimals */
 bool units_integer(struct span text, int64_t *out);
-
-/* Parts of 10^9, for shares too fine for basis points. */
-enum { NANO_ALL = 1000000000 };
-bool units_fraction(struct span text, int64_t *out);  /* 5 "5%" "0.00001%"; 0..100, seven decimals */
-bool units_increase(struct span text, bool *is_relative, int64_t *out); /* "2pp" of rates, "20%" of a ratio; the unit is a must */
-
-/* calendar.c */
-bool units_days(struct span text, unsigned *out);     /* "mon-thu" "mon,wed" "fri-mon"; bit 0: Monday */
-bool units_hours(struct span text, unsigned *from, unsigned *to); /* "09:00-16:00" in minutes; never equal */
-bool units_zone(struct span text);                    /* a name of the tz database; where there is none, the form alone counts */
-char *units_print_days(unsigned days, char *buf, size_t cap);
-char *units_print_hours(unsigned from, unsigned to, char *buf, size_t cap);
-char *units_print_fraction(int64_t nano, const char *unit, char *buf, size_t cap); /* "0.1%" */
+/* "2pp": *is_relative_out false, 0.02; "20%": true, 0.2. The unit is mandatory; at most four decimals, 0 < value <= 10000. */
+bool units_increase(struct span text, bool *is_relative_out, double *by_out);
 
 /* Printers write at most `cap` bytes with the NUL and return `buf`. */
 char *units_print_duration(nsec_t value, char *buf, size_t cap); /* "1h30m", "250ms" */
 char *units_print_rate(struct rate value, char *buf, size_t cap);    /* "50/s", "5/10s" */
 char *units_print_size(uint64_t value, char *buf, size_t cap);   /* "64KiB" */
 char *units_print_percent(bp_t value, char *buf, size_t cap);    /* "5", "33.33" */
+char *units_print_increase(bool is_relative, double by, char *buf, size_t cap); /* "2pp", "20%" */
 
 #endif

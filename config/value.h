@@ -31,15 +31,6 @@ bool name_is_fine(struct span name);
 bool token_is_fine(struct span token); /* RFC 9110: names of headers, cookies */
 bool header_is_settable(struct span name);
 
-/* The kinds that only plans have: value_plan.c. */
-bool value_parse_of_plan(const struct schema_row *row, unsigned type,
-    struct span text, struct span shown, struct value *out,
-    struct fault *fault);
-
-/* Always false. `hint` may be NULL. */
-bool fault_set(struct fault *fault, enum diag_code code, const char *hint,
-    const char *format, ...) __attribute__((format(printf, 4, 5)));
-
 /* "did you mean ...?" or an empty text. */
 void fault_suggest(
     struct fault *fault, struct span word, const char *const *words, size_t n);

@@ -1,5 +1,5 @@
 /*
- * Words that stand for numbers: methods, roles and the parts of guards. The order of the tables is
+ * Words that stand for numbers: methods and roles. The order of the tables is
  * the order of the enums.
  */
 #include <assert.h>
@@ -49,32 +49,4 @@ role_name(enum role role)
 {
 	assert((unsigned)role <= ROLE_ADMIN);
 	return role_names[role];
-}
-
-const char *
-guard_metric_name(enum guard_metric metric)
-{
-	static const char *const names[] = {
-	    [GUARD_ERRORS] = "errors",
-	    [GUARD_LATENCY] = "latency",
-	    [GUARD_SHAPE] = "shape",
-	    [GUARD_EXCESS_FAILURES] = "excess_failures",
-	    [GUARD_SIGNAL] = "signal",
-	};
-
-	assert((unsigned)metric <= GUARD_SIGNAL);
-	return names[metric];
-}
-
-const char *
-guard_action_name(enum guard_action action)
-{
-	static const char *const names[] = {
-	    [ACTION_OBSERVE] = "observe",
-	    [ACTION_HOLD] = "hold",
-	    [ACTION_ROLLBACK] = "rollback",
-	};
-
-	assert((unsigned)action <= ACTION_ROLLBACK);
-	return names[action];
 }

@@ -9,7 +9,9 @@
 #include <stdio.h>
 
 #include "proxy/client_table.h"
+#include "proxy/h2.h"
 #include "proxy/request.h"
+#include "proxy/stream.h"
 
 enum {
 	BODY_WINDOW_S =
@@ -80,6 +82,7 @@ client_accept(
 	}
 	tls = snapshot_listener_tls(worker->snapshot, listener);
 	if (tls) {
+		conn->is_secure = true;
 		conn->tls = tls_stream_accept(tls, worker->id, &worker->window);
 		conn->phase = CONN_HANDSHAKE;
 	}
@@ -126,6 +129,8 @@ client_secured(struct conn *conn)
 		                                      [facts.resumed],
 		    1);
 	conn->phase = CONN_HEAD;
+	if (span_eq(facts.alpn, SPAN("h2")) && !h2_accept(conn))
+		conn->is_broken = true;
 }
 
 void
@@ -143,6 +148,7 @@ client_spoke_plainly(struct conn *conn)
 
 	count_handshake_error(conn);
 	tls_stream_free(&conn->tls);
+	conn->is_secure = false;
 	conn->phase = CONN_HEAD;
 	conn->has_unread = true;
 	if (!conn_send(conn, answer, (size_t)len))
@@ -152,13 +158,23 @@ client_spoke_plainly(struct conn *conn)
 
 /* ---- the way between requests ---- */
 
-static void
-set_busy(struct conn *conn)
+void
+client_set_busy(struct conn *conn)
 {
 	conn->phase = CONN_BUSY;
 	conn->client.requests++;
+	if (conn->is_stream)
+		return; /* its connection is counted */
 	count_state(conn, 1, -1);
 	conn_no_deadline(conn);
+}
+
+void
+client_set_idle(struct conn *conn)
+{
+	assert(conn->phase == CONN_BUSY);
+	conn->phase = CONN_HEAD;
+	count_state(conn, -1, 1);
 }
 
 /* request_done has let go: what now? */
@@ -167,6 +183,10 @@ client_next(struct conn *conn, bool keep_alive)
 {
 	const struct listener_cfg *cfg = listener_of(conn);
 
+	if (conn->is_stream) {
+		stream_released(conn);
+		return;
+	}
 	assert(conn->phase == CONN_BUSY);
 	conn->request = NULL;
 	conn->phase = CONN_HEAD;
@@ -206,7 +226,7 @@ refuse(struct conn *conn, const struct h1_head *head)
 	unsigned status = h1_fault_status(head->fault);
 	const char *word = h1_fault_word(head->fault);
 
-	set_busy(conn);
+	client_set_busy(conn);
 	conn->has_unread = true;
 	reply_refuse(conn, status, word, "the request is malformed");
 }
@@ -227,6 +247,13 @@ begin_request(struct conn *conn, char *bytes, size_t len, size_t *used_out)
 		conn_finish(conn);
 		return H1_BAD;
 	}
+	if (!(cfg->protocols & PROTOCOL_H1)) {
+		client_set_busy(conn);
+		conn->has_unread = true;
+		reply_refuse(conn, 505, "http_version",
+		    "this listener speaks HTTP/2 only");
+		return H1_BAD;
+	}
 	result = h1_parse_request(
 	    bytes, len, cfg->limits.max_header, &conn->client.scanned, head);
 	if (result == H1_BAD) {
@@ -235,7 +262,7 @@ begin_request(struct conn *conn, char *bytes, size_t len, size_t *used_out)
 	}
 	if (result == H1_MORE)
 		return H1_MORE;
-	set_busy(conn);
+	client_set_busy(conn);
 	*used_out = head->len;
 	return H1_DONE;
 }
@@ -307,6 +334,15 @@ client_input(struct conn *conn, char *bytes, size_t len)
 
 	if (conn->close_when_sent)
 		return;
+	if (conn->h2) {
+		h2_input(conn, bytes, len);
+		return;
+	}
+	if (!conn->in && conn->client.requests == 0 &&
+	    h2_is_preface(bytes, len) && h2_accept(conn)) {
+		h2_input(conn, bytes, len);
+		return;
+	}
 	if (!conn->in) {
 		consume(conn, bytes, len);
 		return;
@@ -319,6 +355,14 @@ client_input(struct conn *conn, char *bytes, size_t len)
 		return;
 	}
 	stash = conn->in;
+	if (conn->client.requests == 0 &&
+	    h2_is_preface(stash->data + stash->start, buf_len(stash)) &&
+	    h2_accept(conn)) {
+		conn->in = NULL;
+		h2_input(conn, stash->data + stash->start, buf_len(stash));
+		buf_give(&worker->bufs, &stash);
+		return;
+	}
 	if (!conn->request) {
 		/* The parsed head points into the stash: it stays until the
 		 * request has its own. */
@@ -344,6 +388,11 @@ client_eof(struct conn *conn)
 {
 	struct request *request = conn->request;
 
+	if (conn->h2) {
+		if (conn->is_eof)
+			conn_end(conn);
+		return;
+	}
 	if (!request) {
 		if (!conn->out && conn->phase != CONN_BUSY &&
 		    !(conn->is_paused && conn->in))
@@ -385,6 +434,10 @@ client_drained(struct conn *conn)
 {
 	const struct listener_cfg *cfg = listener_of(conn);
 
+	if (conn->h2) {
+		h2_drained(conn);
+		return;
+	}
 	if (conn->request) {
 		conn_no_deadline(conn);
 		request_client_drained(conn->request);
@@ -457,10 +510,14 @@ client_timeout(struct conn *conn)
 {
 	struct request *request = conn->request;
 
-	if (!request) {
+	if (conn->h2) {
+		h2_timeout(conn);
+	} else if (conn->is_stream && !request) {
+		stream_timeout(conn);
+	} else if (!request) {
 		if (conn->phase == CONN_HEAD && conn->in && !conn->out &&
 		    !conn->is_paused) {
-			set_busy(conn);
+			client_set_busy(conn);
 			conn->has_unread = true;
 			reply_refuse(conn, 408, "header_timeout",
 			    "the request's head did not arrive in time");

@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/h2.h"
 #include "proxy/request.h"
+#include "proxy/stream.h"
 #include "proxy/transport.h"
 
 enum {
@@ -72,8 +74,11 @@ conn_end(struct conn *conn)
 
 	if (conn->phase == CONN_ENDED)
 		return;
+	assert(!conn->is_stream);
 	assert(!conn->is_client ||
 	       !conn->request); /* whoever ends it has let go of its request */
+	if (conn->h2)
+		h2_free(conn); /* and all its streams */
 	if (conn->tls) {
 		transport_close_notify(conn);
 		tls_stream_free(&conn->tls);
@@ -101,7 +106,8 @@ conn_reap(struct worker *worker)
 
 	while ((conn = TAILQ_FIRST(&worker->ended))) {
 		TAILQ_REMOVE(&worker->ended, conn, ready_link);
-		slab_give(&worker->conns, conn);
+		slab_give(
+		    conn->is_stream ? &worker->streams : &worker->conns, conn);
 	}
 }
 
@@ -130,6 +136,10 @@ conn_finish(struct conn *conn)
 {
 	if (conn->phase == CONN_ENDED)
 		return;
+	if (conn->is_stream) {
+		stream_released(conn);
+		return;
+	}
 	conn->request = NULL;
 	conn->close_when_sent = true;
 	if (conn->is_broken) {
@@ -377,6 +387,10 @@ conn_run_ready(struct worker *worker)
 		TAILQ_REMOVE(&worker->ready, conn, ready_link);
 		conn->is_ready = false;
 		worker->now = clock_now();
+		if (conn->is_stream) {
+			stream_run(conn);
+			continue;
+		}
 		if (conn->is_broken) {
 			conn_on_broken(conn);
 			continue;

@@ -4,6 +4,10 @@
  * roles. It lives with its descriptor; the struct stays valid until the turn
  * in which it ended is over, so a goodbye is safe inside its own callbacks.
  *
+ * To a request a connection is one of its two sides. A stream of HTTP/2 is
+ * such a side as well (is_stream, see stream.h): it has no descriptor, its
+ * bytes travel as frames of a connection that it shares with others.
+ *
  *   client:   TLS -> HEAD <-> BUSY -> LINGER -> ended
  *   upstream: CONNECTING -> TLS -> BUSY <-> IDLE -> ended
  */
@@ -37,6 +41,7 @@ struct conn {
 	struct worker *worker;    /* borrowed */
 	struct request *request;  /* the one it serves now; NULL between */
 	struct tls_stream *tls;   /* owned; NULL in clear */
+	struct h2 *h2;            /* owned: the session when it speaks HTTP/2 */
 	struct buf *in;           /* owned: received, not yet consumed */
 	struct buf *out;          /* owned chain: to send */
 	struct buf *out_last;
@@ -61,6 +66,8 @@ struct conn {
 	bool has_unread : 1;      /* client: some of its last request was never read */
 	bool is_final : 1;        /* what is sent now is the last: it may leave together with the FIN */
 	bool is_last : 1;         /* upstream: it said that it will close after this answer */
+	bool is_secure : 1;       /* client: came over TLS */
+	bool is_stream : 1;       /* a stream: the head of a struct stream, fd -1 */
 	struct timer timer;
 	TAILQ_ENTRY(conn) link;   /* clients, or an endpoint's idle list */
 	TAILQ_ENTRY(conn) ready_link; /* ready or ended */
@@ -106,6 +113,8 @@ void conn_reap(struct worker *worker); /* frees what ended in this turn */
  */
 bool conn_send(struct conn *conn, const char *bytes, size_t len);
 bool conn_send2(struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len);
+/* Appends to what is to be sent, without trying. */
+bool conn_keep(struct conn *conn, const char *bytes, size_t len);
 /* Appends to what was received and not consumed. */
 bool conn_stash(struct conn *conn, const char *bytes, size_t len);
 
@@ -145,6 +154,8 @@ void client_secured(struct conn *conn); /* the handshake is done */
 void client_spoke_plainly(struct conn *conn); /* clear text on a TLS listener: told in clear, then closed */
 void client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer);
 void client_ended(struct conn *conn);   /* counts */
+void client_set_busy(struct conn *conn); /* it has a request; HTTP/2: its first stream */
+void client_set_idle(struct conn *conn); /* HTTP/2: no stream any more */
 void client_next(struct conn *conn, bool keep_alive); /* the request is done */
 bool client_is_complete(const struct conn *conn); /* its request has come whole */
 bool client_may_keep_alive(const struct conn *conn);

@@ -9,7 +9,7 @@
  */
 #include <assert.h>
 
-#include "proxy/request.h"
+#include "proxy/message.h"
 
 static const char last_chunk[] = "0\r\n\r\n";
 
@@ -50,7 +50,7 @@ send_behind(struct conn *to, const char *before, size_t before_len, char *bytes,
  */
 static bool
 send_framed(struct body *body, struct conn *to, char *payload, size_t len,
-    size_t spare, const char *before, size_t before_len, size_t room)
+    size_t spare, char *before, size_t before_len, size_t room)
 {
 	bool has_trailers = body->trailers && buf_len(body->trailers) > 0;
 	const char *end = !body->is_done ? "\r\n"
@@ -58,6 +58,9 @@ send_framed(struct body *body, struct conn *to, char *payload, size_t len,
 	                                 : "\r\n0\r\n\r\n";
 	size_t end_len, line;
 
+	if (to->is_stream)
+		return stream_send_body(
+		    to, before, before_len, payload, len, body);
 	if (body->out != H1_CHUNKED)
 		return send_behind(to, before, before_len, payload, len, room);
 	if (len == 0 && !body->is_done)
@@ -97,7 +100,7 @@ headroom(const struct worker *worker, const char *bytes)
 
 struct forwarded
 forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
-    const char *before, size_t before_len, uint64_t limit)
+    char *before, size_t before_len, uint64_t limit)
 {
 	struct forwarded done = {0};
 	size_t room = headroom(to->worker, bytes);
@@ -129,7 +132,7 @@ forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
 		body->is_done = result == H1_DONE;
 		break;
 	}
-	default: /* H1_TO_CLOSE */
+	default: /* H1_TO_CLOSE, H1_FRAMES */
 		done.used = payload;
 		break;
 	}
@@ -151,5 +154,13 @@ forward_end(struct body *body, struct conn *to)
 	assert(!body->is_done);
 	body->is_done = true;
 	to->is_final = body->is_last && body->out == H1_CHUNKED;
-	return body->out != H1_CHUNKED || conn_send(to, last_chunk, 5);
+	if (to->is_stream)
+		return stream_send_body(to, NULL, 0, NULL, 0, body);
+	if (body->out != H1_CHUNKED)
+		return true;
+	if (!body->trailers || buf_len(body->trailers) == 0)
+		return conn_send(to, last_chunk, 5);
+	return conn_send2(to, last_chunk, 3, body->trailers->data,
+	           buf_len(body->trailers)) &&
+	       conn_send(to, last_chunk + 3, 2);
 }

@@ -75,6 +75,7 @@ enum h1_framing {
 	H1_CHUNKED,
 	H1_TO_CLOSE,  /* responses only */
 	H1_TUNNEL,    /* a 101 that the request asked for */
+	H1_FRAMES,    /* HTTP/2: payload as it is, its end is told apart from it */
 };
 
 /* A head. About 2.5 KiB: one per worker, filled anew for each message. */

@@ -218,7 +218,7 @@ static void
 put_request_framing(struct writer *out, const struct request *request,
     const struct h1_head *head)
 {
-	if (head->framing == H1_CHUNKED) {
+	if (head->framing == H1_CHUNKED || head->framing == H1_FRAMES) {
 		PUT(out, "transfer-encoding: chunked\r\n");
 	} else if (head->framing == H1_LENGTH || head->has_length) {
 		PUT(out, "content-length: ");
@@ -354,7 +354,7 @@ put_affinity_cookie(struct writer *out, const struct request *request)
 		PUT(out, "; Max-Age=");
 		put_number(out, (uint64_t)(affinity->ttl / NSEC_PER_SEC));
 	}
-	if (request->client->tls)
+	if (request->client->is_secure)
 		PUT(out, "; Secure");
 	PUT(out, "\r\n");
 }
@@ -378,6 +378,8 @@ put_response_framing(
 		put_number(out, head->length);
 		PUT(out, "\r\n");
 	}
+	if (request->client->is_stream)
+		return; /* the connection is the session's affair */
 	if (!client_may_keep_alive(request->client) || request->asked_close)
 		request->keep_alive = false;
 	if (!request->keep_alive) {

@@ -172,7 +172,7 @@ put_forwarded(
 		put(out, address, len);
 	}
 	PUT(out, ";proto=");
-	if (client->tls)
+	if (client->is_secure)
 		PUT(out, "https\r\n");
 	else
 		PUT(out, "http\r\n");
@@ -184,7 +184,7 @@ identity_put(struct writer *out, const struct conn *client,
 {
 	put_forwarded_for(out, client, head, trusted);
 	if (!trusted || !put_given(out, head, FIELD_X_FORWARDED_PROTO)) {
-		if (client->tls)
+		if (client->is_secure)
 			PUT(out, "x-forwarded-proto: https\r\n");
 		else
 			PUT(out, "x-forwarded-proto: http\r\n");

@@ -39,6 +39,7 @@ enum text {
 	TEXT_ROUTE,
 	TEXT_SPLIT,
 	TEXT_POOL,
+	TEXT_SHIELDED,
 	TEXT_COUNT
 };
 
@@ -124,6 +125,8 @@ collect(const struct request *request, struct span texts[TEXT_COUNT])
 		texts[TEXT_SPLIT] = span_of(decision->route->split_cfg->name);
 	if (decision->pool)
 		texts[TEXT_POOL] = span_of(decision->pool->pool->name);
+	if (request->shielded && request->endpoint)
+		texts[TEXT_SHIELDED] = span_of(request->endpoint->pool->name);
 }
 
 /* Room for `size` contiguous bytes at the ring's head; NULL when it is full. */
@@ -180,7 +183,7 @@ access_log_request(struct request *request)
 	    .fail = request->fail,
 	    .why = (uint8_t)request->decision.why,
 	    .attempts = request->attempts,
-	    .tls = request->client->tls != NULL,
+	    .tls = request->client->is_secure,
 	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,
@@ -271,6 +274,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .route = texts[TEXT_ROUTE],
 	    .split = texts[TEXT_SPLIT],
 	    .pool = texts[TEXT_POOL],
+	    .shielded = texts[TEXT_SHIELDED],
 	    .status = record->status,
 	    .http_minor = record->minor,
 	    .error = row->word,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "proxy/head_writer.h"
+#include "proxy/message.h"
 
 enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
 
@@ -85,7 +86,8 @@ status_text(unsigned status)
  * of refusals must be cheaper than what it asks for. */
 static size_t
 compose(struct worker *worker, unsigned status, const char *type,
-    struct span body, struct span extra, bool close, bool is_old, bool is_head)
+    struct span body, struct span extra, bool close, bool is_old, bool is_head,
+    size_t *head_len_out)
 {
 	bool has_body = status != 204 && status != 304;
 	struct writer out = {
@@ -112,6 +114,7 @@ compose(struct worker *worker, unsigned status, const char *type,
 	else if (is_old)
 		PUT(&out, "connection: keep-alive\r\n");
 	PUT(&out, "\r\n");
+	*head_len_out = (size_t)(out.at - out.start);
 	if (has_body && !is_head)
 		put_span(&out, body);
 	return out.is_full ? 0 : (size_t)(out.at - out.start);
@@ -122,19 +125,20 @@ reply_send(struct request *request, unsigned status, const char *content_type,
     struct span body, struct span extra)
 {
 	struct worker *worker = request->worker;
-	size_t len;
+	size_t len, head_len;
 
 	if (!request->request_body.is_done ||
 	    !client_may_keep_alive(request->client))
 		request->keep_alive = false;
 	len = compose(worker, status, content_type, body, extra,
 	    !request->keep_alive, request->minor == 0,
-	    request->method == METHOD_HEAD);
+	    request->method == METHOD_HEAD, &head_len);
 	request->status = (uint16_t)status;
 	request->has_response = true;
 	request->response_body.bytes = body.len;
 	request->client->is_final = !request->keep_alive;
-	if (len == 0 || !conn_send(request->client, worker->head, len))
+	if (len == 0 || !message_send(request->client, worker->head, head_len,
+	                    len - head_len, true))
 		request->client->is_broken = true;
 	request_done(request);
 }
@@ -218,13 +222,14 @@ reply_refuse(
 	struct decision none = {0};
 	struct outcome outcome = {
 	    .method = METHOD_OTHER, .status = status, .bytes_out = (uint64_t)n};
+	size_t head_len;
 	size_t len = compose(worker, status, "application/json",
 	    (struct span){body, (size_t)n}, SPAN("cache-control: no-store\r\n"),
-	    true, false, false);
+	    true, false, false, &head_len);
 
 	routing_record(worker->snapshot, worker->id, client->client.listener,
 	    &none, &outcome);
-	if (!conn_send(client, worker->head, len))
+	if (!message_send(client, worker->head, head_len, len - head_len, true))
 		client->is_broken = true;
 	client_next(client, false);
 }

@@ -15,6 +15,7 @@
 #include <assert.h>
 
 #include "proxy/identity.h"
+#include "proxy/message.h"
 
 enum {
 	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
@@ -65,7 +66,9 @@ request_new(struct conn *client, const struct h1_head *head)
 	request->te_trailers = head->te_trailers;
 	request->expects_continue = head->expects_continue;
 	request->start = worker->now;
-	request->request_body.in = request->request_body.out = head->framing;
+	request->request_body.in = head->framing;
+	request->request_body.out =
+	    head->framing == H1_FRAMES ? H1_CHUNKED : head->framing;
 	request->request_body.left = head->length;
 	request->request_body.is_done = head->framing == H1_NO_BODY;
 	client->request = request;
@@ -398,6 +401,42 @@ request_body(struct request *request, char *bytes, size_t len)
 	return done.used;
 }
 
+/*
+ * HTTP/2 tells the end of a body apart from its bytes. False: it is not its
+ * turn yet; told again once the upstream's connection is there.
+ */
+bool
+request_body_end(struct request *request)
+{
+	struct body *body = &request->request_body;
+
+	if (body->is_done || request->state == REQUEST_REPLY)
+		return true;
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_eof(request, request->client);
+		return true;
+	}
+	if (request->state == REQUEST_WAIT_BODY) { /* an empty one */
+		request_body_late(request);
+		return false;
+	}
+	if (request->state != REQUEST_RELAY)
+		return false;
+	if (!request->upstream || request->upstream->is_broken) {
+		body->is_done = true;
+		return true;
+	}
+	request->expects_continue = false;
+	conn_no_deadline(request->client);
+	if (!forward_end(body, request->upstream)) {
+		request->upstream->has_more = true;
+		conn_make_ready(request->upstream);
+		return true;
+	}
+	maybe_sent(request);
+	return true;
+}
+
 /* ---- connected: the head leaves ---- */
 
 void
@@ -407,8 +446,11 @@ request_connected(struct request *request)
 
 	request->state = REQUEST_RELAY;
 	request->sent_at = request->worker->now;
-	if (!request->dispatched)
+	if (!request->dispatched) {
 		request->dispatched = request->sent_at;
+		if (trial_is_on(request))
+			trial_watch(request);
+	}
 	upstream->got_bytes = false;
 	upstream->upstream.sent_turn = request->worker->turn;
 	upstream->phase = CONN_BUSY;
@@ -416,8 +458,8 @@ request_connected(struct request *request)
 	conn_deadline(
 	    upstream, request->decision.pool->cfg->first_byte_timeout);
 	maybe_sent(request);
-	if (!conn_send(upstream, request->head,
-	        request->head_len + request->replay_len)) {
+	if (!message_send(upstream, request->head, request->head_len,
+	        request->replay_len, request->request_body.is_done)) {
 		/* Perhaps an answer or a reset is there to be read: it says
 		 * more than EPIPE. */
 		upstream->has_more = true;
@@ -429,8 +471,9 @@ request_connected(struct request *request)
 		    request->client, CONTINUE_AFTER_MS * NSEC_PER_MSEC);
 	if (request->client->in)
 		conn_resume(request->client);
-	else if (request->client->is_paused && !request->request_body.is_done)
-		conn_resume(request->client);
+	else if ((request->client->is_paused || request->client->is_eof) &&
+	         !request->request_body.is_done)
+		conn_resume(request->client); /* a stream's end may wait too */
 }
 
 /* ---- misfortune ---- */
@@ -471,7 +514,11 @@ request_attempt_failed(struct request *request, enum fail fail)
 		return;
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)
-		request->is_first_failed = true;
+		trial_blame(request, fail);
+	if (!request->body_left &&
+	    (row->retry == RETRY_SAFE || request->is_idempotent) &&
+	    row->blame == BLAME_POOL && trial_shield(request))
+		return;
 	if (request->decision.pool->cfg->retry.on_connect &&
 	    !request->body_left &&
 	    (row->retry == RETRY_SAFE ||

@@ -65,6 +65,16 @@ struct request {
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* by us */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
+	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
+	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
+	bool is_first_answered : 1; /* it was answered with a final head */
+	bool is_watched : 1;        /* stands among the worker's judged requests in flight */
+	bool was_slow : 1;          /* counted by its age */
+	uint8_t first_type;         /* enum shape_type */
+	uint16_t first_status;
+	uint64_t first_bytes;       /* that its answer announced */
+	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
+	TAILQ_ENTRY(request) flight;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
@@ -94,6 +104,8 @@ struct request {
 size_t request_begin(struct conn *client, char *rest, size_t len);
 /* More of the client's bytes for the body; returns how many were taken. */
 size_t request_body(struct request *request, char *bytes, size_t len);
+/* All of the body has come; see request.c. */
+bool request_body_end(struct request *request);
 /* The body's first bytes did not come in time. */
 void request_body_late(struct request *request);
 /* The upstream has not said 100 (Continue): say it for it. */
@@ -106,6 +118,9 @@ void request_connected(struct request *request);
 /* The upstream's side has something. */
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
+/* HTTP/2: the answer's end has come; the stream is gone, with that code. */
+void request_response_end(struct request *request);
+void request_stream_lost(struct request *request, uint32_t code);
 /* The attempt failed; retried where that is allowed, else told to the client. */
 void request_attempt_failed(struct request *request, enum fail fail);
 /* The request cannot be served. */
@@ -119,6 +134,26 @@ void request_upstream_drained(struct request *request);
 /* ---- request_done.c ---- */
 /* Counts, logs, frees; the client's connection goes on or ends. */
 void request_done(struct request *request);
+
+/* ---- trial.c: what a rollout judges ---- */
+/* The first attempt is on its way: its age counts from now on. */
+void trial_watch(struct request *request);
+/* The first attempt's final head. */
+void trial_note_answer(struct request *request, const struct h1_head *head);
+/* A failure of the pool's, unless weir itself stood still over it. */
+void trial_blame(struct request *request, enum fail fail);
+/* The first attempt has failed: the baseline's pool answers in its stead, where that is allowed. */
+bool trial_shield(struct request *request);
+/* Takes leave of it: into outcome->first, and decision.pool is the drawn one again. */
+void trial_outcome(struct request *request, struct outcome *outcome);
+/* The tick: who has been in flight for too long? */
+void trial_scan(struct worker *worker);
+/* Is there a trial that this request belongs to? */
+static inline bool
+trial_is_on(const struct request *request)
+{
+	return request->decision.serial != 0;
+}
 
 /* ---- headers.c: heads written anew ---- */
 /* Into request->head, from worker->parsed. False: no memory, or it does not fit. */
@@ -149,6 +184,8 @@ void upstream_get(struct request *request, const struct endpoint *avoid, bool fr
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
 bool upstream_may_retry(struct request *request);
+/* Once, on another pool, out of that pool's budget. */
+bool upstream_may_shield(struct request *request, const struct pool_view *by);
 
 /* ---- idle.c: kept connections, last in first out, per worker and endpoint ---- */
 void idle_put(struct conn *upstream, nsec_t keep);
@@ -164,8 +201,8 @@ struct forwarded {
 	bool is_unsent;   /* `to` is gone */
 };
 struct forwarded forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
-    const char *before, size_t before_len, uint64_t limit);
-/* The close-delimited body has ended: what must follow (a last chunk). */
+    char *before, size_t before_len, uint64_t limit);
+/* The body's end was told apart from its bytes: what must follow (a last chunk). */
 bool forward_end(struct body *body, struct conn *to);
 
 /* ---- tunnel.c ---- */

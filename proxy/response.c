@@ -8,7 +8,9 @@
  * first bytes in one send finish_response      upstream_put, then request_done
  *   request_upstream_eof the end of a body, or a misfortune
  */
-#include "proxy/request.h"
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/message.h"
 
 enum {
 	RESPONSE_HEAD_MAX = 32768,
@@ -37,13 +39,16 @@ choose_framing(struct request *request, const struct h1_head *head)
 	body->left = head->length;
 	body->is_done = head->framing == H1_NO_BODY;
 	body->out = head->framing;
-	if (head->framing == H1_CHUNKED || head->framing == H1_TO_CLOSE) {
+	if (request->client->is_stream) {
+		body->out = H1_FRAMES;
+	} else if (head->framing == H1_CHUNKED ||
+	           head->framing == H1_TO_CLOSE || head->framing == H1_FRAMES) {
 		body->out = request->minor == 0 ? H1_TO_CLOSE : H1_CHUNKED;
 		if (body->out == H1_TO_CLOSE)
 			request->keep_alive = false;
 	}
-	if (body->out == H1_CHUNKED && body->in == H1_CHUNKED &&
-	    request->te_trailers)
+	if ((body->out == H1_CHUNKED || body->out == H1_FRAMES) &&
+	    body->in == H1_CHUNKED && request->te_trailers)
 		body->trailers =
 		    buf_take(&request->worker->bufs, H1_TRAILERS_MAX);
 }
@@ -84,11 +89,11 @@ go_on(struct request *request)
 void
 request_say_continue(struct request *request)
 {
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 	request->said_continue = true;
 	go_on(request);
-	if (!conn_send(request->client, text, sizeof(text) - 1))
+	if (!message_send_head(request->client, text, sizeof(text) - 1))
 		request_abandon(request, FAIL_CLIENT_GONE);
 }
 
@@ -108,7 +113,8 @@ forward_interim(struct request *request, const struct h1_head *head)
 		go_on(request);
 	len = headers_write_interim(request, head);
 	return len == 0 ||
-	       conn_send(request->client, request->worker->head, len) || true;
+	       message_send_head(request->client, request->worker->head, len) ||
+	       true;
 }
 
 /* After bytes went to the client: done, paused, or on with it. */
@@ -169,6 +175,11 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	size_t head_len;
 
 	note_status(request, head->status);
+	if (trial_is_on(request) && request->attempts <= 1)
+		trial_note_answer(request, head);
+	if (head->status >= 500 && request->is_idempotent &&
+	    !request->body_left && trial_shield(request))
+		return;
 	if (request->is_idempotent && !request->body_left &&
 	    status_is_retried(request, head->status) &&
 	    upstream_may_retry(request)) {
@@ -204,6 +215,7 @@ note_first_byte(struct request *request)
 	request->upstream->got_bytes = true;
 	if (!request->has_first_byte) {
 		request->has_first_byte = true;
+		request->is_first_byte_own = request->attempts <= 1;
 		request->first_byte = request->worker->now;
 	}
 }
@@ -240,10 +252,12 @@ receive_head(struct request *request, char *bytes, size_t len)
 				    request, FAIL_UPSTREAM_PROTOCOL);
 				return;
 			}
+			if (trial_is_on(request) && request->attempts <= 1)
+				trial_note_answer(request, head);
 			request->status = 101;
 			request->has_response = true;
-			if (!conn_send(request->client, request->worker->head,
-			        head_len)) {
+			if (!message_send_head(request->client,
+			        request->worker->head, head_len)) {
 				request_abandon(request, FAIL_CLIENT_GONE);
 				return;
 			}
@@ -320,4 +334,35 @@ request_upstream_eof(struct request *request)
 		return;
 	}
 	request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
+}
+
+void
+request_response_end(struct request *request)
+{
+	struct body *body = &request->response_body;
+
+	if (request->state == REQUEST_TUNNEL) {
+		tunnel_eof(request, request->upstream);
+	} else if (!request->has_response) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+	} else if (body->in == H1_FRAMES) {
+		bool sent = forward_end(body, request->client);
+
+		after_response_bytes(request, 0, !sent);
+	} else {
+		request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
+	}
+}
+
+void
+request_stream_lost(struct request *request, uint32_t code)
+{
+	if (request->state == REQUEST_TUNNEL)
+		tunnel_end(request, FAIL_UPSTREAM_RESET);
+	else if (request->has_response)
+		request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
+	else
+		request_attempt_failed(request, code == NGHTTP2_REFUSED_STREAM
+		                                    ? FAIL_UPSTREAM_REFUSED
+		                                    : FAIL_UPSTREAM_RESET);
 }

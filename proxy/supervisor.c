@@ -294,10 +294,9 @@ on_signal(int number, short what, void *arg)
 	case SIGHUP:
 		sd_notify_send("RELOADING=1");
 		if (!reload(sup, "SIGHUP", &diags, &err)) {
-			if (diags.n > 0)
-				diags_print(&diags, stderr, false);
-			admin_announce(
-			    sup->admin, "reload-failed", "{\"by\":\"SIGHUP\"}");
+			diags_log(&diags);
+			admin_announce_failure(
+			    sup->admin, "reload-failed", "SIGHUP", err.text);
 		}
 		diags_release(&diags);
 		sd_notify_send("READY=1");
@@ -478,6 +477,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
 	sup->shared.n_workers = process_workers(config);
+	sup->shared.nudge_fd = -1;
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();
@@ -551,13 +551,11 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 {
 	const struct config *now;
 	struct snapshot *snapshot;
-	bool ok = init(sup, config, err);
+	bool ok = process_raise_descriptors(config, err) &&
+	          init(sup, config, err) &&
+	          bindings_open(sup->bindings, config, err);
 
 	sup->exit_code = 2;
-	if (ok) {
-		process_raise_descriptors(config);
-		ok = bindings_open(sup->bindings, config, err);
-	}
 	if (!ok) {
 		config_free(&config);
 		return false;

@@ -13,8 +13,8 @@ enum {
 
 /* ---- sending ---- */
 
-static bool
-keep(struct conn *conn, const char *bytes, size_t len)
+bool
+conn_keep(struct conn *conn, const char *bytes, size_t len)
 {
 	struct worker *worker = conn->worker;
 
@@ -89,7 +89,7 @@ send_raw(struct conn *conn, struct iovec *iov, int n_iov)
 
 		sent -= (ssize_t)skip;
 		if (skip < iov[i].iov_len &&
-		    !keep(conn, (char *)iov[i].iov_base + skip,
+		    !conn_keep(conn, (char *)iov[i].iov_base + skip,
 		        iov[i].iov_len - skip)) {
 			conn->is_broken = true;
 			return false;

@@ -4,7 +4,7 @@
  * long. Back-pressure is the same as for bodies: a side that does not take
  * its bytes pauses the other.
  */
-#include "proxy/request.h"
+#include "proxy/message.h"
 
 enum { TUNNEL_IDLE_S = 3600 };
 
@@ -67,7 +67,7 @@ tunnel_input(
 		request->response_body.bytes += len;
 	if (to->wrote_eof || to->eof_when_sent)
 		return;
-	if (!conn_send(to, bytes, len)) {
+	if (!message_send_bytes(to, bytes, len)) {
 		tunnel_end(request, to == request->client
 		                        ? FAIL_CLIENT_GONE
 		                        : FAIL_UPSTREAM_RESET);
@@ -89,7 +89,7 @@ tunnel_eof(struct request *request, struct conn *from)
 		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
-	conn_send_eof(to);
+	message_send_eof(to);
 	if (request->client->is_eof && request->upstream->is_eof &&
 	    !request->client->out && !request->upstream->out)
 		tunnel_end(request, FAIL_NONE);

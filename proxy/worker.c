@@ -4,8 +4,10 @@
  *   1  wait for events (not at all while someone stands on the ready list)
  *   2  run their callbacks: accept, read, decide, write, each to completion
  *   3  the ready list: who had more to do than one callback's share
- *   4  adopt a newer snapshot, letting go of what hung on the old one
- *   5  free what died in this turn
+ *   4  HTTP/2 sessions that have something to say say it: one send for all
+ *      the frames of a turn
+ *   5  adopt a newer snapshot, letting go of what hung on the old one
+ *   6  free what died in this turn
  *
  * The tick (WHEEL_TICK_MS) turns the wheel of deadlines, measures the loop's
  * lag and resumes accepting after a shortage.
@@ -23,8 +25,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/h2.h"
 #include "proxy/log_ring.h"
 #include "proxy/request.h"
+#include "proxy/stream.h"
 
 enum { BUF_BUDGET_MIB = 512 }; /* unsent and unparsed bytes of one worker */
 
@@ -53,7 +57,7 @@ worker_date(struct worker *worker)
 	return worker->date;
 }
 
-/* ---- steps 4 and 5 ---- */
+/* ---- steps 5 and 6 ---- */
 
 /* Kept connections to endpoints that the new snapshot does not have. */
 static void
@@ -105,8 +109,10 @@ drain(struct worker *worker)
 	listener_close_all(worker);
 	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
 		next = TAILQ_NEXT(conn, link);
-		if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
-		    (conn->client.requests > 0 || is_late))
+		if (conn->h2)
+			h2_drain(conn);
+		else if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		         (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
 	if (worker->n_clients == 0 && !worker->is_drained) {
@@ -123,6 +129,15 @@ worker_wake(struct worker *worker)
 	uint64_t one = 1;
 
 	(void)!write(worker->mailbox_fd, &one, sizeof(one));
+}
+
+void
+worker_nudge(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (worker->shared->nudge_fd >= 0)
+		(void)!write(worker->shared->nudge_fd, &one, sizeof(one));
 }
 
 void
@@ -180,10 +195,14 @@ on_tick(int fd, short what, void *arg)
 	if (worker->tick_due != 0 &&
 	    lag > atomic_load_explicit(&worker->lag, memory_order_relaxed))
 		atomic_store_explicit(&worker->lag, lag, memory_order_relaxed);
+	if (worker->tick_due != 0 && lag > TRIAL_STALL)
+		worker->stood_still = worker->now;
 	worker->tick_due = worker->now + WHEEL_TICK_MS * NSEC_PER_MSEC;
 	atomic_store_explicit(
 	    &worker->turned_at, worker->now, memory_order_relaxed);
 	listener_resume(worker);
+	if (!TAILQ_EMPTY(&worker->judged))
+		trial_scan(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
@@ -205,8 +224,9 @@ run(void *arg)
 		reactor_turn(
 		    &worker->reactor, !TAILQ_EMPTY(&worker->ready)); /* 1, 2 */
 		conn_run_ready(worker);                              /* 3 */
-		adopt(worker);                                       /* 4 */
-		conn_reap(worker);                                   /* 5 */
+		h2_flush_all(worker);                                /* 4 */
+		adopt(worker);                                       /* 5 */
+		conn_reap(worker);                                   /* 6 */
 	}
 	return NULL;
 }
@@ -220,7 +240,10 @@ take_memory(struct worker *worker)
 	worker->cipher = malloc(RX_USUAL);
 	worker->tx = malloc(TX_SIZE);
 	worker->head = malloc(HEAD_SIZE);
-	return worker->rx && worker->cipher && worker->tx && worker->head;
+	worker->frames = malloc(FRAMES_SIZE);
+	worker->h2 = h2_kit_new();
+	return worker->rx && worker->cipher && worker->tx && worker->head &&
+	       worker->frames && worker->h2;
 }
 
 bool
@@ -237,10 +260,13 @@ worker_init(
 	TAILQ_INIT(&worker->ready);
 	TAILQ_INIT(&worker->ended);
 	TAILQ_INIT(&worker->clients);
+	TAILQ_INIT(&worker->unflushed);
 	LIST_INIT(&worker->accepting);
+	TAILQ_INIT(&worker->judged);
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	slab_init(&worker->conns, sizeof(struct conn), 256);
 	slab_init(&worker->requests, sizeof(struct request), 32);
+	slab_init(&worker->streams, sizeof(struct stream), 64);
 	buf_pool_init(&worker->bufs, (size_t)BUF_BUDGET_MIB << 20);
 	wheel_init(&worker->wheel);
 	worker->began = worker->now = clock_now();
@@ -315,11 +341,14 @@ worker_release(struct worker *worker)
 	reactor_release(&worker->reactor);
 	slab_release(&worker->conns);
 	slab_release(&worker->requests);
+	slab_release(&worker->streams);
 	buf_pool_release(&worker->bufs);
 	free(worker->rx);
 	free(worker->cipher);
 	free(worker->tx);
 	free(worker->head);
+	free(worker->frames);
+	h2_kit_free(&worker->h2);
 	pthread_mutex_destroy(&worker->inbox_lock);
 	if (worker->mailbox_fd >= 0)
 		close(worker->mailbox_fd);

@@ -25,6 +25,8 @@ struct log_ring;
 struct client_table;
 TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
+struct h2_kit;
+TAILQ_HEAD(h2_queue, h2);
 
 enum {
 	RX_HEADROOM = 4096,      /* before the bytes received: room for a longer head, a chunk line */
@@ -34,7 +36,11 @@ enum {
 	TX_SIZE = 278528,        /* ciphertext of RX_SIZE with its record overhead */
 	HEAD_SIZE = 65536,       /* a head being written */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
+	FRAMES_SIZE = 65536,     /* frames gathered for one send */
 };
+
+/* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
+static const nsec_t TRIAL_STALL = 250 * NSEC_PER_MSEC;
 
 /* What all workers and the control thread see of one another. */
 struct shared {
@@ -46,6 +52,7 @@ struct shared {
 	_Atomic bool is_stopping;        /* end everything now */
 	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
 	bool logs_access;                /* the rings are read by the log thread */
+	int nudge_fd;                    /* eventfd of the control thread: look at the trials now; -1: nobody does */
 };
 
 /* A listening socket of this worker. */
@@ -73,9 +80,12 @@ struct worker {
 	char *cipher;               /* RX_USUAL: ciphertext received */
 	char *tx;                   /* TX_SIZE: ciphertext to send */
 	char *head;                 /* HEAD_SIZE: the head being written */
+	char *frames;               /* FRAMES_SIZE: what a session sends at once */
 	struct tls_window window;
 	struct h1_head parsed;      /* the head being read */
-	struct slab conns, requests;
+	struct slab conns, requests, streams;
+	struct h2_queue unflushed;  /* sessions with something to say */
+	struct h2_kit *h2;          /* owned: what all sessions are made with */
 	struct buf_pool bufs;
 	struct wheel wheel;
 	nsec_t began;               /* the wheel's zero */
@@ -87,6 +97,7 @@ struct worker {
 	/* cold */
 	struct conn_queue clients;  /* all client connections */
 	uint32_t n_clients;
+	nsec_t warned_at;           /* of a client that was sent away: at most one line a second */
 	struct accepting_list accepting;
 	bool accepts_paused;        /* out of descriptors: until the next tick */
 	int spare_fd;               /* given up for a moment to shed a connection politely */
@@ -95,6 +106,8 @@ struct worker {
 	struct watch tick, mailbox;
 	int mailbox_fd;             /* eventfd: control has news */
 	nsec_t tick_due;
+	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
+	struct request_queue judged; /* in flight, oldest first */
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */
@@ -120,6 +133,8 @@ void worker_release(struct worker *worker);
 void worker_tell(struct worker *worker, struct inbox_entry *entry);
 /* From any thread: look at the mailbox and the shared words now. */
 void worker_wake(struct worker *worker);
+/* From the worker: control should look at the trials now. */
+void worker_nudge(struct worker *worker);
 
 nsec_t clock_now(void);
 static inline wheel_ms_t

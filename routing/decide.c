@@ -366,8 +366,10 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 		counter_add(&cell->failures, 1);
 	counter_add(&cell->by_class[class < 6 ? class : 0], 1);
 	histogram_count(&cell->total, bucket, outcome->total);
-	if (outcome->has_first_byte)
-		histogram_record(&cell->first_byte, outcome->first_byte);
+	if (outcome->has_first_byte) {
+		bucket = histogram_bucket(outcome->first_byte);
+		histogram_count(&cell->first_byte, bucket, outcome->first_byte);
+	}
 	return decision->serial != 0 &&
-	       evidence_record(worker, decision, outcome);
+	       evidence_record(worker, decision, outcome, bucket);
 }

@@ -185,9 +185,9 @@ struct evidence *evidence_new(unsigned workers, const struct split_trial *trial,
     struct evidence_keys *keys);
 void evidence_free(struct evidence *evidence);
 struct evidence_keys *evidence_keys_new(void);
-/* True: control should look now. */
+/* `bucket` is the one of outcome->first_byte. True: control should look now. */
 bool evidence_record(unsigned worker, const struct decision *decision,
-    const struct outcome *outcome);
+    const struct outcome *outcome, unsigned bucket);
 
 /* merge.c: one side of the three-way merge, by the new slots. */
 struct merge_input {

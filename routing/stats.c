@@ -27,6 +27,19 @@ upstream_error_name(enum upstream_error error)
 	return names[error];
 }
 
+const struct glitch_row *
+glitch_row(enum glitch glitch)
+{
+	static const struct glitch_row rows[GLITCH_COUNT] = {
+#define GLITCH(id, cost, word, text) [GLITCH_##id] = {cost, word, text},
+#include "routing/glitch.def"
+#undef GLITCH
+	};
+
+	assert(glitch < GLITCH_COUNT);
+	return &rows[glitch];
+}
+
 const char *
 access_denial_name(enum access_denial denial)
 {
@@ -108,6 +121,8 @@ listener_cell_add(struct listener_cell *cell, struct listener_stats *out)
 	out->bytes_in += counter_read(&cell->bytes_in);
 	out->bytes_out += counter_read(&cell->bytes_out);
 	out->handshake_errors += counter_read(&cell->handshake_errors);
+	for (int i = 0; i < GLITCH_COUNT; i++)
+		out->glitches[i] += counter_read(&cell->glitches[i]);
 	for (int i = 0; i < 4; i++)
 		out->handshakes[i / 2][i % 2] +=
 		    counter_read(&cell->handshakes[i / 2][i % 2]);

@@ -54,6 +54,19 @@ enum upstream_error {
 };
 const char *upstream_error_name(enum upstream_error error); /* "connect_refused" */
 
+/* Oddities of HTTP/2 clients: see glitch.def. */
+enum glitch {
+#define GLITCH(id, cost, word, text) GLITCH_##id,
+#include "routing/glitch.def"
+#undef GLITCH
+	GLITCH_COUNT
+};
+struct glitch_row {
+	int32_t cost;
+	const char *word, *text; /* "rapid_reset"; what a person reads */
+};
+const struct glitch_row *glitch_row(enum glitch glitch);
+
 /* Per worker and series (listener, route, pool). */
 enum { SERIES_CODES_MAX = 64 }; /* distinct (method, status) pairs; further ones count as (OTHER, class 0) */
 struct series_code {
@@ -108,6 +121,7 @@ struct listener_cell {
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
 	counter_t handshake_errors;
+	counter_t glitches[GLITCH_COUNT];
 };
 
 #endif

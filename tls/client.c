@@ -192,11 +192,13 @@ client_context(const struct library *library, const struct pool_tls_cfg *cfg,
     struct err *err)
 {
 	SSL_CTX *ctx = context_new(library, TLS_client_method(), err);
+	struct span alpn = alpn_of(cfg->protocols);
 
 	if (ctx == NULL)
 		return NULL;
 	if (SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1 ||
-	    SSL_CTX_set_alpn_protos(ctx, alpn_list, (unsigned)alpn_list_len)) {
+	    SSL_CTX_set_alpn_protos(
+	        ctx, (const unsigned char *)alpn.ptr, (unsigned)alpn.len)) {
 		err_set(err, "no TLS context: %s", errors_text());
 		SSL_CTX_free(ctx);
 		return NULL;

@@ -18,9 +18,12 @@ static int
 alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     const unsigned char *in, unsigned in_len, void *arg)
 {
-	(void)ssl, (void)arg;
-	if (SSL_select_next_proto((unsigned char **)out, out_len, alpn_list,
-	        (unsigned)alpn_list_len, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+	struct span list = alpn_of((unsigned)(uintptr_t)arg);
+
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)out, out_len,
+	        (const unsigned char *)list.ptr, (unsigned)list.len, in,
+	        in_len) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	return SSL_TLSEXT_ERR_OK;
 }
@@ -37,7 +40,8 @@ policy_set(SSL_CTX *ctx, const struct policy *policy, struct err *err)
 		return err_set(err, "TLS groups: %s", errors_text());
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, policy->ticket_life);
-	SSL_CTX_set_alpn_select_cb(ctx, alpn_cb, NULL);
+	SSL_CTX_set_alpn_select_cb(
+	    ctx, alpn_cb, (void *)(uintptr_t)policy->protocols);
 	if (policy->tickets == NULL) {
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 		return SSL_CTX_set_num_tickets(ctx, 0) == 1;

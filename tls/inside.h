@@ -90,6 +90,7 @@ size_t sni_find(const struct sni *names, struct span name);
 
 struct policy {
 	unsigned min_version;
+	unsigned protocols;           /* PROTOCOL_ bits */
 	long ticket_life;             /* seconds */
 	struct tls_tickets *tickets; /* borrowed; NULL: no tickets */
 };
@@ -124,8 +125,8 @@ void client_side_gone(struct tls_client *client);
 /* What both kinds of context have in common. NULL and err on failure. */
 SSL_CTX *context_new(const struct library *library, const SSL_METHOD *method, struct err *err);
 /* The server's list of protocols in wire form, best first. */
-extern const unsigned char alpn_list[];
-extern const size_t alpn_list_len;
+/* The list of ALPN for PROTOCOL_ bits, as it stands on the wire. */
+struct span alpn_of(unsigned protocols);
 
 /* client.c: session reuse and identity of the peer */
 struct client_policy {

@@ -207,6 +207,7 @@ policy_of(const struct tls_cfg *cfg, struct tls_tickets *tickets)
 		life = TICKET_LIFE_MAX;
 	return (struct policy){
 	    .min_version = cfg->min_version,
+	    .protocols = cfg->protocols,
 	    .ticket_life = (long)life,
 	    .tickets = tickets,
 	};

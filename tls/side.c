@@ -20,9 +20,19 @@ static const char ciphers_13[] = "TLS_AES_128_GCM_SHA256:"
                                  "TLS_AES_256_GCM_SHA384:"
                                  "TLS_CHACHA20_POLY1305_SHA256";
 
-/* Only what the proxy speaks; h2 goes in front when it can be spoken. */
-const unsigned char alpn_list[] = "\x08http/1.1";
-const size_t alpn_list_len = sizeof(alpn_list) - 1;
+/* Only what the proxy speaks, what it would rather speak in front. */
+struct span
+alpn_of(unsigned protocols)
+{
+	switch (protocols) {
+	case PROTOCOL_H2:
+		return SPAN("\x02h2");
+	case PROTOCOL_H2 | PROTOCOL_H1:
+		return SPAN("\x02h2\x08http/1.1");
+	default:
+		return SPAN("\x08http/1.1");
+	}
+}
 
 SSL_CTX *
 context_new(

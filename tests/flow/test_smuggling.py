@@ -16,7 +16,8 @@ class Smuggling(Shared):
 
     @classmethod
     def config(cls):
-        config = one_pool(cls.up.address, pool={"timeouts": {"first_byte": "3s", "idle": "3s"}})
+        config = one_pool(cls.up.address, pool={"timeouts": {"first_byte": "3s", "idle": "3s"}},
+                          listeners={"http": {"protocols": ["http/1.1"]}})     # its preface is one of the cases
         config["routes"] = [
             {"name": "fixed", "match": {"path": "/fixed"}, "respond": {"status": 200, "body": "fixed\n"}},
             {"name": "admin", "match": {"path_prefix": "/admin"}, "respond": {"status": 403, "body": "no\n"}},

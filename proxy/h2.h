@@ -1,0 +1,95 @@
+/*
+ * A session of HTTP/2 on a connection: nghttp2 frames and unframes, this side
+ * of it knows streams. A client's connection carries many requests, an
+ * upstream's many requests of many clients.
+ *
+ * Two rules. nghttp2 is never called to receive or send from one of its own
+ * callbacks: they submit, and the session is flushed at the turn's end, all
+ * its frames in one send. And whatever a callback brings about, the connection
+ * lives until the callback's caller has returned (is_running).
+ */
+#ifndef WEIR_PROXY_H2_H
+#define WEIR_PROXY_H2_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/h2_text.h"
+#include "proxy/stream.h"
+
+LIST_HEAD(stream_list, stream);
+
+struct h2 {
+	nghttp2_session *session; /* owned */
+	struct conn *conn;        /* borrowed: owns us */
+	struct stream_list streams;
+	uint32_t n_streams;
+	struct h2_text text; /* the block being read */
+	struct stream
+	    *reading; /* borrowed: whose block; NULL when it is thrown away */
+	uint32_t gathered; /* bytes in worker->frames, while flushing */
+	bool is_upstream : 1;
+	bool is_running : 1;   /* within nghttp2 */
+	bool is_unflushed : 1; /* stands in worker->unflushed */
+	bool is_ending : 1; /* its streams are being ended: nothing is submitted
+	                       any more */
+	bool is_leaving : 1; /* a GOAWAY was submitted */
+	bool is_failed : 1;  /* to be closed once it is not running */
+	/* the bucket of glitches, see h2_glitch.c */
+	int32_t points;
+	nsec_t refilled;
+	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
+	                       answered yet */
+	uint32_t flushed;   /* payload of this flush */
+	uint8_t
+	    awaits; /* what the connection's deadline is for, see h2_server.c */
+	/* leaving */
+	nsec_t notice_at;     /* 0: not told yet */
+	TAILQ_ENTRY(h2) link; /* worker->unflushed */
+};
+
+/* ---- what sessions are made with, one a worker ---- */
+struct h2_kit {
+	nghttp2_session_callbacks *callbacks; /* owned */
+	nghttp2_option *server, *client;      /* owned */
+};
+struct h2_kit *h2_kit_new(void);
+void h2_kit_free(struct h2_kit **kit);
+
+/* ---- h2.c: the session ---- */
+struct h2 *h2_new(struct conn *conn, bool is_upstream);
+/* Ends all streams, frees; from conn_end. */
+void h2_free(struct conn *conn);
+void h2_input(struct conn *conn, char *bytes, size_t len);
+void h2_drained(
+    struct conn *conn); /* the kernel has taken what it had refused */
+void h2_wants_flush(struct h2 *h2);
+void h2_flush_all(struct worker *worker);
+/* Closes, from wherever it is called. */
+void h2_fail(struct h2 *h2);
+struct stream *h2_stream_new(struct h2 *h2, int32_t id);
+/* The stream is closed: out of the session's books. */
+void h2_forget(struct stream *stream);
+bool h2_submit_head(struct stream *stream, char *head, size_t len, bool is_end);
+void h2_submit_reset(struct stream *stream, uint32_t code);
+/* A last GOAWAY with that code; the connection closes behind it. */
+void h2_terminate(struct h2 *h2, uint32_t code);
+
+/* ---- h2_server.c: a client's session ---- */
+bool h2_is_preface(const char *bytes, size_t len);
+/* The connection speaks HTTP/2 from now on. False: it may not. */
+bool h2_accept(struct conn *conn);
+void h2_timeout(struct conn *conn);
+/* One step of leaving: a notice, then no more streams, then the end. */
+void h2_drain(struct conn *conn);
+int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
+void h2_server_end_block(
+    struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+void h2_server_stream_gone(struct h2 *h2);
+void h2_server_progress(
+    struct h2 *h2); /* sets the connection's deadline anew */
+
+/* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
+void h2_glitch(struct h2 *h2, enum glitch what);
+void h2_glitch_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+
+#endif

@@ -1,0 +1,297 @@
+/*
+ * A client's session: its beginning, requests out of header blocks, deadlines
+ * of the connection, leaving.
+ *
+ * What the connection waits for decides its deadline: the first request's end
+ * and any header block's are absolute, an idle connection is told to go, and a
+ * peer that does not read what is sent is left. While streams are open each
+ * has its own deadlines and the connection has none.
+ */
+#include <assert.h>
+
+#include "proxy/h2.h"
+#include "proxy/request.h"
+
+enum {
+	WINDOW =
+	    1 << 20, /* of the connection; a stream's is the default, 64 KiB */
+	NOTICE_MS = 500, /* between the notice and the end of new streams */
+	REQUESTS_MAX = 100000, /* on one connection */
+};
+
+enum awaits {
+	AWAITS_FIRST, /* the first request, since the accept */
+	AWAITS_NOTHING,
+	AWAITS_BLOCK, /* a header block's end */
+	AWAITS_ROOM,  /* the peer reads */
+	AWAITS_IDLE,
+};
+
+static const struct listener_cfg *
+listener_of(const struct conn *conn)
+{
+	return snapshot_listener(conn->worker->snapshot, conn->client.listener);
+}
+
+/* ---- the beginning ---- */
+
+bool
+h2_is_preface(const char *bytes, size_t len)
+{
+	return len >= 4 && memcmp(bytes, "PRI ", 4) == 0;
+}
+
+bool
+h2_accept(struct conn *conn)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+	nghttp2_settings_entry settings[] = {
+	    {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0},
+	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 0},
+	    {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+	};
+	struct h2 *h2;
+
+	if (!cfg || !(cfg->protocols & PROTOCOL_H2))
+		return false;
+	h2 = h2_new(conn, false);
+	if (!h2)
+		return false;
+	conn->h2 = h2;
+	settings[0].value = cfg->limits.max_streams;
+	settings[1].value = (uint32_t)cfg->limits.max_header;
+	nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
+	    sizeof(settings) / sizeof(settings[0]));
+	nghttp2_session_set_local_window_size(
+	    h2->session, NGHTTP2_FLAG_NONE, 0, WINDOW);
+	h2_wants_flush(h2);
+	return true;
+}
+
+/* ---- deadlines ---- */
+
+static enum awaits
+awaited(const struct h2 *h2)
+{
+	const struct conn *conn = h2->conn;
+
+	if (conn->out)
+		return AWAITS_ROOM;
+	if (h2->text.pool)
+		return conn->client.requests > 0 ? AWAITS_BLOCK : AWAITS_FIRST;
+	if (h2->n_streams > 0)
+		return AWAITS_NOTHING;
+	return conn->client.requests > 0 ? AWAITS_IDLE : AWAITS_FIRST;
+}
+
+void
+h2_server_progress(struct h2 *h2)
+{
+	struct conn *conn = h2->conn;
+	const struct listener_cfg *cfg = listener_of(conn);
+	enum awaits now = awaited(h2);
+
+	if (now == h2->awaits || h2->is_ending)
+		return;
+	h2->awaits = (uint8_t)now;
+	if (now == AWAITS_NOTHING)
+		conn_no_deadline(conn);
+	else if (now == AWAITS_BLOCK)
+		conn_deadline(
+		    conn, cfg ? cfg->limits.header_timeout : 10 * NSEC_PER_SEC);
+	else
+		conn_deadline(
+		    conn, cfg ? cfg->limits.idle_timeout : 60 * NSEC_PER_SEC);
+}
+
+void
+h2_timeout(struct conn *conn)
+{
+	struct h2 *h2 = conn->h2;
+
+	if (h2->is_ending || h2->awaits == AWAITS_ROOM) {
+		conn_end(conn);
+		return;
+	}
+	if (h2->awaits == AWAITS_BLOCK || h2->awaits == AWAITS_FIRST)
+		h2_glitch(h2, GLITCH_IDLE_STREAM);
+	h2_terminate(h2, NGHTTP2_NO_ERROR);
+}
+
+/* ---- leaving ---- */
+
+void
+h2_drain(struct conn *conn)
+{
+	struct h2 *h2 = conn->h2;
+	nsec_t now = conn->worker->now;
+
+	if (h2->is_ending)
+		return;
+	if (h2->notice_at == 0) {
+		h2->notice_at = now;
+		nghttp2_submit_shutdown_notice(h2->session);
+	} else if (!h2->is_leaving &&
+	           now - h2->notice_at >= NOTICE_MS * NSEC_PER_MSEC) {
+		h2->is_leaving = true;
+		nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+		    nghttp2_session_get_last_proc_stream_id(h2->session),
+		    NGHTTP2_NO_ERROR, NULL, 0);
+	} else if (h2->is_leaving && h2->n_streams == 0 && !conn->out) {
+		h2_fail(h2);
+		return;
+	} else {
+		return;
+	}
+	h2_wants_flush(h2);
+}
+
+/* ---- blocks ---- */
+
+static int
+begin_stream(struct h2 *h2, int32_t id)
+{
+	struct conn *conn = h2->conn;
+	const struct listener_cfg *cfg = listener_of(conn);
+	struct stream *stream = cfg ? h2_stream_new(h2, id) : NULL;
+
+	if (!stream)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	stream->side.client.listener = conn->client.listener;
+	stream->side.client.peer = conn->client.peer;
+	nghttp2_session_set_stream_user_data(h2->session, id, stream);
+	h2->reading = stream;
+	h2_text_begin(
+	    &h2->text, &conn->worker->bufs, H2_REQUEST, cfg->limits.max_header);
+	if (conn->phase == CONN_HEAD)
+		client_set_busy(conn);
+	else
+		conn->client.requests++;
+	if (conn->client.requests >= REQUESTS_MAX && h2->notice_at == 0)
+		h2_drain(conn);
+	return 0;
+}
+
+int
+h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
+{
+	int32_t id = frame->hd.stream_id;
+	struct stream *stream;
+
+	h2_text_release(&h2->text); /* of one that never ended */
+	h2->reading = NULL;
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		return begin_stream(h2, id);
+	stream = nghttp2_session_get_stream_user_data(h2->session, id);
+	if (!stream || !stream->side.request)
+		return 0;
+	h2->reading = stream;
+	h2_text_begin(&h2->text, &h2->conn->worker->bufs, H2_TRAILERS,
+	    H1_TRAILERS_MAX - H1_TRAILER_FIELDS_MAX - 8);
+	return 0;
+}
+
+/* The stream's framing is told by frames, not by fields. */
+static bool
+set_framing(struct h1_head *head, bool is_end)
+{
+	head->minor = 20;
+	head->te_trailers = true;
+	if (is_end)
+		return head->framing == H1_NO_BODY;
+	if (!head->has_length)
+		head->framing = H1_FRAMES;
+	head->expects_continue =
+	    head->count[FIELD_EXPECT] > 0 && head->framing != H1_NO_BODY;
+	return true;
+}
+
+static void
+refuse(struct stream *stream, unsigned status, const char *word)
+{
+	client_set_busy(&stream->side);
+	reply_refuse(&stream->side, status, word, "the request is malformed");
+}
+
+static void
+begin_request(struct h2 *h2, struct stream *stream, bool is_end)
+{
+	struct worker *worker = h2->conn->worker;
+	struct h1_head *head = &worker->parsed;
+	struct span text = h2_text_end(&h2->text);
+	uint32_t scanned = 0;
+
+	stream->side.is_eof = is_end;
+	if (h2->text.verdict == H2_TOO_LARGE) {
+		refuse(stream, 431, h1_fault_word(H1_FAULT_HEAD_LONG));
+		return;
+	}
+	if (!text.ptr) {
+		stream_reset(stream, h2->text.verdict == H2_MALFORMED
+		                         ? NGHTTP2_PROTOCOL_ERROR
+		                         : NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	if (h1_parse_request(text.ptr, text.len, text.len, &scanned, head) !=
+	    H1_DONE) {
+		refuse(stream, h1_fault_status(head->fault),
+		    h1_fault_word(head->fault));
+		return;
+	}
+	if (!set_framing(head, is_end)) {
+		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+		return;
+	}
+	client_set_busy(&stream->side);
+	request_begin(&stream->side, worker->rx + RX_HEADROOM, 0);
+}
+
+/* Filtered as the trailers of a chunked body are: by the same code. */
+static bool
+take_trailers(struct h2 *h2, struct body *body)
+{
+	struct span text = h2_text_end(&h2->text);
+	struct h1_chunks chunks = {0};
+	size_t used, payload, len = 0;
+
+	if (!text.ptr)
+		return false;
+	if (body->in != H1_FRAMES || body->is_done)
+		return true;
+	if (!body->trailers)
+		body->trailers = buf_take(h2->text.pool, H1_TRAILERS_MAX);
+	if (!body->trailers)
+		return true;
+	if (h1_dechunk(&chunks, (char *)(uintptr_t)text.ptr, text.len, &used,
+	        &payload, body->trailers->data, &len) != H1_DONE)
+		return false;
+	body->trailers->end = (uint32_t)len;
+	return true;
+}
+
+void
+h2_server_end_block(
+    struct h2 *h2, struct stream *stream, const nghttp2_frame *frame)
+{
+	bool is_end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+		begin_request(h2, stream, is_end);
+		return;
+	}
+	if (stream->side.request &&
+	    !take_trailers(h2, &stream->side.request->request_body)) {
+		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+		return;
+	}
+	stream_received_end(stream);
+}
+
+void
+h2_server_stream_gone(struct h2 *h2)
+{
+	if (h2->n_streams == 0 && h2->conn->phase == CONN_BUSY)
+		client_set_idle(h2->conn);
+	if (!h2->is_running)
+		h2_server_progress(h2);
+}

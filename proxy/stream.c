@@ -1,0 +1,349 @@
+/*
+ * A stream as one side of a request, see stream.h.
+ *
+ * Sending: heads are submitted to nghttp2 at once, payload waits in `out`
+ * until a frame takes it. Receiving: payload goes to the request as long as
+ * that takes it, else it waits in `in`; its window is given back only when it
+ * was taken and the other side has room, so that a slow reader stops its own
+ * stream and no other.
+ */
+#include "proxy/stream.h"
+
+#include <assert.h>
+
+#include "proxy/h2.h"
+#include "proxy/h2_text.h"
+#include "proxy/request.h"
+
+enum {
+	STALL_S = 30,    /* payload that nobody takes is waited for no longer */
+	BEHIND_MAX = 16, /* bytes that framing may write behind payload */
+};
+
+/* ---- sending ---- */
+
+static bool
+takes(const struct stream *stream)
+{
+	return stream->h2 && !stream->is_reset && !stream->is_ended &&
+	       !stream->h2->is_ending;
+}
+
+bool
+stream_send_head(struct conn *side, char *head, size_t len, bool is_end)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream))
+		return false;
+	if (!h2_submit_head(stream, head, len, is_end)) {
+		stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+		return false;
+	}
+	if (is_end)
+		stream->is_ended = true;
+	h2_wants_flush(stream->h2);
+	return true;
+}
+
+static void
+wake(struct stream *stream)
+{
+	if (stream->is_deferred) {
+		stream->is_deferred = false;
+		nghttp2_session_resume_data(stream->h2->session, stream->id);
+	}
+	h2_wants_flush(stream->h2);
+}
+
+bool
+stream_send_bytes(struct conn *side, const char *bytes, size_t len)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream))
+		return false;
+	if (len == 0)
+		return true;
+	if (!conn_keep(side, bytes, len)) {
+		stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+		return false;
+	}
+	wake(stream);
+	return true;
+}
+
+void
+stream_send_eof(struct conn *side)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream))
+		return;
+	stream->is_ended = true;
+	side->wrote_eof = true;
+	wake(stream);
+}
+
+bool
+stream_send_message(struct conn *side, char *head, size_t head_len,
+    size_t behind, bool is_whole)
+{
+	if (!stream_send_head(side, head, head_len, is_whole && behind == 0))
+		return false;
+	if (behind > 0 && !stream_send_bytes(side, head + head_len, behind))
+		return false;
+	if (is_whole && behind > 0)
+		stream_send_eof(side);
+	return true;
+}
+
+bool
+stream_send_body(struct conn *side, char *head, size_t head_len,
+    const char *bytes, size_t len, struct body *body)
+{
+	struct stream *stream = stream_of(side);
+	bool has_trailers =
+	    body->is_done && body->trailers && buf_len(body->trailers) > 0;
+
+	if (head_len > 0 && !stream_send_head(side, head, head_len,
+	                        body->is_done && len == 0 && !has_trailers))
+		return false;
+	if (stream->is_ended)
+		return stream->h2 != NULL;
+	if (len > 0 && !stream_send_bytes(side, bytes, len))
+		return false;
+	if (!body->is_done)
+		return true;
+	if (!takes(stream))
+		return false;
+	if (has_trailers) {
+		stream->trailers = body->trailers;
+		body->trailers = NULL;
+	}
+	stream_send_eof(side);
+	return true;
+}
+
+void
+stream_sent(struct stream *stream, size_t len)
+{
+	struct conn *side = &stream->side;
+	bool had_to_wait = side->out_len + len >= OUT_HIGH / 2;
+
+	if (side->out) {
+		if (side->is_client)
+			client_flushed(side);
+		if (side->out_len >= OUT_HIGH / 2 || !had_to_wait)
+			return;
+	} else if (side->is_client) {
+		/* Only for a reader that does not read: all has been read. */
+		if (!side->request || side->request->request_body.is_done)
+			conn_no_deadline(side);
+	}
+	if (!side->request)
+		return;
+	if (side->is_client)
+		request_client_drained(side->request);
+	else
+		request_upstream_drained(side->request);
+}
+
+/* ---- receiving ---- */
+
+static void
+give_window(struct stream *stream)
+{
+	if (stream->unconsumed == 0 || !stream->h2 || stream->h2->is_ending)
+		return;
+	nghttp2_session_consume_stream(
+	    stream->h2->session, stream->id, stream->unconsumed);
+	stream->unconsumed = 0;
+	h2_wants_flush(stream->h2);
+}
+
+static size_t
+tell(struct conn *side, char *bytes, size_t len)
+{
+	if (side->is_client)
+		return request_body(side->request, bytes, len);
+	request_response(side->request, bytes, len);
+	return len;
+}
+
+/* To the request; what it does not take waits. */
+static void
+feed(struct stream *stream, char *bytes, size_t len)
+{
+	struct conn *side = &stream->side;
+	size_t used = tell(side, bytes, len);
+
+	if (!side->request)
+		return;
+	if (used < len) {
+		if (conn_stash(side, bytes + used, len - used))
+			conn_pause(side);
+		else if (side->is_client)
+			request_fail(side->request, FAIL_OVERLOAD);
+	}
+	if (!side->is_paused)
+		give_window(stream);
+}
+
+void
+stream_received(struct stream *stream, char *bytes, size_t len)
+{
+	struct conn *side = &stream->side;
+	char behind[BEHIND_MAX];
+
+	stream->unconsumed += (uint32_t)len;
+	if (!side->request) { /* answered already: nobody wants it */
+		give_window(stream);
+		return;
+	}
+	if (side->in || side->is_paused) {
+		if (!conn_stash(side, bytes, len))
+			stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	/* The next frame stands behind these bytes, and framing anew may write
+	 * there. */
+	memcpy(behind, bytes + len, sizeof(behind));
+	feed(stream, bytes, len);
+	memcpy(bytes + len, behind, sizeof(behind));
+}
+
+static void
+tell_end(struct stream *stream)
+{
+	struct conn *side = &stream->side;
+
+	if (!side->request) {
+		stream->owes_end = false;
+		return;
+	}
+	if (side->is_client)
+		stream->owes_end = !request_body_end(side->request);
+	else {
+		stream->owes_end = false;
+		request_response_end(side->request);
+	}
+}
+
+void
+stream_received_end(struct stream *stream)
+{
+	stream->side.is_eof = true;
+	stream->side.has_more = true; /* so that resuming comes back to us */
+	stream->owes_end = true;
+	if (!stream->side.in && !stream->side.is_paused)
+		tell_end(stream);
+}
+
+void
+stream_run(struct conn *side)
+{
+	struct stream *stream = stream_of(side);
+	struct worker *worker = side->worker;
+	struct buf *stash = side->in;
+
+	if (side->is_paused || !stream->h2)
+		return;
+	if (!side->request) {
+		buf_give(&worker->bufs, &side->in);
+	} else if (stash) {
+		char *bytes = worker->rx + RX_HEADROOM;
+		size_t len = buf_len(stash);
+
+		side->in = NULL;
+		memcpy(bytes, stash->data + stash->start, len);
+		buf_give(&worker->bufs, &stash);
+		feed(stream, bytes, len);
+	}
+	if (side->is_paused || side->in)
+		return;
+	give_window(stream);
+	if (stream->owes_end)
+		tell_end(stream);
+}
+
+/* ---- the end ---- */
+
+void
+stream_reset(struct stream *stream, uint32_t code)
+{
+	if (stream->is_reset || !stream->h2 || stream->h2->is_ending)
+		return;
+	stream->is_reset = true;
+	h2_submit_reset(stream, code);
+}
+
+void
+stream_released(struct conn *side)
+{
+	struct stream *stream = stream_of(side);
+
+	side->request = NULL;
+	conn_no_deadline(side);
+	if (!stream->h2) {
+		stream_closed(stream, 0);
+		return;
+	}
+	buf_give(&side->worker->bufs, &side->in);
+	side->is_paused = false;
+	give_window(stream);
+	if (!stream->is_ended)
+		stream_reset(stream,
+		    side->is_client ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+	else if (side->out)
+		conn_deadline(side, STALL_S * NSEC_PER_SEC);
+}
+
+void
+stream_timeout(struct conn *side)
+{
+	struct stream *stream = stream_of(side);
+
+	h2_glitch(stream->h2, GLITCH_STALLED);
+	stream_reset(stream, NGHTTP2_CANCEL);
+}
+
+/* Nothing refers to it any more. */
+static void
+bury(struct stream *stream)
+{
+	struct conn *side = &stream->side;
+	struct worker *worker = side->worker;
+
+	assert(!side->request && side->phase != CONN_ENDED);
+	side->phase = CONN_ENDED;
+	wheel_forget(&side->timer);
+	buf_give(&worker->bufs, &side->in);
+	buf_give(&worker->bufs, &stream->trailers);
+	while (side->out) {
+		struct buf *buf = side->out;
+
+		side->out = buf->next;
+		buf_give(&worker->bufs, &buf);
+	}
+	if (side->is_ready)
+		TAILQ_REMOVE(&worker->ready, side, ready_link);
+	side->is_ready = false;
+	TAILQ_INSERT_TAIL(&worker->ended, side, ready_link);
+}
+
+void
+stream_closed(struct stream *stream, uint32_t code)
+{
+	struct conn *side = &stream->side;
+
+	if (stream->h2)
+		h2_forget(stream);
+	side->is_broken = true;
+	if (side->request && side->is_client)
+		request_abandon(side->request, FAIL_CLIENT_GONE);
+	else if (side->request)
+		request_stream_lost(side->request, code);
+	if (side->phase != CONN_ENDED)
+		bury(stream);
+}

@@ -1,0 +1,197 @@
+"""HTTP/2 clients that mean harm: each is sent away with its word counted, and a quiet client next to it notices nothing."""
+
+import struct
+import time
+import unittest
+
+from harness import Shared, one_pool, until, upstream as fake
+
+import h2
+
+FLOOD = 12000       # frames, or until the connection ends
+
+
+class Abuse(Shared):
+    limit = 60
+
+    def client(self, **options):
+        return self.enter(h2.client(("127.0.0.1", self.weir.port), **options))
+
+    def glitches(self, word):
+        return self.weir.metric("weir_h2_glitches_total", listener="http", reason=word) or 0
+
+    def flood(self, wire, make, count=FLOOD, at_once=100):
+        """Sends make(n) until the peer has had enough; how many were sent."""
+        sent = 0
+        try:
+            while sent < count:
+                wire.send(b"".join(make(n) for n in range(sent, sent + at_once)))
+                sent += at_once
+                wire.sock.setblocking(False)
+                try:
+                    while True:
+                        wire.read()
+                except (BlockingIOError, TimeoutError):
+                    pass
+                wire.sock.settimeout(10)
+                if wire.goaway:
+                    return sent
+        except (h2.Gone, OSError):
+            pass
+        return sent
+
+    def check(self, word, make, count=FLOOD, wire=None, at_most=FLOOD):
+        """The flood is ended with GOAWAY ENHANCE_YOUR_CALM, counted under its word, and others are served meanwhile."""
+        quiet = self.client()
+        quiet.headers(1, h2.request("/quiet"))
+        self.assertEqual(quiet.answer(1).status, 200)
+        before = self.glitches(word)
+        memory = self.weir.rss()
+        wire = wire or self.client()
+        wire.gives_window = False
+        sent = self.flood(wire, make, count)
+        began = time.monotonic()
+        quiet.headers(3, h2.request("/quiet"))
+        self.assertEqual(quiet.answer(3).status, 200)
+        self.assertLess(time.monotonic() - began, 1)
+        goaway = wire.until_gone()
+        self.assertLessEqual(sent, at_most)
+        self.assertGreater(self.glitches(word), before, "no word was counted: " + "".join(l for l in self.weir.metrics().splitlines(True) if "glitch" in l))
+        if goaway:          # it may be lost behind a reset
+            self.assertIn(goaway.code, (h2.ENHANCE_YOUR_CALM, h2.PROTOCOL_ERROR, h2.STREAM_CLOSED))
+        until(lambda: self.weir.metric("weir_http_requests_in_flight") == 0)
+        self.assertLess(self.weir.rss() - memory, 64 << 20)
+        return wire
+
+    def test_rapid_reset(self):
+        def make(n):
+            stream = 2 * n + 1
+            return (h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, h2.block(h2.request("/m/wait"))) +
+                    h2.frame(h2.RST_STREAM, 0, stream, struct.pack(">I", h2.CANCEL)))
+        self.check("rapid_reset", make, at_most=1500)
+
+    def test_provoked_resets__window_of_zero(self):
+        def make(n):
+            stream = 2 * n + 1
+            return (h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, h2.block(h2.request("/m/wait"))) +
+                    h2.frame(h2.WINDOW_UPDATE, 0, stream, struct.pack(">I", 0)))
+        self.check("provoked_reset", make, at_most=1500)
+
+    def test_provoked_resets__window_overflow(self):
+        def make(n):
+            stream = 2 * n + 1
+            return (h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, h2.block(h2.request("/m/wait"))) +
+                    h2.frame(h2.WINDOW_UPDATE, 0, stream, struct.pack(">I", 0x7fffffff)))
+        self.check("provoked_reset", make, at_most=1500)
+
+    def test_provoked_resets__malformed_requests(self):
+        def make(n):
+            return h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 2 * n + 1, h2.block(h2.request("/") + [("x-a", "b\n")]))
+        self.check("provoked_reset", make, at_most=1500)
+
+    def test_settings(self):
+        self.check("settings_flood", lambda n: h2.frame(h2.SETTINGS))
+
+    def test_pings(self):
+        self.check("ping_flood", lambda n: h2.frame(h2.PING, 0, 0, b"12345678"))
+
+    def test_empty_data(self):
+        wire = self.client()
+        wire.headers(1, h2.request("/m/wait", "POST"), end=False)
+        self.check("empty_frames", lambda n: h2.frame(h2.DATA, 0, 1), wire=wire)
+
+    def test_priorities(self):
+        self.check("priority_flood", lambda n: h2.frame(h2.PRIORITY, 0, 2 * n + 1, b"\0\0\0\0\x10"))
+
+    def test_window_updates(self):
+        self.check("window_update_flood", lambda n: h2.frame(h2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))
+
+    def test_continuations_without_end(self):
+        wire = self.client()
+        wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, 1, h2.block(h2.request("/"))))
+        self.check("continuation_flood", lambda n: h2.frame(h2.CONTINUATION, 0, 1, h2.literal("x-%d" % n, "y" * 10)), wire=wire, at_most=200)
+
+    def test_empty_continuations(self):
+        wire = self.client()
+        wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, 1, h2.block(h2.request("/"))))
+        self.check("continuation_flood", lambda n: h2.frame(h2.CONTINUATION, 0, 1, b""), wire=wire, at_most=1000)
+
+    def test_a_bomb_of_one_byte_fields(self):
+        """A big entry in the table, then a block that names it thousands of times."""
+        wire = self.client()
+        bomb = h2.block(h2.request("/")) + h2.literal("x-big", "y" * 3900, indexed=True) + b"\xbe" * 8000
+        memory = self.weir.rss()
+        try:
+            wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 1, bomb))
+            wire.until_gone()
+        except OSError:
+            pass
+        self.assertGreater(self.glitches("header_list_flood"), 0)
+        self.assertLess(self.weir.rss() - memory, 4 << 20)
+        self.assertEqual([s for s in self.up.seen if s.target == b"/"], [])
+
+    def test_a_bomb_of_cookie_crumbs(self):
+        wire = self.client()
+        bomb = h2.block(h2.request("/")) + h2.literal("cookie", "", indexed=True) + b"\xbe" * 12000
+        try:
+            wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 1, bomb))
+            wire.until_gone()
+        except OSError:
+            pass
+        self.assertGreater(self.glitches("header_list_flood"), 0)
+        self.assertEqual(self.up.seen, [])
+
+    def test_a_head_somewhat_too_large_is_told(self):
+        wire = self.client()
+        wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, 1, h2.block(h2.request("/") + [("x-a", "y" * 15000)])),
+                  h2.frame(h2.CONTINUATION, 0, 1, h2.block([("x-b", "y" * 15000)])),
+                  h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, h2.block([("x-c", "y" * 15000)])))
+        self.assertEqual(wire.answer(1).status, 431)
+        wire.headers(3, h2.request("/") + [("x-%d" % n, "y") for n in range(120)])
+        self.assertEqual(wire.answer(3).status, 431)
+        wire.headers(5, h2.request("/"))
+        self.assertEqual(wire.answer(5).status, 200)
+
+    def test_many_crumbs_count_as_fields(self):
+        wire = self.client()
+        wire.headers(1, h2.request("/") + [("cookie", "a=%d" % n) for n in range(120)])
+        self.assertEqual(wire.answer(1).status, 431)
+
+    def test_half_a_header_block_ends(self):
+        weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"header_timeout": "300ms"}}}))
+        wire = self.enter(h2.client(("127.0.0.1", weir.port)))
+        wire.headers(1, h2.request("/"))
+        self.assertEqual(wire.answer(1).status, 200)
+        wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, 3, h2.block(h2.request("/"))))
+        wire.until_gone()
+        self.assertGreater(weir.metric("weir_h2_glitches_total", listener="http", reason="idle_stream"), 0)
+
+    def test_half_a_preface_ends(self):
+        weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"header_timeout": "300ms"}}}))
+        wire = self.enter(h2.client(("127.0.0.1", weir.port), preface=False))
+        wire.sock.sendall(h2.PREFACE[:12])
+        wire.until_gone()
+
+    def test_an_answer_that_nobody_reads_is_given_up(self):
+        weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"idle_timeout": "500ms"}}}))
+        wire = self.enter(h2.client(("127.0.0.1", weir.port), window=0))
+        for stream in range(1, 100, 2):
+            wire.headers(stream, h2.request("/m/big/1000000"))
+        wire.until(lambda: sum(1 for m in wire.messages.values() if m.reset is not None) == 50)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+
+    def test_memory_of_zero_window_readers_is_bounded(self):
+        memory = self.weir.rss()
+        wires = [self.client(window=0) for _ in range(4)]
+        for wire in wires:
+            for stream in range(1, 200, 2):
+                wire.headers(stream, h2.request("/m/big/4000000"))
+        until(lambda: len(self.up.seen) == 400)
+        for wire in wires:
+            wire.sync()
+        time.sleep(0.5)
+        self.assertLess(self.weir.rss() - memory, 64 << 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
