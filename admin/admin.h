@@ -27,6 +27,10 @@ struct process_facts {
 	bool last_reload_ok;
 	char last_reload_error[ERR_TEXT_MAX];
 	uint64_t access_log_lines;
+	bool has_redis, redis_is_up;
+	uint64_t redis_failures;    /* connections that failed */
+	uint32_t limit_instances;   /* that share rate limits; 0: none, or not known */
+	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
 /* What only the composition root can do or know. All on the control thread. */

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include "routing/memory.h"
+#include "routing/limit_shared.h"
 #include "routing/policy.h"
 
 /* ---- which limit, which key ---- */
@@ -131,8 +132,11 @@ look(struct registry *registry, const char *route, const char *key, nsec_t now,
 	if (!hash_of(policy, key, &hash, err))
 		return false;
 	report_key(policy, hash, now, out);
-	if (forget)
-		limit_table_set(policy->table, hash, limit_ticks(now), 0);
+	if (!forget)
+		return true;
+	limit_table_set(policy->table, hash, limit_ticks(now), 0);
+	if (policy->sharing != NULL)
+		sharing_forgive(policy->sharing, policy->number, hash);
 	return true;
 }
 

@@ -60,6 +60,8 @@ limit_decision_name(enum limit_decision decision)
 	    [LIMIT_ALLOWED] = "allowed",
 	    [LIMIT_LIMITED] = "limited",
 	    [LIMIT_DRY_RUN] = "dry_run",
+	    [LIMIT_OPEN] = "open",
+	    [LIMIT_CLOSED] = "closed",
 	};
 
 	assert(decision < LIMIT_DECISION_COUNT);

@@ -94,6 +94,8 @@ struct pool_cell {
 enum limit_decision {
 	LIMIT_ALLOWED, LIMIT_LIMITED,
 	LIMIT_DRY_RUN, /* would have been limited */
+	LIMIT_OPEN,    /* not counted: Redis is away, on_failure: open */
+	LIMIT_CLOSED,  /* refused uncounted: Redis is away, on_failure: closed */
 	LIMIT_DECISION_COUNT
 };
 const char *limit_decision_name(enum limit_decision decision);
