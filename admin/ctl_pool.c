@@ -10,6 +10,7 @@ static void
 add_endpoint(struct ctl_table *table, const json_t *pool, const json_t *row)
 {
 	const json_t *down = json_object_get(row, "down");
+	const json_t *health = json_object_get(row, "health");
 	bool is_up = json_is_true(json_object_get(row, "up"));
 
 	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
@@ -18,7 +19,12 @@ add_endpoint(struct ctl_table *table, const json_t *pool, const json_t *row)
 	ctl_table_cell(table, "%s", is_up ? "up" : "down");
 	ctl_table_cell(table, "%.0f", ctl_number(row, "in_flight"));
 	ctl_table_cell(table, "%.0f", ctl_number(row, "requests"));
-	ctl_table_cell(table, "%s", is_up ? "" : ctl_text(down, "reason"));
+	if (!is_up)
+		ctl_table_cell(table, "%s", ctl_text(down, "reason"));
+	else
+		ctl_table_cell(table, "%s",
+		    json_object_get(health, "check") ? ctl_text(health, "check")
+		                                     : "");
 }
 
 static struct ctl_table *

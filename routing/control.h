@@ -159,6 +159,16 @@ bool endpoint_set_admin(struct registry *registry, const char *pool, const char 
 /* The prober's verdict (any thread may store; control does). */
 void endpoint_mark_up(struct endpoint *endpoint);
 void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason);
+/*
+ * A check has ended. `rise` good ones in a row bring the endpoint back, `fall`
+ * failed ones take it out; the first of all decides alone. After a worker has
+ * taken it out, good ones are counted from there. True: it went down or up.
+ */
+bool endpoint_checked(struct endpoint *endpoint, const struct health_cfg *cfg, bool is_good, const char *text, nsec_t now);
+/* Is the next check to come soon, because the last one spoke against the endpoint's state? */
+bool endpoint_is_turning(const struct endpoint *endpoint);
+/* "up", "down": a word and, into `text`, why. */
+const char *endpoint_health(const struct endpoint *endpoint, nsec_t now, char *text, size_t cap);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 

@@ -45,6 +45,17 @@ struct endpoint_local {
 	uint32_t n_idle;
 };
 
+/* What active checks have found. Control thread only. */
+struct endpoint_check {
+	bool is_on;         /* the pool has checks */
+	bool is_known;      /* one has ended since they are on */
+	bool was_good;      /* the last one */
+	bool saw_down;      /* the endpoint, at the last one */
+	uint32_t in_row;    /* alike */
+	nsec_t at;          /* of the last one, monotonic; 0: none */
+	char text[96];      /* "status 200 in 3ms", "timeout after 1s" */
+};
+
 struct endpoint {
 	struct pool *pool;      /* borrowed: a pool outlives its endpoints */
 	struct address address; /* owned; sa is always filled */
@@ -53,7 +64,10 @@ struct endpoint {
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
-	char down_reason[64];      /* written by control only, under is_down == false -> true */
+	char down_reason[96];      /* written by control only, under is_down == false -> true */
+	_Atomic(const char *) failure; /* static: what the worker that took it out met; NULL: none has */
+	struct endpoint_check check;
+	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
 	uint32_t refs;             /* control thread: snapshots that have it */
 	uint64_t generation, built; /* control thread: newest snapshot that has it, published and built */
 	struct endpoint_local *local; /* owned: [workers] */
