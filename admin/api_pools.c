@@ -108,6 +108,7 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(object, "meta", meta_json(view->cfg));
 	json_object_set_new(
 	    object, "usable", json_integer((json_int_t)pool_n_usable(view)));
+	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
 	json_object_set_new(

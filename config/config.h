@@ -205,6 +205,14 @@ struct health_cfg {
 	uint16_t port;   /* 0: the endpoint's */
 };
 
+/* When an endpoint is taken out for what it answers. */
+struct outliers_cfg {
+	bool is_on;
+	unsigned consecutive;
+	nsec_t eject;       /* the first time */
+	bp_t max_ejected;   /* of the pool's endpoints */
+};
+
 struct pool_cfg {
 	char *name; /* owned */
 	struct header_pair *meta; /* owned: shown, never interpreted */
@@ -217,6 +225,7 @@ struct pool_cfg {
 	nsec_t connect_timeout, first_byte_timeout, idle_timeout;
 	struct retry_cfg retry;
 	struct health_cfg health;
+	struct outliers_cfg outliers;
 };
 
 /* ---- splits ---- */

@@ -1,5 +1,6 @@
 /*
- * How a pool keeps standing when its endpoints misbehave: health checks.
+ * How a pool keeps standing when its endpoints misbehave: health checks,
+ * ejection.
  */
 #include <stdio.h>
 
@@ -127,8 +128,20 @@ load_health(struct load *load, const struct node *map, struct health_cfg *cfg)
 	cfg->port = (uint16_t)field_number(map, ROW_HEALTH_PORT);
 }
 
+/* ---- ejection ---- */
+
+static void
+load_outliers(const struct node *map, struct outliers_cfg *cfg)
+{
+	cfg->is_on = map != NULL;
+	cfg->consecutive = (unsigned)field_number(map, ROW_OUTLIER_ROW);
+	cfg->eject = field_duration(map, ROW_OUTLIER_EJECT);
+	cfg->max_ejected = field_percent(map, ROW_OUTLIER_MAX);
+}
+
 void
 load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 {
 	load_health(load, field(map, ROW_HEALTH), &cfg->health);
+	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
 }

@@ -404,6 +404,17 @@ health(const struct health_cfg *cfg)
 }
 
 static json_t *
+outliers(const struct outliers_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "consecutive", cfg->consecutive);
+	put_duration(map, "eject", cfg->eject);
+	json_object_set_new(map, "max_ejected", percent(cfg->max_ejected));
+	return map;
+}
+
+static json_t *
 pool(const struct pool_cfg *cfg)
 {
 	static const char *const balances[] = {
@@ -431,6 +442,8 @@ pool(const struct pool_cfg *cfg)
 	json_object_set_new(map, "retry", retry(&cfg->retry));
 	if (cfg->health.is_on)
 		json_object_set_new(map, "health", health(&cfg->health));
+	if (cfg->outliers.is_on)
+		json_object_set_new(map, "outliers", outliers(&cfg->outliers));
 	return map;
 }
 

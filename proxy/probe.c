@@ -1,8 +1,8 @@
 /*
- * Who of the endpoints is well. Each endpoint of a pool with `health` is
- * checked again and again, once for all workers; of a pool without, those
- * that workers took out after refused connections are tried once a second
- * until one connects.
+ * Who of the endpoints is well, and who is taken in again. Each endpoint of a
+ * pool with `health` is checked again and again, once for all workers; of a
+ * pool without, those that workers took out after refused connections are tried
+ * once a second until one connects.
  *
  * Checks are spread: the first comes within a quarter of the interval, each
  * next one after the interval, a tenth more or less. While the last result
@@ -25,7 +25,7 @@
 #include "routing/control.h"
 
 enum {
-	LOOK_EVERY_MS = 250,
+	LOOK_EVERY_MS = 100,
 	RUNS_MAX = 256, /* at once; the others wait for a place */
 	SOON_MIN_MS = 10,
 };
@@ -65,11 +65,29 @@ struct prober {
 /* ---- telling ---- */
 
 static void
+announce(struct prober *prober, const struct endpoint *endpoint,
+    const char *health, char *text)
+{
+	char json[700];
+
+	/* No reason needs escapes; to be sure. */
+	for (char *p = text; *p; p++)
+		if (*p == '"' || *p == '\\')
+			*p = '\'';
+	snprintf(json, sizeof(json),
+	    "{\"pool\":\"%s\",\"endpoint\":\"%.255s\",\"health\":\"%s\","
+	    "\"reason\":\"%s\"}",
+	    endpoint->pool->name, endpoint->address.text, health, text);
+	if (prober->admin)
+		admin_announce(prober->admin, "endpoint-health", json);
+}
+
+static void
 tell(struct check *check, bool is_up)
 {
 	const struct endpoint *endpoint = check->endpoint;
 	const char *pool = endpoint->pool->name;
-	char text[160], json[700];
+	char text[160];
 
 	endpoint_health(endpoint, clock_now(), text, sizeof(text));
 	text[strcspn(text, ",")] = '\0';
@@ -80,16 +98,49 @@ tell(struct check *check, bool is_up)
 		log_event(LOG_WARN, "endpoint is down", "pool", pool,
 		    "endpoint", endpoint->address.text, "reason", text, NULL);
 	check->is_told = !is_up;
-	for (char *p = text; *p;
-	     p++) /* no errno's text needs escapes; to be sure */
-		if (*p == '"' || *p == '\\')
-			*p = '\'';
-	snprintf(json, sizeof(json),
-	    "{\"pool\":\"%s\",\"endpoint\":\"%.255s\",\"health\":\"%s\","
-	    "\"reason\":\"%s\"}",
-	    pool, endpoint->address.text, is_up ? "up" : "down", text);
-	if (check->prober->admin)
-		admin_announce(check->prober->admin, "endpoint-health", json);
+	announce(check->prober, endpoint, is_up ? "up" : "down", text);
+}
+
+static void
+tell_ejected(struct prober *prober, struct endpoint *endpoint, nsec_t now)
+{
+	char text[160];
+
+	endpoint->ejection_is_told = true;
+	endpoint_health(endpoint, now, text, sizeof(text));
+	log_event(LOG_WARN, "endpoint is ejected", "pool", endpoint->pool->name,
+	    "endpoint", endpoint->address.text, "reason", text, NULL);
+	announce(prober, endpoint, "ejected", text);
+}
+
+static void
+tell_back(struct prober *prober, struct endpoint *endpoint)
+{
+	char text[] = "its time is over";
+
+	endpoint->ejection_is_told = false;
+	log_event(LOG_INFO, "endpoint is back after its ejection", "pool",
+	    endpoint->pool->name, "endpoint", endpoint->address.text, NULL);
+	announce(prober, endpoint, "up", text);
+}
+
+static void
+tell_panic(struct prober *prober, struct pool *pool, bool is_panic)
+{
+	char json[160];
+
+	pool->panic_is_told = is_panic;
+	if (is_panic)
+		log_event(LOG_ERROR,
+		    "all endpoints are out: they get requests all the same",
+		    "pool", pool->name, NULL);
+	else
+		log_event(LOG_INFO, "endpoints are in service again", "pool",
+		    pool->name, NULL);
+	snprintf(json, sizeof(json), "{\"pool\":\"%s\",\"panic\":%s}",
+	    pool->name, is_panic ? "true" : "false");
+	if (prober->admin)
+		admin_announce(prober->admin, "pool-panic", json);
 }
 
 /* ---- one endpoint's checks ---- */
@@ -305,18 +356,37 @@ look_at(struct prober *prober, const struct pool_view *pool,
 }
 
 static void
+look_at_ejection(struct prober *prober, const struct pool_view *pool,
+    struct endpoint *endpoint, nsec_t now)
+{
+	bool is_back = endpoint_readmit(pool, endpoint, now);
+
+	if (is_back)
+		tell_back(prober, endpoint);
+	else if (atomic_load_explicit(
+	             &endpoint->is_ejected, memory_order_relaxed) &&
+	         !endpoint->ejection_is_told)
+		tell_ejected(prober, endpoint, now);
+}
+
+static void
 look_at_all(struct prober *prober, bool is_news)
 {
 	struct snapshot *snapshot =
 	    publication_current(registry_publication(prober->registry));
 	struct check *check, *next;
+	nsec_t now = clock_now();
 
 	prober->round++;
 	for (size_t i = 0; snapshot && i < snapshot_n_pools(snapshot); i++) {
 		const struct pool_view *pool = snapshot_pool(snapshot, i);
 
-		for (size_t j = 0; j < pool->n_endpoints; j++)
+		for (size_t j = 0; j < pool->n_endpoints; j++) {
 			look_at(prober, pool, pool->endpoints[j], is_news);
+			look_at_ejection(prober, pool, pool->endpoints[j], now);
+		}
+		if (pool_panics(pool) != pool->pool->panic_is_told)
+			tell_panic(prober, pool->pool, pool_panics(pool));
 	}
 	for (check = LIST_FIRST(&prober->checks); check; check = next) {
 		next = LIST_NEXT(check, link);

@@ -167,10 +167,17 @@ void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reaso
 bool endpoint_checked(struct endpoint *endpoint, const struct health_cfg *cfg, bool is_good, const char *text, nsec_t now);
 /* Is the next check to come soon, because the last one spoke against the endpoint's state? */
 bool endpoint_is_turning(const struct endpoint *endpoint);
-/* "up", "down": a word and, into `text`, why. */
+/* "up", "ejected", "down": a word and, into `text`, why. */
 const char *endpoint_health(const struct endpoint *endpoint, nsec_t now, char *text, size_t cap);
+/*
+ * Time passes for an endpoint of a pool with outliers: True: its ejection is
+ * over and it was taken in again. Also forgets old ejections, one by one.
+ */
+bool endpoint_readmit(const struct pool_view *view, struct endpoint *endpoint, nsec_t now);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
+/* None is usable, but there are active ones: they get requests all the same. */
+bool pool_panics(const struct pool_view *view);
 
 /* ---- places ---- */
 

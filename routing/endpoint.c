@@ -164,7 +164,12 @@ endpoint_health(
     const struct endpoint *endpoint, nsec_t now, char *text, size_t cap)
 {
 	const struct endpoint_check *check = &endpoint->check;
+	struct endpoint *e = (struct endpoint *)(uintptr_t)endpoint;
 	bool is_down = endpoint_is_down(endpoint);
+	bool is_ejected =
+	    atomic_load_explicit(&e->is_ejected, memory_order_relaxed);
+	nsec_t left =
+	    atomic_load_explicit(&e->ejected_until, memory_order_relaxed) - now;
 	char ago[64] = "";
 
 	if (check->is_on && check->is_known)
@@ -172,12 +177,15 @@ endpoint_health(
 		    (double)(now - check->at) / NSEC_PER_SEC);
 	if (is_down)
 		snprintf(text, cap, "%s%s", down_text(endpoint), ago);
+	else if (is_ejected)
+		snprintf(text, cap, "failures in a row, out for %.1fs more",
+		    left > 0 ? (double)left / NSEC_PER_SEC : 0.0);
 	else if (check->is_on && check->is_known)
 		snprintf(text, cap, "%s%s", check->text, ago);
 	else
 		snprintf(text, cap, "%s",
 		    check->is_on ? "not checked yet" : "no checks");
-	return is_down ? "down" : "up";
+	return is_down ? "down" : is_ejected ? "ejected" : "up";
 }
 
 size_t
@@ -188,6 +196,17 @@ pool_n_usable(const struct pool_view *view)
 	for (size_t i = 0; i < view->n_endpoints; i++)
 		n += endpoint_is_usable(view->endpoints[i]);
 	return n;
+}
+
+bool
+pool_panics(const struct pool_view *view)
+{
+	size_t active = 0;
+
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		active += atomic_load_explicit(&view->endpoints[i]->admin,
+		              memory_order_relaxed) == ENDPOINT_ACTIVE;
+	return active > 0 && pool_n_usable(view) == 0;
 }
 
 /* ---- the operator's word ---- */

@@ -1,4 +1,4 @@
-/* Health checks: words, defaults, inheritance, what is refused. */
+/* Health checks, ejection: words, defaults, inheritance, what is refused. */
 #include "cmock.h"
 
 #define POOL_WITH(text)                                                        \
@@ -70,6 +70,20 @@ test_resilience__a_check_is_read(void **state)
 }
 
 static void
+test_resilience__ejection_has_defaults(void **state)
+{
+	struct config *config = load_fine(POOL_WITH("    outliers: {}\n"));
+	const struct outliers_cfg *outliers = &config->pools[0].outliers;
+
+	(void)state;
+	assert_true(outliers->is_on);
+	assert_int_equal(outliers->consecutive, 5);
+	assert_int_equal(outliers->eject, 10 * NSEC_PER_SEC);
+	assert_int_equal(outliers->max_ejected, 5000);
+	config_free(&config);
+}
+
+static void
 test_resilience__what_makes_no_sense_is_refused(void **state)
 {
 	static const struct {
@@ -105,7 +119,8 @@ test_resilience__what_is_rendered_loads_again(void **state)
 {
 	struct config *config = load_fine(POOL_WITH(
 	    "    health: {path: /h, expect: [200-299, 404], body: ok, headers: "
-	    "{x-a: b}, port: 81}\n  tcp: {like: app, health: {interval: 5s}}\n"
+	    "{x-a: b}, port: 81}\n  tcp: {like: app, health: {interval: 5s}, "
+	    "outliers: {eject: 1m}}\n"
 	    "  plain: {endpoints: \"127.0.0.1:2\", health: {}}\n"));
 	char *first = config_render_json(config), *second, *body;
 	struct config *again;
@@ -132,6 +147,7 @@ main(void)
 	        test_resilience__without_a_word_there_are_no_checks),
 	    cmocka_unit_test(test_resilience__an_empty_check_is_a_connection),
 	    cmocka_unit_test(test_resilience__a_check_is_read),
+	    cmocka_unit_test(test_resilience__ejection_has_defaults),
 	    cmocka_unit_test(test_resilience__what_makes_no_sense_is_refused),
 	    cmocka_unit_test(test_resilience__what_is_rendered_loads_again),
 	};
