@@ -177,7 +177,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	size_t n_notes;
 	bool applied;
 
-	if (!bindings_open(sup->bindings, config, err)) {
+	if (!admin_allows(sup->admin, config, err) ||
+	    !bindings_open(sup->bindings, config, err)) {
 		config_free(&config);
 		return false;
 	}
@@ -185,6 +186,10 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	if (!snapshot) {
 		bindings_cancel(sup->bindings);
 		return false;
+	}
+	if (!admin_prepare(sup->admin, snapshot_config(snapshot), err)) {
+		bindings_cancel(sup->bindings);
+		return false; /* the next build frees this one */
 	}
 	if (!geo_watch_apply(sup->geo, snapshot_config(snapshot), err)) {
 		bindings_cancel(sup->bindings);

@@ -248,7 +248,8 @@ struct endpoint_stats {
 void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, struct endpoint_stats *out);
 
 struct listener_stats {
-	uint64_t accepted, refused, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
+	uint64_t refused[CONN_REFUSAL_COUNT], too_slow[CLIENT_SLOWNESS_COUNT];
+	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
 	int64_t active, idle, tunnels, in_flight;
 };
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);
