@@ -198,6 +198,7 @@ load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 	    field_duration(timeouts, ROW_TIMEOUT_FIRST_BYTE);
 	cfg->idle_timeout = field_duration(timeouts, ROW_TIMEOUT_IDLE);
 	load_retry(load, field(map, ROW_RETRY), &cfg->retry);
+	load_resilience(load, map, cfg);
 }
 
 void

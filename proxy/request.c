@@ -497,6 +497,9 @@ request_attempt_failed(struct request *request, enum fail fail)
 		counter_add(&request->endpoint->local[request->worker->id]
 		                 .errors[row->error],
 		    1);
+	if (request->endpoint && row->blame == BLAME_POOL && !was_reused)
+		endpoint_answered(request->decision.pool, request->endpoint,
+		    true, request->worker->now);
 	if (request->has_response) {
 		request_abandon(request, fail);
 		return;

@@ -140,9 +140,12 @@ fail_of_errno(int error)
 static void
 connect_failed(struct request *request, enum fail fail)
 {
-	if (fail != FAIL_OVERLOAD)
+	if (fail != FAIL_OVERLOAD) {
+		atomic_store_explicit(&request->endpoint->failure,
+		    fail_row(fail)->text, memory_order_relaxed);
 		endpoint_failed(request->endpoint, request->worker->id,
 		    request->worker->now);
+	}
 	request_attempt_failed(request, fail);
 }
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Load, Shared, SLOW, WEIR, blue_green, free_port, get, post, run, until
+from harness import Case, Client, Load, ROOT, Shared, SLOW, WEIR, blue_green, free_port, get, post, run, until
 
 # Five mistakes, each with the place and the words that the answer must hold.
 MISTAKES = """\
@@ -57,6 +57,15 @@ class Files(Case):
     def test_a_good_file_is_good(self):
         self.assertEqual(run("check", "-c", self.file(GOOD)).returncode, 0)
         self.assertEqual(run("-t", "-c", self.file(GOOD)).returncode, 0)
+
+    def test_the_examples_are_good(self):
+        folder = os.path.join(ROOT, "docker", "examples")
+        names = sorted(os.listdir(folder))
+        self.assertTrue({"express.yaml", "standard.yaml", "guarded.yaml", "blue-green.yaml"} <= set(names), names)
+        for name in names:
+            with self.subTest(name=name):
+                done = run("check", "--strict", "-c", os.path.join(folder, name))
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_the_same_as_json(self):
         text = json.dumps({"version": 1, "listeners": {"http": {"bind": ["127.0.0.1:8080"]}}, "pools": {"app": {"endpoints": ["127.0.0.1:9001"]}},
