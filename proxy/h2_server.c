@@ -247,8 +247,8 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 }
 
 /* Filtered as the trailers of a chunked body are: by the same code. */
-static bool
-take_trailers(struct h2 *h2, struct body *body)
+bool
+h2_take_trailers(struct h2 *h2, struct body *body)
 {
 	struct span text = h2_text_end(&h2->text);
 	struct h1_chunks chunks = {0};
@@ -280,7 +280,7 @@ h2_server_end_block(
 		return;
 	}
 	if (stream->side.request &&
-	    !take_trailers(h2, &stream->side.request->request_body)) {
+	    !h2_take_trailers(h2, &stream->side.request->request_body)) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}

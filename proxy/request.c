@@ -22,6 +22,8 @@ enum {
 	                            spoken for after so long */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a
 	                            retry up to this */
+	BOUNCES_MAX =
+	    10, /* sessions that leave before they look at a request */
 	BODY_WAIT_MS = 1000, /* no upstream is occupied before the body's first
 	                        bytes, for so long */
 };
@@ -482,6 +484,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	bool was_reused = request->upstream && request->upstream->is_reused &&
 	                  !request->upstream->got_bytes;
 
+	/* A session that says goodbye has not looked at this stream. */
+	if (fail == FAIL_UPSTREAM_REFUSED && request->upstream->saw_close &&
+	    request->bounces++ < BOUNCES_MAX)
+		was_reused = true;
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
@@ -502,8 +508,9 @@ request_attempt_failed(struct request *request, enum fail fail)
 	 * A kept connection that closes before its first byte was closed while
 	 * it was idle: nobody's fault, repeated at once on a fresh one.
 	 */
-	if (was_reused && request->is_idempotent && !request->body_left &&
-	    row->retry != RETRY_NEVER) {
+	if (was_reused &&
+	    (request->is_idempotent || row->retry == RETRY_SAFE) &&
+	    !request->body_left && row->retry != RETRY_NEVER) {
 		upstream_put(request, false);
 		request->fail = FAIL_NONE;
 		request->state = REQUEST_CONNECT;

@@ -40,6 +40,8 @@ struct piece {
 	uint32_t at, len;
 };
 
+enum { RESPONSE_HEAD_MAX = 32768 };
+
 struct request {
 	struct worker *worker;      /* borrowed */
 	struct snapshot *snapshot;  /* held */
@@ -52,6 +54,7 @@ struct request {
 	uint8_t method;             /* enum http_method */
 	uint8_t minor;              /* of the client's version */
 	uint8_t attempts;           /* dispatched so far */
+	uint8_t bounces;            /* sent back unread by sessions that were leaving */
 	bool keep_alive : 1;        /* the client's connection goes on afterwards */
 	bool is_idempotent : 1;
 	bool asks_upgrade : 1;      /* and the route allows it */
@@ -108,9 +111,11 @@ void request_connected(struct request *request);
 /* The upstream's side has something. */
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
-/* HTTP/2: the answer's end has come; the stream is gone, with that code. */
+/* HTTP/2: the answer's end has come; the stream is gone, with that code, or `why` when its connection went. */
 void request_response_end(struct request *request);
-void request_stream_lost(struct request *request, uint32_t code);
+void request_stream_lost(struct request *request, uint32_t code, enum fail why);
+/* HTTP/2: a whole head of the answer, parsed. */
+void request_response_head(struct request *request, struct h1_head *head);
 /* The attempt failed; retried where that is allowed, else told to the client. */
 void request_attempt_failed(struct request *request, enum fail fail);
 /* The request cannot be served. */
@@ -154,6 +159,9 @@ void upstream_get(struct request *request, const struct endpoint *avoid, bool fr
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
 bool upstream_may_retry(struct request *request);
+/* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
+int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
+enum fail upstream_fail_of(int error);
 
 /* ---- idle.c: kept connections, last in first out, per worker and endpoint ---- */
 void idle_put(struct conn *upstream, nsec_t keep);

@@ -13,7 +13,6 @@
 #include "proxy/message.h"
 
 enum {
-	RESPONSE_HEAD_MAX = 32768,
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
 };
 
@@ -44,6 +43,9 @@ choose_framing(struct request *request, const struct h1_head *head)
 	} else if (head->framing == H1_CHUNKED ||
 	           head->framing == H1_TO_CLOSE || head->framing == H1_FRAMES) {
 		body->out = request->minor == 0 ? H1_TO_CLOSE : H1_CHUNKED;
+		/* The session sees to it that the length is kept. */
+		if (head->framing == H1_FRAMES && head->has_length)
+			body->out = H1_LENGTH;
 		if (body->out == H1_TO_CLOSE)
 			request->keep_alive = false;
 	}
@@ -271,6 +273,16 @@ receive_head(struct request *request, char *bytes, size_t len)
 }
 
 void
+request_response_head(struct request *request, struct h1_head *head)
+{
+	note_first_byte(request);
+	if (head->status >= 200)
+		respond(request, head, request->worker->rx + RX_HEADROOM, 0);
+	else if (!forward_interim(request, head))
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+}
+
+void
 request_response(struct request *request, char *bytes, size_t len)
 {
 	struct conn *upstream = request->upstream;
@@ -347,14 +359,15 @@ request_response_end(struct request *request)
 }
 
 void
-request_stream_lost(struct request *request, uint32_t code)
+request_stream_lost(struct request *request, uint32_t code, enum fail why)
 {
+	if (why == FAIL_NONE)
+		why = code == NGHTTP2_REFUSED_STREAM ? FAIL_UPSTREAM_REFUSED
+		                                     : FAIL_UPSTREAM_RESET;
 	if (request->state == REQUEST_TUNNEL)
 		tunnel_end(request, FAIL_UPSTREAM_RESET);
 	else if (request->has_response)
 		request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
 	else
-		request_attempt_failed(request, code == NGHTTP2_REFUSED_STREAM
-		                                    ? FAIL_UPSTREAM_REFUSED
-		                                    : FAIL_UPSTREAM_RESET);
+		request_attempt_failed(request, why);
 }

@@ -146,6 +146,7 @@ class Wire:
         self.pending = None         # a header block that CONTINUATION goes on with
         self.gives_window = True
         self.acks = True
+        self.reader = None          # the thread that reads; None: whoever calls
         self.limit = timeout
         sock.settimeout(timeout)
 
@@ -335,6 +336,7 @@ class Upstream:
             sock.close()
 
     def loop(self, wire):
+        wire.reader = threading.get_ident()
         served = set()
         while True:
             got = wire.read()
@@ -388,7 +390,10 @@ def send_body(wire, stream, body):
         seen = len(wire.frames)
         n = min(16384, len(body) - at, window[0], window[stream])
         if n <= 0:
-            wire.read()
+            if wire.reader in (None, threading.get_ident()):
+                wire.read()
+            else:
+                time.sleep(0.002)       # another thread reads
             continue
         wire.data(stream, body[at:at + n], end=at + n == len(body))
         window[0] -= n
