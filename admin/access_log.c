@@ -140,10 +140,12 @@ line_facts(struct line *line, const struct access_record *record)
 	field_word(line, "url.scheme", record->tls ? "https" : "http");
 	field_span(line, "client.address", record->client, WORD_MAX_SHOWN);
 	field_span(line, "network.peer.address", record->peer, WORD_MAX_SHOWN);
+	field_word(line, "geo.country.iso_code", record->country);
 	field_span(line, "weir.listener", record->listener, WORD_MAX_SHOWN);
 	field_span(line, "http.route", record->route, WORD_MAX_SHOWN);
 	field_span(line, "weir.split", record->split, WORD_MAX_SHOWN);
 	field_span(line, "weir.pool", record->pool, WORD_MAX_SHOWN);
+	field_span(line, "weir.shielded", record->shielded, WORD_MAX_SHOWN);
 	field_span(
 	    line, "weir.upstream.address", record->upstream, WORD_MAX_SHOWN);
 	field_word(line, "weir.decision", record->decision);

@@ -74,6 +74,10 @@ bool admin_apply(struct admin *admin, const struct config *config, const char *b
     const struct merge_note *notes, size_t n_notes, struct err *err);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
+/* The same for what was tried in vain. */
+void admin_announce_failure(struct admin *admin, const char *kind, const char *by, const char *error);
+/* What a file's reading brought up: as text with the lines on a terminal, else one event of the log each. */
+void diags_log(const struct diags *diags);
 /* SIGUSR1: the audit log goes on in a new file of the same name. */
 bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);
@@ -91,11 +95,13 @@ struct access_record {
 	struct span client, peer;   /* printed addresses */
 	struct span upstream;       /* endpoint address, "" when none */
 	struct span listener, route, split, pool;
+	struct span shielded;       /* the pool that answered in the drawn one's stead, "" when none */
 	unsigned status;
 	unsigned http_minor;        /* 0, 1; 20 for HTTP/2 */
 	const char *error;          /* error.type, NULL when none */
 	const char *ended_by;       /* "client", "pool", "weir", NULL */
 	const char *decision;       /* decision_why_name */
+	char country[3];            /* "" unknown or not asked */
 	const char *rate_limit;     /* "limited", "dry_run", NULL */
 	int64_t queue_us, connect_us, first_byte_us, total_us; /* -1: not reached */
 	uint64_t bytes_in, bytes_out;

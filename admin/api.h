@@ -61,6 +61,7 @@ struct api_counts {
 struct events;
 struct answers;
 struct sampler;
+struct notify;
 struct door;
 TAILQ_HEAD(doors, door);
 
@@ -74,6 +75,7 @@ struct admin {
 	struct events *events;
 	struct answers *answers;
 	struct sampler *sampler;
+	struct notify *notify;
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;

@@ -157,8 +157,8 @@ set_output(struct ctl *ctl, const char *value)
 	static const char *const forms[] = {"table", "json"};
 
 	if (strcmp(value, "json") != 0 && strcmp(value, "table") != 0)
-		return refuse(
-		    "unknown output", value, suggest(span_of(value), forms, 2));
+		return refuse("-o is table or json, not", value,
+		    suggest(span_of(value), forms, 2));
 	ctl->is_json = strcmp(value, "json") == 0;
 	return CTL_OK;
 }

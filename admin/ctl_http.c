@@ -3,6 +3,7 @@
  * and the translation of what went wrong into a sentence and an exit code.
  */
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,10 +40,27 @@ read_token(char token[TOKEN_MAX])
 
 /* ---- telling what went wrong ---- */
 
+/* `error`: errno of the connect(2) that failed, 0 when it was something else.
+ */
 static int
-unreachable(const struct ctl *ctl, CURLcode code)
+unreachable(const struct ctl *ctl, CURLcode code, long error)
 {
-	if (code == CURLE_OPERATION_TIMEDOUT)
+	bool is_unix = strncmp(ctl->admin, "unix:", 5) == 0;
+
+	if (is_unix && error == EACCES)
+		fprintf(stderr,
+		    "weirctl: cannot open %s: permission denied\n  the socket "
+		    "is for root and the user of weir; run weirctl as one of "
+		    "them, or use an address of admin.listen with a token\n",
+		    ctl->admin);
+	else if (is_unix && (error == ENOENT || error == ECONNREFUSED))
+		fprintf(stderr,
+		    "weirctl: no weir answers at %s: %s\n  is it running? "
+		    "--admin ADDR or WEIR_ADMIN names another address\n",
+		    ctl->admin,
+		    error == ENOENT ? "there is no such socket"
+		                    : "connection refused");
+	else if (code == CURLE_OPERATION_TIMEDOUT)
 		fprintf(stderr,
 		    "weirctl: weir at %s did not answer within %ld ms\n",
 		    ctl->admin, ctl->timeout_ms);
@@ -237,6 +255,7 @@ ctl_ask(
 	char token[TOKEN_MAX];
 	CURL *curl;
 	CURLcode code;
+	long error = 0;
 	int result;
 
 	*out = (struct ctl_answer){0};
@@ -246,11 +265,12 @@ ctl_ask(
 	if (!curl)
 		return CTL_INTERNAL;
 	code = exchange(curl, ctl, request, token, out);
+	curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &error);
 	explicit_bzero(token, sizeof(token));
 	curl_easy_cleanup(curl);
 	if (code != CURLE_OK) {
 		ctl_answer_release(out);
-		return unreachable(ctl, code);
+		return unreachable(ctl, code, error);
 	}
 	out->json = out->text ? json_loadb(out->text, out->len, 0, NULL) : NULL;
 	if (out->status >= 200 && out->status < 300)
@@ -306,7 +326,7 @@ ctl_stream(struct ctl *ctl, const char *path,
 	struct reader reader = {fn, ctx};
 	char token[TOKEN_MAX];
 	struct curl_slist *headers;
-	long status = 0;
+	long status = 0, error = 0;
 	CURLcode code;
 	CURL *curl;
 
@@ -323,6 +343,7 @@ ctl_stream(struct ctl *ctl, const char *path,
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reader);
 	code = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &error);
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
 	if (code == CURLE_HTTP_RETURNED_ERROR) {
@@ -330,7 +351,7 @@ ctl_stream(struct ctl *ctl, const char *path,
 		    ctl->admin, status);
 		return exit_code(status);
 	}
-	return code == CURLE_OK ? CTL_OK : unreachable(ctl, code);
+	return code == CURLE_OK ? CTL_OK : unreachable(ctl, code, error);
 }
 
 /* ---- paths ---- */

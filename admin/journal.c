@@ -59,7 +59,10 @@ open_files(struct journal *journal, struct err *err)
 
 	journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (journal->dir_fd < 0)
-		return err_set(err, "state_dir %s: %s", dir, strerror(errno));
+		return err_set(err,
+		    "state_dir %s: %s; give it to the user of weir or set "
+		    "state_dir",
+		    dir, strerror(errno));
 	journal->lock_fd =
 	    openat(journal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (journal->lock_fd < 0)

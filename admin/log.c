@@ -40,8 +40,8 @@ log_set_format(bool json)
 	    memory_order_relaxed);
 }
 
-static bool
-wants_json(void)
+bool
+log_is_json(void)
 {
 	int format = atomic_load_explicit(&log_format, memory_order_relaxed);
 
@@ -166,7 +166,7 @@ log_event(enum log_level level, const char *message, ...)
 	if ((int)level < atomic_load_explicit(&log_level, memory_order_relaxed))
 		return;
 	va_start(ap, message);
-	if (wants_json())
+	if (log_is_json())
 		log_json(&line, level, message, ap);
 	else
 		log_text(&line, level, message, ap);

@@ -18,5 +18,6 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 void log_event(enum log_level level, const char *message, ...) __attribute__((sentinel));
 void log_set_level(enum log_level level);
 void log_set_format(bool json);
+bool log_is_json(void); /* what has several lines as text is told otherwise then */
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/notify.h"
 #include "admin/sampler.h"
 
 static void
@@ -156,6 +157,7 @@ metrics_text(struct admin *admin, bool is_open, size_t *len_out)
 	about_splits(&x, admin);
 	about_certificates(&x, admin);
 	about_admin(&x, admin);
+	notify_metrics(admin->notify, &x);
 	metrics_process(&x, &facts);
 	exposition_end(&x);
 	if (fclose(x.out) == 0)

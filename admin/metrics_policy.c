@@ -26,6 +26,22 @@ put_evictions(void *ctx, const char *route,
 	family_count(ctx, (struct label[]){{"route", route}, {0}}, evictions);
 }
 
+static void
+put_country(void *ctx, const char *route, const char *country, uint64_t n)
+{
+	family_count(ctx,
+	    (struct label[]){{"route", route}, {"country", country}, {0}}, n);
+}
+
+static void
+put_denial(void *ctx, const char *route, enum access_denial denial, uint64_t n)
+{
+	family_count(ctx,
+	    (struct label[]){
+	        {"route", route}, {"rule", access_denial_name(denial)}, {0}},
+	    n);
+}
+
 void
 metrics_policy(struct exposition *x, const struct admin *admin)
 {
@@ -38,4 +54,10 @@ metrics_policy(struct exposition *x, const struct admin *admin)
 	family_begin(x, FAMILY_GAUGE, "weir_rate_limit_keys",
 	    "Keys that owe something, counted once an hour.");
 	family_value(x, NULL, (double)registry_limit_keys(admin->registry));
+	family_begin(x, FAMILY_COUNTER, "weir_access_denied",
+	    "Requests that a route's access rules refused.");
+	registry_each_denial(admin->registry, put_denial, x);
+	family_begin(x, FAMILY_COUNTER, "weir_geo_requests",
+	    "Requests whose place was looked up, by country.");
+	registry_each_country(admin->registry, put_country, x);
 }

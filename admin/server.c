@@ -13,6 +13,7 @@
 #include "admin/door.h"
 #include "admin/events.h"
 #include "admin/log.h"
+#include "admin/notify.h"
 #include "admin/sampler.h"
 #include "admin/state.h"
 
@@ -141,6 +142,9 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 	admin->events = events_new(admin->base);
 	admin->answers = answers_new();
 	admin->sampler = sampler_new(admin->registry);
+	admin->notify = notify_new(admin->base, err);
+	if (!admin->notify)
+		return false;
 	admin->tick = evtimer_new(admin->base, on_tick, admin);
 	if (!admin->events || !admin->answers || !admin->sampler ||
 	    !admin->tick)
@@ -306,6 +310,25 @@ admin_announce(struct admin *admin, const char *kind, const char *json)
 	json_decref(after);
 }
 
+void
+admin_announce_failure(
+    struct admin *admin, const char *kind, const char *by, const char *error)
+{
+	json_t *after = json_pack("{s:s, s:s}", "by", by, "error", error);
+	struct audit_entry entry = {.actor = by,
+	    .action = kind,
+	    .target = "config",
+	    .result = "failed",
+	    .after = after};
+	char *text = after ? json_dumps(after, JSON_COMPACT) : NULL;
+
+	admin_audit(admin, &entry);
+	if (text)
+		events_publish(admin->events, kind, text);
+	free(text);
+	json_decref(after);
+}
+
 bool
 admin_reopen_logs(struct admin *admin, struct err *err)
 {
@@ -327,6 +350,7 @@ admin_stop(struct admin **admin)
 		door_free(door);
 	if (a->tick)
 		event_free(a->tick);
+	notify_free(&a->notify);
 	sampler_free(&a->sampler);
 	answers_free(&a->answers);
 	auth_free(&a->auth);

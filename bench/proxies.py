@@ -26,7 +26,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 HOST = "shop.example.com"
-SOURCES = {"origin": [], "floor": [], "client": [], "newconn": ["-lssl", "-lcrypto"]}
+SOURCES = {"origin": [], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
 PATIENCE = 20  # seconds that a start or an end may take
 
 

@@ -88,6 +88,11 @@ host_and_port(struct span text, struct span *host, struct span *port,
 		colon = memchr(text.ptr, ':', text.len);
 		if (colon == NULL)
 			return err_set(err, "no port is given");
+		if (end - colon > 2 && memcmp(colon, "://", 3) == 0)
+			return err_set(err, "it is written without \"%.*s://\"",
+			    (int)(colon - text.ptr < 16 ? colon - text.ptr
+			                                : 16),
+			    text.ptr);
 		if (memchr(colon + 1, ':', (size_t)(end - colon - 1)))
 			return err_set(err,
 			    "an IPv6 address stands in brackets: \"[::1]:80\"");

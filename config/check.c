@@ -215,7 +215,8 @@ headers_cover(const struct match_cfg *wide, const struct match_cfg *narrow)
 static bool
 match_covers(const struct match_cfg *wide, const struct match_cfg *narrow)
 {
-	return wide->client.n == 0 && path_covers(wide, narrow) &&
+	return wide->client.n == 0 && !wide->geo.is_on &&
+	       path_covers(wide, narrow) &&
 	       (wide->methods == 0 ||
 	           (narrow->methods != 0 &&
 	               (narrow->methods & ~wide->methods) == 0)) &&
@@ -255,6 +256,37 @@ check_reached(struct load *load)
 		    "matches",
 		    node_where(load->routes.at[i], where),
 		    config->routes[j].name);
+	}
+}
+
+/* Elsewhere '*' at the end of a path means "and what follows". */
+static void
+check_stars(struct load *load)
+{
+	const struct config *config = load->config;
+
+	for (size_t i = 0; i < config->n_routes && i < load->routes.n; i++) {
+		const struct match_cfg *match = &config->routes[i].match;
+		const char *path =
+		    match->path ? match->path : match->path_prefix;
+		const char *star = path ? strchr(path, '*') : NULL;
+		const struct node *node =
+		    node_get(load->routes.at[i], SPAN("match"));
+		char where[WHERE_MAX], hint[WHERE_MAX];
+
+		if (!star)
+			continue;
+		node = node_get(
+		    node, match->path ? SPAN("path") : SPAN("path_prefix"));
+		if (star[1] == '\0' && star > path && star[-1] == '/')
+			snprintf(hint, sizeof(hint), "write path_prefix: %.*s",
+			    star - path > 1 ? (int)(star - path - 1) : 1, path);
+		else
+			snprintf(hint, sizeof(hint),
+			    "path_prefix matches by first segments");
+		report_add(load->report, DIAG_LITERAL_STAR, node->at, hint,
+		    "%s: '*' is an ordinary character here",
+		    node_where(node, where));
 	}
 }
 
@@ -325,6 +357,7 @@ check_whole(struct load *load)
 	check_addresses(load);
 	check_route_names(load);
 	check_any_route(load);
+	check_stars(load);
 	if (load->report->diags->errors > 0)
 		return; /* what was dropped would look unused */
 	check_unused(load);

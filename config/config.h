@@ -230,6 +230,40 @@ struct split_cfg {
 
 /* ---- routes ---- */
 
+/* Two letters are a country, as a number; see country.def. */
+enum { COUNTRIES = 26 * 26, COUNTRY_NONE = COUNTRIES };
+enum continent {
+	CONTINENT_NONE, CONTINENT_AF, CONTINENT_AN, CONTINENT_AS, CONTINENT_EU,
+	CONTINENT_NA, CONTINENT_OC, CONTINENT_SA, CONTINENTS
+};
+unsigned country_of(struct span code);      /* COUNTRY_NONE: not two letters */
+void country_print(unsigned country, char out[3]); /* "" for COUNTRY_NONE */
+bool country_is_iso(unsigned country);
+bool country_is_free(unsigned country);     /* a code that ISO leaves to users */
+enum continent country_continent(unsigned country);
+enum continent continent_of(struct span code); /* CONTINENT_NONE: no such */
+const char *continent_name(enum continent continent);
+
+struct country_set {
+	uint64_t bits[(COUNTRIES + 63) / 64];
+};
+static inline bool
+country_set_has(const struct country_set *set, unsigned country)
+{
+	return country < COUNTRIES && (set->bits[country / 64] >> country % 64 & 1) != 0;
+}
+
+/* Where a client is; all that is given must hold, and an unknown place is in none. */
+struct geo_cfg_match {
+	bool is_on;
+	bool has_countries;
+	struct country_set countries, not_countries;
+	uint8_t continents;          /* bit per enum continent; 0: any */
+	struct strings subdivisions; /* "US-CA" (ISO 3166-2); empty: any */
+	uint32_t *asns;              /* owned; empty: any */
+	size_t n_asns;
+};
+
 struct match_cfg {
 	struct strings hosts;   /* lower case; "*.example.com" matches one or more labels; empty: any */
 	char *path;             /* owned, exact; NULL without */
@@ -238,6 +272,22 @@ struct match_cfg {
 	struct header_pair *headers; /* owned; all must match; value "*" means present */
 	size_t n_headers;
 	struct cidrs client;    /* empty: any */
+	struct geo_cfg_match geo;
+};
+
+/* Ranges as written and those of files, all together. */
+struct range_list {
+	bool is_given;
+	struct cidrs all;       /* the written ones first */
+	size_t n_written;
+	struct strings files;
+};
+
+/* Who may use a route: not denied, allowed where there is a list, and in the right place. */
+struct route_access_cfg {
+	bool is_on;
+	struct range_list allow, deny;
+	struct geo_cfg_match geo;
 };
 
 /* At most `burst` requests of one key at once, and `rate` in the long run. */
@@ -268,6 +318,7 @@ struct route_cfg {
 	char *name; /* owned; "route-3" when the file gives none */
 	struct match_cfg match;
 	struct header_edits request, response;
+	struct route_access_cfg access;
 	struct limit_cfg limit;
 	unsigned upgrade; /* UPGRADE_ bits; default UPGRADE_WEBSOCKET */
 	enum route_action action;
@@ -402,12 +453,26 @@ struct config {
 	char *state_dir;  /* owned */
 	struct admin_cfg admin;
 	struct logs_cfg logs;
+	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;
 	struct split_cfg *splits; size_t n_splits;
 	struct route_cfg *routes; size_t n_routes;
 	struct plan_cfg *plans; size_t n_plans;
 };
+
+/* By name; NULL: there is none. */
+const struct plan_cfg *config_plan(const struct config *config, const char *name);
+
+/*
+ * A rollout keeps the plan that it began with, over reloads and restarts: as
+ * a copy, and as one line of JSON that plan_parse reads back to an equal plan.
+ * The caller frees what these return; secrets are named in it, never held.
+ */
+struct plan_cfg *plan_copy(const struct plan_cfg *plan);
+void plan_free(struct plan_cfg **plan);
+char *plan_render_json(const struct plan_cfg *plan);
+struct plan_cfg *plan_parse(struct span json, struct err *err); /* NULL with err: not a plan */
 
 /* ---- what was wrong ---- */
 
@@ -433,7 +498,8 @@ char *diags_json(const struct diags *diags); /* caller frees */
 
 /*
  * Reads and checks a file. Returns NULL when there is any error; diags_out is
- * filled either way and released by the caller. Never exits, never logs.
+ * filled either way and released by the caller. Never exits, never logs. The
+ * path "-" is standard input.
  */
 struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
@@ -450,6 +516,7 @@ bool config_needs_restart(const struct config *before, const struct config *afte
 /* ---- what the tables say, for the command line ---- */
 void config_print_schema(FILE *out);                       /* JSON Schema 2020-12 */
 void config_print_reference(FILE *out);                    /* Markdown, every setting */
+void config_print_keys(FILE *out); /* the keys that config_explain knows, one a line */
 bool config_explain(const char *key, FILE *out, struct err *err); /* "pools.balance"; err suggests */
 bool config_explain_code(const char *code, FILE *out, struct err *err); /* "E031" */
 

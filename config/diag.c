@@ -89,6 +89,18 @@ diag_slot(struct diags *diags, bool is_warning)
 	return NULL;
 }
 
+/* What is inherited is looked at once for each heir, and told once. */
+static bool
+is_told(const struct diags *diags, enum diag_code code, struct place at)
+{
+	for (size_t i = 0; i < diags->n; i++)
+		if (at.line > 0 && diags->at[i].line == at.line &&
+		    diags->at[i].column == at.column &&
+		    strcmp(diags->at[i].code, code_words[code]) == 0)
+			return true;
+	return false;
+}
+
 void
 report_add(struct report *report, enum diag_code code, struct place at,
     const char *hint, const char *format, ...)
@@ -99,6 +111,8 @@ report_add(struct report *report, enum diag_code code, struct place at,
 	struct diag *diag;
 	va_list args;
 
+	if (is_told(diags, code, at))
+		return;
 	if (is_warning)
 		diags->warnings++;
 	else

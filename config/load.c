@@ -59,6 +59,22 @@ check_readable(
 		    path);
 }
 
+struct strings
+load_paths(const struct load *load, const struct node *map, enum row_id id)
+{
+	struct entries entries = field_entries(map, id);
+	struct strings out = {NULL, 0};
+
+	out.at = mem_new(entries.n, sizeof(*out.at));
+	for (size_t i = 0; i < entries.n; i++) {
+		if (entries.at[i]->is_bad)
+			continue;
+		out.at[out.n] = path_join(load->folder, entries.at[i]->text);
+		check_readable(load, entries.at[i], out.at[out.n++]);
+	}
+	return out;
+}
+
 static void
 check_key_mode(
     const struct load *load, const struct node *node, const char *path)
@@ -80,6 +96,8 @@ check_secret(const struct load *load, const struct node *node,
 	const char *folder;
 	char where[WHERE_MAX], *path;
 
+	if (load->is_trusted)
+		return;
 	switch (secret->from) {
 	case SECRET_FILE:
 		check_readable(load, node, secret->where);
@@ -218,14 +236,17 @@ load_model(struct load *load)
 	load->listeners = section(load, ROW_LISTENERS);
 	load->pools = section(load, ROW_POOLS);
 	load->splits = section(load, ROW_SPLITS);
+	load->plans = section(load, ROW_PLANS);
 	load->routes = field_entries(load->root, ROW_ROUTES);
 	load_top(load);
 	load_admin(load);
 	load_logs(load);
+	load_geo(load);
 	load_listeners(load);
 	load_pools(load);
 	load_splits(load);
 	load_routes(load);
+	load_plans(load);
 	check_whole(load);
 }
 
@@ -252,7 +273,8 @@ folder_of(const char *path)
 }
 
 static struct config *
-config_build(struct tree *tree, const char *name, struct report *report)
+config_build(
+    struct tree *tree, const char *name, bool is_trusted, struct report *report)
 {
 	char *folder = folder_of(name);
 	struct config *config = mem_new(1, sizeof(*config));
@@ -262,6 +284,7 @@ config_build(struct tree *tree, const char *name, struct report *report)
 	    .config = config,
 	    .folder = folder,
 	    .root = tree->root,
+	    .is_trusted = is_trusted,
 	};
 
 	config->path = mem_text(span_of(name));
@@ -313,7 +336,8 @@ text_is_taken(struct span text, struct report *report)
 }
 
 static struct config *
-load_into(const char *name, struct span text, struct report *report)
+load_into(
+    const char *name, struct span text, bool is_trusted, struct report *report)
 {
 	struct config *config = NULL;
 	struct tree tree = {0};
@@ -328,7 +352,7 @@ load_into(const char *name, struct span text, struct report *report)
 			    "it needs a listener, a pool and a route",
 			    "the file holds nothing but comments");
 		else
-			config = config_build(&tree, name, report);
+			config = config_build(&tree, name, is_trusted, report);
 	}
 	report_finish(report, text);
 	tree_release(&tree);
@@ -339,17 +363,30 @@ load_into(const char *name, struct span text, struct report *report)
 	return config;
 }
 
-struct config *
-config_load_text(const char *name, struct span text, struct diags *diags_out)
+static struct config *
+load_text(const char *name, struct span text, bool is_trusted,
+    struct diags *diags_out)
 {
 	struct report *report = mem_new(1, sizeof(*report));
 	struct config *config;
 
 	diags_init(diags_out, name);
 	report->diags = diags_out;
-	config = load_into(name, text, report);
+	config = load_into(name, text, is_trusted, report);
 	free(report);
 	return config;
+}
+
+struct config *
+config_load_text(const char *name, struct span text, struct diags *diags_out)
+{
+	return load_text(name, text, false, diags_out);
+}
+
+struct config *
+config_load_trusted(const char *name, struct span text, struct diags *diags_out)
+{
+	return load_text(name, text, true, diags_out);
 }
 
 /* ---- the file ---- */
@@ -401,17 +438,26 @@ load_open_file(int fd, const char *path, struct report *report)
 		    errno == EISDIR ? "this is a directory, not a file"
 		                    : strerror(errno));
 	else
-		config =
-		    load_into(path, (struct span){bytes, (size_t)len}, report);
+		config = load_into(
+		    path, (struct span){bytes, (size_t)len}, false, report);
 	free(bytes);
 	return config;
 }
 
-/* A pipe that nobody writes to reads as empty instead of waiting forever. */
+/*
+ * A pipe that nobody writes to reads as empty instead of waiting forever; on
+ * standard input ("-") somebody is awaited.
+ */
 static int
 file_open(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = strcmp(path, "-") == 0
+	             ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+	             : -1;
+
+	if (fd >= 0)
+		return fd;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);

@@ -1,5 +1,6 @@
 /*
- * What a route refuses before it looks for an upstream: too many requests.
+ * What a route refuses before it looks for an upstream: clients that may
+ * not use it, and too many requests.
  */
 #include <stdio.h>
 
@@ -44,6 +45,8 @@ load_limit_key(struct load *load, const struct node *map, struct limit_cfg *cfg)
 	                     : key_kind(map, ROW_RATE_KEY);
 	cfg->v6_prefix =
 	    (uint8_t)field_number(is_map ? key : NULL, ROW_RATE_KEY_PREFIX);
+	if (cfg->key.by == KEY_COUNTRY)
+		load_need_geo(load, key);
 	if (is_map)
 		load_key(
 		    load, key, ROW_RATE_KEY_BY, ROW_RATE_KEY_NAME, &cfg->key);
@@ -98,8 +101,32 @@ load_limit(struct load *load, const struct node *map, struct limit_cfg *cfg)
 		check_rate(load, map, rate, cfg);
 }
 
+/* ---- access ---- */
+
+static void
+load_access(
+    struct load *load, const struct node *map, struct route_access_cfg *cfg)
+{
+	char where[WHERE_MAX];
+
+	if (map == NULL)
+		return;
+	cfg->is_on = true;
+	load_ranges(
+	    load, map, ROW_ACCESS_ALLOW, ROW_ACCESS_ALLOW_FILE, &cfg->allow);
+	load_ranges(
+	    load, map, ROW_ACCESS_DENY, ROW_ACCESS_DENY_FILE, &cfg->deny);
+	load_geo_match(
+	    load, field(map, ROW_ACCESS_GEO), ROW_ACCESS_GEO, &cfg->geo);
+	if (map->n == 0)
+		report_add(load->report, DIAG_MISSING_KEY, node_place(map),
+		    "give allow, deny or geo", "%s: it refuses nobody",
+		    node_where(map, where));
+}
+
 void
 load_policy(struct load *load, const struct node *map, struct route_cfg *cfg)
 {
+	load_access(load, field(map, ROW_ACCESS_LIST), &cfg->access);
 	load_limit(load, field(map, ROW_RATE_LIMIT), &cfg->limit);
 }

@@ -1,82 +1,12 @@
 /*
- * pools: inheritance first (like), then the model. A pool takes every key that
- * it does not give from the pool that it is like; maps of settings (timeouts,
- * retry, tls, hash_on) are taken key by key, lists and meta as a whole.
+ * pools: inheritance first (load_like.c), then the model.
  */
 #include <stdio.h>
 
 #include "config/load.h"
 #include "config/mem.h"
 
-enum { LIKE_MAX = 16, STATUSES_MAX = 16 };
-
-/* ---- like ---- */
-
-/* `map` over `base`: what both have is the map's, or mixed when a MAP. */
-static const struct node *
-merge(struct load *load, const struct node *map, const struct node *base)
-{
-	struct node *mixed = tree_alloc(load->tree, 1, sizeof(*mixed));
-
-	*mixed = *map;
-	mixed->index = NULL;
-	mixed->n_index = 0;
-	mixed->n = 0;
-	mixed->child =
-	    tree_alloc(load->tree, map->n + base->n, sizeof(*mixed->child));
-	for (size_t i = 0; i < map->n; i++) {
-		struct node *child = map->child[i];
-		const struct node *below = node_get(base, child->key);
-
-		if (below && child->kind == NODE_MAP &&
-		    below->kind == NODE_MAP && child->row &&
-		    child->row->types & V_MAP)
-			child = (struct node *)merge(load, child, below);
-		mixed->child[mixed->n++] = child;
-	}
-	for (size_t i = 0; i < base->n; i++) {
-		if (node_find(map, base->child[i]->key) < 0)
-			mixed->child[mixed->n++] = base->child[i];
-	}
-	return mixed;
-}
-
-static const struct node *
-like_of(const struct load *load, const struct node *pool)
-{
-	const struct node *like = field(pool, ROW_POOL_LIKE);
-	const struct node *base =
-	    like ? node_get(load->pools, like->text) : NULL;
-
-	return base && base->kind == NODE_MAP ? base : NULL;
-}
-
-/* The pool with all that it inherits; order in the file does not matter. */
-static const struct node *
-resolve(struct load *load, const struct node *pool)
-{
-	const struct node *chain[LIKE_MAX], *whole;
-	char where[WHERE_MAX];
-	size_t n = 0;
-
-	for (const struct node *at = pool; at; at = like_of(load, at)) {
-		bool is_back = n > 0 && at == pool;
-
-		if (is_back || n == LIKE_MAX) {
-			report_add(load->report, DIAG_LIKE,
-			    field(pool, ROW_POOL_LIKE)->at, NULL,
-			    is_back ? "%s: comes back to the pool itself"
-			            : "%s: the chain of likes has no end, or "
-			              "is longer than 16",
-			    node_where(field(pool, ROW_POOL_LIKE), where));
-			return pool;
-		}
-		chain[n++] = at;
-	}
-	for (whole = chain[n - 1]; n-- > 1;)
-		whole = merge(load, chain[n - 1], whole);
-	return whole;
-}
+enum { STATUSES_MAX = 16 };
 
 /* ---- endpoints ---- */
 
@@ -252,7 +182,8 @@ load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 static void
 load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 {
-	const struct node *map = resolve(load, written);
+	const struct node *map =
+	    load_like(load, load->pools, written, ROW_POOL_LIKE);
 	const struct node *timeouts = field(map, ROW_TIMEOUTS);
 
 	cfg->name = mem_text(written->key);

@@ -24,6 +24,7 @@ load_match(struct load *load, const struct node *map, struct match_cfg *cfg)
 	free(methods.at);
 	cfg->headers = field_pairs(map, ROW_MATCH_HEADER, &cfg->n_headers);
 	cfg->client = field_cidrs(map, ROW_MATCH_CLIENT);
+	load_geo_match(load, field(map, ROW_MATCH_GEO), ROW_MATCH_GEO, &cfg->geo);
 	if (path && prefix)
 		report_add(load->report, DIAG_CONFLICT, prefix->key_at,
 		    "take one of both away",

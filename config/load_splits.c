@@ -151,6 +151,7 @@ load_split(struct load *load, const struct node *map, struct split_cfg *cfg)
 	cfg->stable = load_index(load->pools, field(map, ROW_STABLE));
 	load_weights(load, map, cfg);
 	load_affinity(load, map, cfg);
+	cfg->shield = field_bool(map, ROW_SHIELD);
 	if (pins.n > 0)
 		cfg->pins = mem_new(pins.n, sizeof(*cfg->pins));
 	for (; cfg->n_pins < pins.n; cfg->n_pins++)

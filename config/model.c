@@ -3,7 +3,7 @@
  */
 #include <stdlib.h>
 
-#include "config/config.h"
+#include "config/plan.h"
 
 static void
 strings_release(struct strings *strings)
@@ -110,6 +110,13 @@ edits_release(struct header_edits *edits)
 }
 
 static void
+geo_match_release(struct geo_cfg_match *geo)
+{
+	strings_release(&geo->subdivisions);
+	free(geo->asns);
+}
+
+static void
 route_release(struct route_cfg *route)
 {
 	free(route->name);
@@ -118,6 +125,12 @@ route_release(struct route_cfg *route)
 	free(route->match.path_prefix);
 	pairs_free(route->match.headers, route->match.n_headers);
 	free(route->match.client.at);
+	geo_match_release(&route->match.geo);
+	free(route->access.allow.all.at);
+	strings_release(&route->access.allow.files);
+	free(route->access.deny.all.at);
+	strings_release(&route->access.deny.files);
+	geo_match_release(&route->access.geo);
 	free(route->limit.key.name);
 	edits_release(&route->request);
 	edits_release(&route->response);
@@ -139,9 +152,13 @@ config_free(struct config **config_in)
 	free(config->state_dir);
 	admin_release(&config->admin);
 	logs_release(&config->logs);
+	strings_release(&config->geo);
 	for (size_t i = 0; i < config->n_listeners; i++)
 		listener_release(&config->listeners[i]);
 	free(config->listeners);
+	for (size_t i = 0; i < config->n_plans; i++)
+		plan_release(&config->plans[i]);
+	free(config->plans);
 	for (size_t i = 0; i < config->n_pools; i++)
 		pool_release(&config->pools[i]);
 	free(config->pools);

@@ -122,6 +122,10 @@ scalar_schema(const struct schema_row *row, unsigned type)
 		return pattern("^([0-9.]+(d|h|m|s|ms|us|ns))+$|\\$\\{");
 	case V_RATE:
 		return pattern("^[0-9]+/[0-9.a-z]+$|\\$\\{");
+	case V_INCREASE:
+		return pattern("^[0-9.]+(pp|%)$|\\$\\{");
+	case V_URL:
+		return pattern("^https?://|\\$\\{");
 	case V_BOOL:
 		return json_pack("{s:s}", "type", "boolean");
 	default:
@@ -181,7 +185,7 @@ schema_of(const struct schema_row *row)
 	json_t *ways = json_array(), *json;
 	bool variables = false;
 
-	for (unsigned bit = 1; bit <= V_RATE; bit <<= 1) {
+	for (unsigned bit = 1; bit <= V_URL; bit <<= 1) {
 		if (!(row->types & bit))
 			continue;
 		json_array_append_new(ways, schema_of_type(row, bit));
@@ -278,6 +282,10 @@ show_type(const struct schema_row *row, FILE *out)
 	}
 	if (row->types & V_RATE)
 		fputs("a rate (\"50/s\")", out);
+	if (row->types & V_INCREASE)
+		fputs("an increase (\"2pp\", \"20%\")", out);
+	if (row->types & V_URL)
+		fputs("a URL", out);
 }
 
 static void
@@ -464,6 +472,29 @@ config_explain(const char *key, FILE *out, struct err *err)
 	show_row(row, out);
 	show_keys(row, out);
 	return true;
+}
+
+/* As config_explain takes them: names of the operator's are left out. */
+void
+config_print_keys(FILE *out)
+{
+	for (int i = 0; i < ROW_COUNT; i++) {
+		struct span rest = span_of(schema_row((enum row_id)i)->path),
+		            part;
+		bool is_first = true;
+
+		if (span_eq(schema_key(schema_row((enum row_id)i)), SPAN("*")))
+			continue;
+		while (rest.len > 0) {
+			part = next_part(&rest);
+			if (span_eq(part, SPAN("*")))
+				continue;
+			fprintf(out, "%s%.*s", is_first ? "" : ".",
+			    (int)part.len, part.ptr);
+			is_first = false;
+		}
+		fputc('\n', out);
+	}
 }
 
 void

@@ -10,6 +10,7 @@
 
 struct renderer {
 	bool to_compare;
+	bool to_keep; /* a plan that is read back: secrets by where they are */
 };
 
 /* ---- words ---- */
@@ -140,6 +141,12 @@ put_secret(const struct renderer *r, json_t *map, const char *key,
 
 	if (secret->from == SECRET_NONE)
 		return;
+	if (r->to_keep) {
+		json_object_set_new(map, key,
+		    json_pack("{s:o}", ways[secret->from],
+		        text(secret->where)));
+		return;
+	}
 	json_object_set_new(map, key,
 	    r->to_compare
 	        ? json_sprintf("*** (%s %s)", ways[secret->from], secret->where)
@@ -402,6 +409,8 @@ split(const struct config *config, const struct split_cfg *cfg)
 		    percent(cfg->weights[i].weight));
 	json_object_set_new(map, "weights", weights);
 	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->shield)
+		json_object_set_new(map, "shield", json_true());
 	if (cfg->n_pins > 0) {
 		pins = json_array();
 		for (size_t i = 0; i < cfg->n_pins; i++)
@@ -412,6 +421,46 @@ split(const struct config *config, const struct split_cfg *cfg)
 }
 
 /* ---- routes ---- */
+
+static void
+put_countries(json_t *map, const char *name, const struct country_set *set)
+{
+	json_t *list = json_array();
+	char code[3];
+
+	for (unsigned i = 0; i < COUNTRIES; i++) {
+		country_print(i, code);
+		if (country_set_has(set, i))
+			json_array_append_new(list, json_string(code));
+	}
+	if (json_array_size(list) > 0)
+		json_object_set(map, name, list);
+	json_decref(list);
+}
+
+static json_t *
+geo_match(const struct geo_cfg_match *cfg)
+{
+	json_t *map = json_object(), *continents = json_array();
+	json_t *asns = json_array();
+
+	put_countries(map, "country", &cfg->countries);
+	put_countries(map, "not_country", &cfg->not_countries);
+	for (int i = 1; i < CONTINENTS; i++)
+		if (cfg->continents >> i & 1)
+			json_array_append_new(continents,
+			    json_string(continent_name((enum continent)i)));
+	if (json_array_size(continents) > 0)
+		json_object_set(map, "continent", continents);
+	json_decref(continents);
+	put_strings(map, "subdivision", &cfg->subdivisions);
+	for (size_t i = 0; i < cfg->n_asns; i++)
+		json_array_append_new(asns, json_integer(cfg->asns[i]));
+	if (cfg->n_asns > 0)
+		json_object_set(map, "asn", asns);
+	json_decref(asns);
+	return map;
+}
 
 static json_t *
 match(const struct match_cfg *cfg)
@@ -431,6 +480,8 @@ match(const struct match_cfg *cfg)
 	json_decref(methods);
 	put_pairs(map, "header", cfg->headers, cfg->n_headers);
 	put_ranges(map, "client", &cfg->client);
+	if (cfg->geo.is_on)
+		json_object_set_new(map, "geo", geo_match(&cfg->geo));
 	return map;
 }
 
@@ -480,6 +531,37 @@ put_action(
 	    map, cfg->action == ROUTE_RESPOND ? "respond" : "redirect", action);
 }
 
+static void
+put_range_list(json_t *map, const char *name, const struct range_list *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->n_written; i++)
+		json_array_append_new(json, range(&list->all.at[i]));
+	for (size_t i = 0; i < list->files.n; i++)
+		json_array_append_new(
+		    json, json_pack("{s:o}", "file", text(list->files.at[i])));
+	if (list->is_given)
+		json_object_set(map, name, json);
+	json_decref(json);
+}
+
+static json_t *
+access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_range_list(map, "allow", &cfg->allow);
+	put_range_list(map, "deny", &cfg->deny);
+	if (cfg->geo.is_on)
+		json_object_set_new(map, "geo", geo_match(&cfg->geo));
+	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
+		put_number(map, "allow_ranges", cfg->allow.all.n);
+		put_number(map, "deny_ranges", cfg->deny.all.n);
+	}
+	return map;
+}
+
 static json_t *
 rate_limit(const struct limit_cfg *cfg)
 {
@@ -498,7 +580,8 @@ rate_limit(const struct limit_cfg *cfg)
 }
 
 static json_t *
-route(const struct config *config, const struct route_cfg *cfg)
+route(const struct renderer *r, const struct config *config,
+    const struct route_cfg *cfg)
 {
 	json_t *map = json_object(), *headers, *upgrade = json_array();
 
@@ -507,6 +590,9 @@ route(const struct config *config, const struct route_cfg *cfg)
 	headers = edits(&cfg->request);
 	put_map(headers, "response", edits(&cfg->response));
 	put_map(map, "headers", headers);
+	if (cfg->access.is_on)
+		json_object_set_new(
+		    map, "access", access_lists(r, &cfg->access));
 	if (cfg->limit.is_on)
 		json_object_set_new(map, "rate_limit", rate_limit(&cfg->limit));
 	if (cfg->upgrade & UPGRADE_WEBSOCKET)
@@ -525,7 +611,7 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 
 	for (size_t i = 0; i < config->n_routes; i++) {
 		const struct route_cfg *cfg = &config->routes[i];
-		json_t *one = route(config, cfg);
+		json_t *one = route(r, config, cfg);
 
 		json_array_append_new(
 		    list, r->to_compare ? text(cfg->name) : json_incref(one));
@@ -538,13 +624,200 @@ put_routes(const struct renderer *r, json_t *root, const struct config *config)
 	json_decref(by_name);
 }
 
+/* ---- plans ---- */
+
+static void
+put_hook(const struct renderer *r, json_t *map, const struct hook_cfg *cfg)
+{
+	put_text(map, "url", cfg->url);
+	put_duration(map, "timeout", cfg->timeout);
+	put_number(map, "retries", cfg->retries);
+	put_secret(r, map, "hmac", &cfg->hmac);
+}
+
+static void
+put_increase(json_t *map, const char *key, const struct increase *increase)
+{
+	char buf[48];
+
+	if (increase->kind != INCREASE_NONE)
+		put_text(map, key,
+		    units_print_increase(increase->kind == INCREASE_RELATIVE,
+		        increase->by, buf, sizeof(buf)));
+}
+
+static bp_t
+share(double value)
+{
+	return (bp_t)(value * BP_ALL + 0.5);
+}
+
+static json_t *
+guard(const struct guard_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "metric",
+	    cfg->signal ? json_sprintf("signal:%s", cfg->signal)
+	                : json_string(guard_metric_name(cfg->metric)));
+	put_increase(map, "max_increase", &cfg->max_increase);
+	put_increase(map, "tolerance", &cfg->tolerance);
+	if (cfg->max_rate > 0)
+		json_object_set_new(
+		    map, "max_rate", percent(share(cfg->max_rate)));
+	if (cfg->metric >= GUARD_EXCESS_FAILURES)
+		put_number(map, "max", cfg->max);
+	if (cfg->window > 0)
+		put_duration(map, "window", cfg->window);
+	if (cfg->warmup > 0)
+		put_duration(map, "warmup", cfg->warmup);
+	put_text(map, "action", guard_action_name(cfg->action));
+	return map;
+}
+
+static json_t *
+days(unsigned bits)
+{
+	static const char *const names[] = {
+	    "mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+	char buf[32] = "";
+
+	for (size_t i = 0, n = 0; i < 7; i++)
+		if (bits & (1u << i))
+			n += (size_t)snprintf(buf + n, sizeof(buf) - n, "%s%s",
+			    n ? "," : "", names[i]);
+	return json_string(buf);
+}
+
+static json_t *
+gate(const struct renderer *r, const struct gate_cfg *cfg)
+{
+	static const char *const kinds[] = {
+	    [GATE_WEBHOOK] = "webhook",
+	    [GATE_APPROVAL] = "approval",
+	    [GATE_WINDOW] = "window",
+	};
+	json_t *map = json_object();
+
+	if (cfg->kind == GATE_WEBHOOK)
+		put_hook(r, map, &cfg->webhook);
+	if (cfg->kind == GATE_APPROVAL) {
+		put_text(map, "role", role_name(cfg->approval.role));
+		put_number(map, "count", cfg->approval.count);
+		json_object_set_new(map, "not_requester",
+		    json_boolean(cfg->approval.not_requester));
+		if (cfg->approval.ttl > 0)
+			put_duration(map, "ttl", cfg->approval.ttl);
+	}
+	if (cfg->kind == GATE_WINDOW) {
+		json_object_set_new(map, "days", days(cfg->window.days));
+		json_object_set_new(map, "hours",
+		    json_sprintf("%02u:%02u-%02u:%02u", cfg->window.from / 60,
+		        cfg->window.from % 60, cfg->window.to / 60,
+		        cfg->window.to % 60));
+		put_text(map, "zone", cfg->window.zone);
+	}
+	return json_pack("{s:o}", kinds[cfg->kind], map);
+}
+
+static json_t *
+phase(const struct plan_cfg *plan, const struct phase_cfg *cfg)
+{
+	json_t *map = json_object(), *gates = json_array();
+
+	put_text(map, "name", cfg->name);
+	json_object_set_new(map, "weight", percent(cfg->weight));
+	put_duration(map, "ramp", cfg->ramp);
+	put_duration(map, "hold", cfg->hold);
+	put_number(map, "min_requests", cfg->min_requests);
+	put_text(map, "until", cfg->until == UNTIL_PROVEN ? "proven" : "held");
+	if (cfg->timeout > 0)
+		put_duration(map, "timeout", cfg->timeout);
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_array_append_new(
+		    gates, text(plan->gates[cfg->gates[i]].name));
+	if (cfg->n_gates > 0)
+		json_object_set(map, "gate", gates);
+	json_decref(gates);
+	return map;
+}
+
+static json_t *
+receiver(const struct renderer *r, const struct notify_cfg *cfg)
+{
+	static const char *const names[] = {"started", "phase", "hold",
+	    "rollback", "promoted", "aborted", "approval"};
+	json_t *map = json_object(), *events = json_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (cfg->events & (1u << i))
+			json_array_append_new(events, json_string(names[i]));
+	put_hook(r, map, &cfg->hook);
+	json_object_set_new(map, "events", events);
+	return map;
+}
+
+static json_t *
+plan(const struct renderer *r, const struct plan_cfg *cfg)
+{
+	static const char *const modes[] = {
+	    [ROLLBACK_INSTANT] = "instant",
+	    [ROLLBACK_RAMP] = "ramp",
+	    [ROLLBACK_AUTO] = "auto",
+	};
+	static const char *const ends[] = {
+	    [TIMEOUT_HOLD] = "hold",
+	    [TIMEOUT_ROLLBACK] = "rollback",
+	    [TIMEOUT_PROMOTE] = "promote",
+	};
+	json_t *map = json_object(), *phases = json_array();
+	json_t *guards = json_array(), *gates = json_object();
+	json_t *notify = json_array(), *rollback = json_object();
+
+	for (size_t i = 0; i < cfg->n_phases; i++)
+		json_array_append_new(phases, phase(cfg, &cfg->phases[i]));
+	for (size_t i = 0; i < cfg->n_guards; i++)
+		json_array_append_new(guards, guard(&cfg->guards[i]));
+	for (size_t i = 0; i < cfg->n_gates; i++)
+		json_object_set_new(
+		    gates, cfg->gates[i].name, gate(r, &cfg->gates[i]));
+	for (size_t i = 0; i < cfg->n_notify; i++)
+		json_array_append_new(notify, receiver(r, &cfg->notify[i]));
+	put_text(rollback, "mode", modes[cfg->rollback.mode]);
+	put_text(rollback, "sessions",
+	    cfg->rollback.sessions == SESSIONS_DRAIN ? "drain" : "recall");
+	put_duration(rollback, "ramp", cfg->rollback.ramp);
+	json_object_set_new(map, "phases", phases);
+	json_object_set_new(map, "guards", guards);
+	put_map(map, "gates", gates);
+	put_duration(map, "keep_warm", cfg->keep_warm);
+	json_object_set_new(map, "holdback", percent(cfg->holdback));
+	json_object_set_new(map, "confidence",
+	    json_pack("{s:o,s:o}", "false_rollback",
+	        percent(share(cfg->false_rollback)), "false_pass",
+	        percent(share(cfg->false_pass))));
+	json_object_set_new(map, "rollback", rollback);
+	put_text(map, "on_timeout", ends[cfg->on_timeout]);
+	json_object_set_new(map, "notify", notify);
+	return map;
+}
+
+json_t *
+plan_tree(const struct plan_cfg *cfg)
+{
+	struct renderer r = {.to_keep = true};
+
+	return plan(&r, cfg);
+}
+
 /* ---- the whole ---- */
 
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
-	struct renderer r = {to_compare};
-	json_t *root = json_object();
+	struct renderer r = {.to_compare = to_compare};
+	json_t *root = json_object(), *plans = json_object();
 	json_t *listeners = json_object(), *pools = json_object(),
 	       *splits = json_object();
 
@@ -556,6 +829,9 @@ config_tree(const struct config *config, bool to_compare)
 	put_text(root, "state_dir", config->state_dir);
 	json_object_set_new(root, "admin", admin(&r, &config->admin));
 	json_object_set_new(root, "logs", logs(&config->logs));
+	if (config->geo.n > 0)
+		json_object_set_new(root, "geo",
+		    json_pack("{s:o}", "database", strings(&config->geo)));
 	for (size_t i = 0; i < config->n_listeners; i++)
 		json_object_set_new(listeners, config->listeners[i].name,
 		    listener(&r, &config->listeners[i]));
@@ -569,6 +845,10 @@ config_tree(const struct config *config, bool to_compare)
 		    split(config, &config->splits[i]));
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
+	for (size_t i = 0; i < config->n_plans; i++)
+		json_object_set_new(plans, config->plans[i].name,
+		    plan(&r, &config->plans[i]));
+	put_map(root, "plans", plans);
 	return root;
 }
 

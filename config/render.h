@@ -14,5 +14,7 @@
  * routes are a map by name beside a list of names, their order.
  */
 json_t *config_tree(const struct config *config, bool to_compare);
+/* As the file would have it, secrets by where they are: what reads back. */
+json_t *plan_tree(const struct plan_cfg *plan);
 
 #endif

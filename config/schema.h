@@ -37,6 +37,8 @@ enum {
 	V_PATH = 1 << 18, /* of a URL */
 	V_REF = 1 << 19,
 	V_RATE = 1 << 24,
+	V_INCREASE = 1 << 25, /* "2pp", "20%" */
+	V_URL = 1 << 26,
 	V_SCALARS = ~(V_MAP | V_NAMED | V_LIST | V_SECRET),
 };
 

@@ -174,6 +174,20 @@ units_rate(struct span text, struct rate *out)
 }
 
 bool
+units_increase(struct span text, bool *is_relative_out, double *by_out)
+{
+	uint64_t whole, part, scale;
+
+	if (!take_digits(&text, &whole) ||
+	    !take_fraction(&text, 4, &part, &scale) || whole > 10000 ||
+	    (whole == 0 && part == 0))
+		return false;
+	*is_relative_out = span_eq(text, SPAN("%"));
+	*by_out = ((double)whole + (double)part / (double)scale) / 100;
+	return *is_relative_out || span_eq(text, SPAN("pp"));
+}
+
+bool
 units_size(struct span text, uint64_t *out)
 {
 	uint64_t value;
@@ -290,5 +304,20 @@ units_print_percent(bp_t value, char *buf, size_t cap)
 		snprintf(buf, cap, "%u.%u", value / 100, value % 100 / 10);
 	else
 		snprintf(buf, cap, "%u.%02u", value / 100, value % 100);
+	return buf;
+}
+
+char *
+units_print_increase(bool is_relative, double by, char *buf, size_t cap)
+{
+	char digits[32];
+	size_t n;
+
+	n = (size_t)snprintf(digits, sizeof(digits), "%.4f", by * 100);
+	while (n > 0 && digits[n - 1] == '0')
+		n--;
+	if (n > 0 && digits[n - 1] == '.')
+		n--;
+	snprintf(buf, cap, "%.*s%s", (int)n, digits, is_relative ? "%" : "pp");
 	return buf;
 }

@@ -32,11 +32,14 @@ bool units_duration(struct span text, nsec_t *out);   /* "250ms" "30s" "1h30m" "
 bool units_size(struct span text, uint64_t *out);     /* "64KiB" "10MB" "4096" bytes */
 bool units_percent(struct span text, bp_t *out);      /* 5 "5%" "0.25%" "33.33"; 0..100, two decimals */
 bool units_integer(struct span text, int64_t *out);
+/* "2pp": *is_relative_out false, 0.02; "20%": true, 0.2. The unit is mandatory; at most four decimals, 0 < value <= 10000. */
+bool units_increase(struct span text, bool *is_relative_out, double *by_out);
 
 /* Printers write at most `cap` bytes with the NUL and return `buf`. */
 char *units_print_duration(nsec_t value, char *buf, size_t cap); /* "1h30m", "250ms" */
 char *units_print_rate(struct rate value, char *buf, size_t cap);    /* "50/s", "5/10s" */
 char *units_print_size(uint64_t value, char *buf, size_t cap);   /* "64KiB" */
 char *units_print_percent(bp_t value, char *buf, size_t cap);    /* "5", "33.33" */
+char *units_print_increase(bool is_relative, double by, char *buf, size_t cap); /* "2pp", "20%" */
 
 #endif

@@ -114,6 +114,8 @@ number_read(unsigned type, struct span text, int64_t *out)
 	struct rate rate;
 	uint64_t size;
 	bp_t percent;
+	bool is_relative;
+	double by;
 
 	switch (type) {
 	case V_DURATION:
@@ -131,6 +133,9 @@ number_read(unsigned type, struct span text, int64_t *out)
 	case V_RATE: /* what the loader takes apart again */
 		*out = 0;
 		return units_rate(text, &rate);
+	case V_INCREASE:
+		*out = 0;
+		return units_increase(text, &is_relative, &by);
 	default:
 		return units_integer(text, out);
 	}
@@ -167,6 +172,11 @@ refuse_number(unsigned type, struct span shown, struct fault *fault)
 		return fault_set(fault, DIAG_RATE,
 		    "write it like \"50/s\", \"100/m\" or \"5/10s\"",
 		    "\"%.*s\" is not a rate", QUOTED(shown));
+	case V_INCREASE:
+		return fault_set(fault, DIAG_INCREASE,
+		    "write \"2pp\" for percentage points, \"20%\" for a "
+		    "share of the baseline",
+		    "\"%.*s\" is not an increase", QUOTED(shown));
 	default:
 		return fault_set(fault, DIAG_NUMBER, "write a whole number",
 		    "\"%.*s\" is not a number", QUOTED(shown));
@@ -456,6 +466,36 @@ address_check(const struct schema_row *row, struct span text, struct span shown,
 	return is_fine;
 }
 
+/* No space and no brace stands in a URL; '@' would be a password. */
+static bool
+url_is_plain(struct span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (strchr(" {}@\"<>\\^`|", text.ptr[i]))
+			return false;
+	return true;
+}
+
+static bool
+url_check(struct span text, struct span shown, struct fault *fault)
+{
+	struct span rest = text;
+
+	if (span_starts(text, SPAN("https://")))
+		rest = (struct span){text.ptr + 8, text.len - 8};
+	else if (span_starts(text, SPAN("http://")))
+		rest = (struct span){text.ptr + 7, text.len - 7};
+	if (rest.len < text.len && rest.len > 0 && text.len <= 2048 &&
+	    !strchr("/:?#", rest.ptr[0]) && !has_control(text, false) &&
+	    url_is_plain(text))
+		return true;
+	return fault_set(fault, DIAG_URL,
+	    memchr(text.ptr, '@', text.len)
+	        ? "a password in a URL ends up in logs; sign with hmac"
+	        : "write \"https://host/path\"",
+	    "\"%.*s\" is not a URL that weir can call", QUOTED(shown));
+}
+
 static bool
 cidr_check(struct span text, struct span shown, struct fault *fault)
 {
@@ -498,6 +538,7 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 	case V_DURATION:
 	case V_PERCENT:
 	case V_RATE:
+	case V_INCREASE:
 		return number_parse(
 		    row, types & ~(unsigned)V_WORD, text, shown, out, fault);
 	case V_BOOL:
@@ -515,6 +556,8 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 		return host_parse(row, text, shown, fault);
 	case V_PATH:
 		return path_parse(text, shown, fault);
+	case V_URL:
+		return url_check(text, shown, fault);
 	case V_FILE:
 		if (text.len == 0 || text.len > 4095 ||
 		    has_control(text, false))

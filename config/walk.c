@@ -34,7 +34,8 @@ noun_of(const struct node *node)
 		enum row_id row;
 		const char *noun;
 	} nouns[] = {{ROW_LISTENER, "listener"}, {ROW_POOL, "pool"},
-	    {ROW_SPLIT, "split"}, {ROW_ROUTE, "route"}};
+	    {ROW_SPLIT, "split"}, {ROW_ROUTE, "route"},
+	    {ROW_PLAN, "plan"}};
 
 	for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++) {
 		if (node->row == schema_row(nouns[i].row))
@@ -108,6 +109,70 @@ tell_fault(struct walk *walk, const struct node *node, struct place at,
 
 /* ---- keys ---- */
 
+/* What other proxies call it. `row` is where it is written, NULL the top. */
+static const struct {
+	enum row_id row;
+	const char *word, *ours;
+} foreign[] = {
+    {ROW_COUNT, "servers", "pools"},
+    {ROW_COUNT, "upstreams", "pools"},
+    {ROW_COUNT, "backends", "pools"},
+    {ROW_COUNT, "clusters", "pools"},
+    {ROW_COUNT, "services", "pools"},
+    {ROW_COUNT, "frontends", "listeners"},
+    {ROW_COUNT, "entrypoints", "listeners"},
+    {ROW_COUNT, "locations", "routes"},
+    {ROW_COUNT, "rules", "routes"},
+    {ROW_LISTENER, "listen", "bind"},
+    {ROW_LISTENER, "address", "bind"},
+    {ROW_LISTENER, "port", "bind"},
+    {ROW_LISTENER, "ssl", "tls"},
+    {ROW_POOL, "server", "endpoints"},
+    {ROW_POOL, "servers", "endpoints"},
+    {ROW_POOL, "hosts", "endpoints"},
+    {ROW_POOL, "targets", "endpoints"},
+    {ROW_POOL, "ssl", "tls"},
+    {ROW_ROUTE, "backend", "pool"},
+    {ROW_ROUTE, "upstream", "pool"},
+    {ROW_ROUTE, "service", "pool"},
+    {ROW_ROUTE, "target", "pool"},
+    {ROW_ROUTE, "proxy_pass", "pool"},
+    {ROW_ROUTE, "return", "respond"},
+};
+
+/*
+ * The word of another proxy, or a key that stands one level further down
+ * ("header_timeout" of a listener is in its "limits").
+ */
+static bool
+hint_elsewhere(
+    const struct schema_row *row, struct span key, struct fault *fault)
+{
+	const struct schema_row *map = NULL;
+
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		const struct schema_row *at = foreign[i].row == ROW_COUNT
+		                                  ? NULL
+		                                  : schema_row(foreign[i].row);
+
+		if (at == row && span_ieq(span_of(foreign[i].word), key)) {
+			snprintf(fault->hint, sizeof(fault->hint),
+			    "here it is called \"%s\"", foreign[i].ours);
+			return true;
+		}
+	}
+	while ((map = schema_below(row, map))) {
+		if (!(map->types & V_MAP) || !schema_child(map, key))
+			continue;
+		snprintf(fault->hint, sizeof(fault->hint),
+		    "it stands in %.*s: {%.*s: ...}", (int)schema_key(map).len,
+		    schema_key(map).ptr, (int)(key.len < 64 ? key.len : 64),
+		    key.ptr);
+		return true;
+	}
+	return false;
+}
+
 /* "known here: a, b, c" when nothing is near. */
 static void
 hint_keys(const struct schema_row *row, struct span key, struct fault *fault)
@@ -127,7 +192,7 @@ hint_keys(const struct schema_row *row, struct span key, struct fault *fault)
 	}
 	fault->hint[0] = '\0';
 	fault_suggest(fault, key, list, n);
-	if (fault->hint[0])
+	if (fault->hint[0] || hint_elsewhere(row, key, fault))
 		return;
 	used =
 	    (size_t)snprintf(fault->hint, sizeof(fault->hint), "known here: ");

@@ -168,6 +168,12 @@ bind_failed(const struct listener_cfg *listener, const struct address *address,
 
 	if (error == EADDRINUSE && address->kind != ADDRESS_UNIX)
 		describe_owner(address->port, owner, sizeof(owner));
+	if (error == EACCES && address->kind != ADDRESS_UNIX)
+		return err_set(err,
+		    "listener '%s': cannot bind %s: permission denied; ports "
+		    "below 1024 need root (with `user` to drop to) or "
+		    "CAP_NET_BIND_SERVICE",
+		    listener->name, address->text);
 	return err_set(err, "listener '%s': %s %s%s%s", listener->name,
 	    error == EADDRINUSE ? "address in use" : "cannot bind",
 	    address->text, error == EADDRINUSE ? owner : ": ",

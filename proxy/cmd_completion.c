@@ -21,36 +21,48 @@ bash_flags(const struct command *command)
 }
 
 /*
- * Splits and pools are asked of the running weir; when there is none, nothing
- * is offered.
+ * Splits, pools and endpoints are asked of the running weir; when there is
+ * none, nothing is offered.
  */
+/* clang-format off */
 static const char weirctl_bash[] =
     "_weirctl() {\n"
-    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words=\n"
-    "\tlocal ctl=${COMP_WORDS[0]} verb=${COMP_WORDS[1]-} "
-    "name=${COMP_WORDS[2]-}\n"
+    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
+    "\tlocal ctl=${COMP_WORDS[0]} verb=${COMP_WORDS[1]-} name=${COMP_WORDS[2]-}\n"
     "\tCOMPREPLY=()\n"
+    "\tcase $prev in\n"
+    "\t-o|--output) COMPREPLY=($(compgen -W \"table json\" -- \"$cur\")); return ;;\n"
+    "\t--cacert|--cert|--key|check|verify) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+    "\t--pool) COMPREPLY=($(compgen -W \"$(\"$ctl\" pool --timeout 1s 2>/dev/null | sed '1d;s/ .*//' | sort -u)\" -- \"$cur\")); return ;;\n"
+    "\t--admin|--reason|--if-match|--timeout|--limit) return ;;\n"
+    "\tesac\n"
     "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-    "\t\twords=$(\"$ctl\" --help 2>/dev/null | sed -n 's/^  \\([a-z][a-z]*\\)  "
-    ".*/\\1/p')\n"
+    "\t\twords=$(\"$ctl\" --help 2>/dev/null | sed -n 's/^  \\([a-z][a-z]*\\)  .*/\\1/p')\n"
     "\telif [ \"${cur#-}\" != \"$cur\" ]; then\n"
-    "\t\twords=$(\"$ctl\" --help 2>/dev/null | grep -o -e '--[a-z-]*' | sort "
-    "-u)\n"
+    "\t\twords=$(\"$ctl\" \"$verb\" --help 2>/dev/null | grep -o -e '--[a-z-]*' | sort -u)\n"
+    "\telif [ \"$verb\" = endpoint ]; then\n"
+    "\t\twords=$(\"$ctl\" pool --timeout 1s 2>/dev/null | sed '1d' | awk '{print $2}' | sort -u)\n"
+    "\t\t[ \"$COMP_CWORD\" -eq 2 ] || words=\"$words active drain maint\"\n"
+    "\t\tdeclare -F __ltrim_colon_completions >/dev/null && [ \"${COMP_WORDBREAKS/:}\" != \"$COMP_WORDBREAKS\" ] && _get_comp_words_by_ref -n : cur 2>/dev/null\n"
+    "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+    "\t\tdeclare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions \"$cur\"\n"
+    "\t\treturn 0\n"
     "\telif [ \"$COMP_CWORD\" -eq 2 ]; then\n"
     "\t\tcase $verb in\n"
-    "\t\tweights|split|undo) words=$(\"$ctl\" split --timeout 1s 2>/dev/null | "
-    "sed -n 's/: version .*//p') ;;\n"
-    "\t\tpool|endpoint) words=$(\"$ctl\" pool --timeout 1s 2>/dev/null | sed "
-    "'1d;s/ .*//' | sort -u) ;;\n"
+    "\t\tweights|split|undo) words=$(\"$ctl\" split --timeout 1s 2>/dev/null | sed -n 's/: version .*//p') ;;\n"
+    "\t\tpool) words=$(\"$ctl\" pool --timeout 1s 2>/dev/null | sed '1d;s/ .*//' | sort -u) ;;\n"
+    "\t\tconfig) words=\"diff reload render check\" ;;\n"
+    "\t\taudit) words=verify ;;\n"
+    "\t\thelp) words=$(\"$ctl\" --help 2>/dev/null | sed -n 's/^  \\([a-z][a-z]*\\)  .*/\\1/p') ;;\n"
     "\t\tesac\n"
     "\telif [ \"$verb\" = weights ]; then\n"
-    "\t\twords=$(\"$ctl\" split \"$name\" --timeout 1s 2>/dev/null | sed "
-    "'1,2d;s/ .*/=/')\n"
+    "\t\twords=$(\"$ctl\" split \"$name\" --timeout 1s 2>/dev/null | sed '1,2d;s/ .*/=/')\n"
     "\t\tcompopt -o nospace 2>/dev/null || true\n"
     "\tfi\n"
     "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
     "}\n"
     "complete -F _weirctl weirctl\n";
+/* clang-format on */
 
 static void
 print_bash(void)
@@ -72,6 +84,8 @@ print_bash(void)
 	    "\t-c|--config) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
 	    "\t--format) COMPREPLY=($(compgen -W \"text json\" -- \"$cur\")); "
 	    "return ;;\n"
+	    "\texplain) COMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" "
+	    "explain --list 2>/dev/null)\" -- \"$cur\")); return ;;\n"
 	    "\t--tls) COMPREPLY=($(compgen -W \"self-signed\" -- \"$cur\")); "
 	    "return ;;\n"
 	    "\tesac\n"

@@ -25,6 +25,14 @@ cmd_schema(struct args *args)
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_INTERNAL;
 }
 
+enum { FLAG_ALL = FLAG_LONG, FLAG_LIST };
+
+const struct flag explain_flags[] = {
+    {FLAG_ALL, "all", NULL, "all settings, as a page of reference (Markdown)"},
+    {FLAG_LIST, "list", NULL, "the names of all settings, one a line"},
+    {0},
+};
+
 int
 cmd_explain(struct args *args)
 {
@@ -34,6 +42,11 @@ cmd_explain(struct args *args)
 
 	if (key == ARG_WRONG)
 		return EXIT_USAGE;
+	if (key == FLAG_ALL || key == FLAG_LIST) {
+		(key == FLAG_ALL ? config_print_reference : config_print_keys)(
+		    stdout);
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_INTERNAL;
+	}
 	if (key == ARG_END)
 		return args_refuse(
 		    args, "which setting? For example \"pools.balance\"");

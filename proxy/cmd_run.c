@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "admin/admin.h"
 #include "config/config.h"
 #include "proxy/command.h"
 #include "proxy/proxy.h"
@@ -33,7 +34,9 @@ cmd_run(struct args *args)
 	if (!path)
 		return args_refuse(args, "which file? Say -c FILE");
 	config = config_load(path, &diags);
-	if (diags.n > 0)
+	if (config)
+		diags_log(&diags);
+	else if (diags.n > 0) /* the end: for who looks why */
 		diags_print(&diags, stderr,
 		    isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
 	diags_release(&diags);

@@ -64,7 +64,7 @@ int args_refuse(const struct args *args, const char *format, ...)
 /* ---- the commands, by file ---- */
 
 extern const struct flag run_flags[], check_flags[], proxy_flags[],
-    demo_flags[], upstream_flags[], health_flags[];
+    demo_flags[], upstream_flags[], health_flags[], explain_flags[];
 int cmd_run(struct args *args);
 int cmd_check(struct args *args);
 int cmd_proxy(struct args *args);

@@ -37,6 +37,9 @@ struct guest {
 	int fd;
 	struct event io, timer;
 	bool wants_json, is_head, is_health, keeps;
+	bool is_hung;       /* GUEST_WAIT, and no answer will come */
+	bool is_about;      /* a question or a command about the mood */
+	bool is_bad;        /* this request feels the mood */
 	uint64_t body_left; /* GUEST_BODY; in GUEST_CHUNKS: of this chunk */
 	enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_TRAILER } chunk;
 	char *out; /* owned: the answer; NULL unless GUEST_WRITE */
@@ -55,6 +58,14 @@ guest_free(struct guest *g)
 	g->upstream->n_guests--;
 	free(g->out);
 	free(g);
+}
+
+void
+guest_reset(struct guest *g)
+{
+	setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+	    sizeof(struct linger));
+	guest_free(g);
 }
 
 static void
@@ -113,6 +124,73 @@ page_text(struct demo_upstream *up, const struct guest *g, bool fails,
 	return NULL;
 }
 
+/* ---- moods ---- */
+
+static double
+ms_since_mood(const struct demo_upstream *up, nsec_t at)
+{
+	return at == 0 ? -1 : (double)(at - up->mood_at) / NSEC_PER_MSEC;
+}
+
+static char *
+mood_text(const struct demo_upstream *up, size_t *len_out)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len_out);
+
+	if (!out)
+		return NULL;
+	fprintf(out,
+	    "{\"mood\": \"%s\", \"bad\": %llu, \"first_bad_ms\": %.3f, "
+	    "\"last_request_ms\": %.3f, \"requests\": %llu}\n",
+	    demo_mood_name(up->mood), (unsigned long long)up->bad,
+	    ms_since_mood(up, up->first_bad),
+	    ms_since_mood(up, up->last_request),
+	    (unsigned long long)up->requests);
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* "/mood/errors/30%": the command in a target. False: only a question. */
+static bool
+mood_command(struct span target, enum demo_mood *mood, bp_t *share)
+{
+	struct span word = {
+	    target.ptr + 6, target.len > 6 ? target.len - 6 : 0};
+	const char *slash = memchr(word.ptr, '/', word.len);
+
+	*share = BP_ALL;
+	if (slash) {
+		struct span percent = {
+		    slash + 1, word.len - (size_t)(slash + 1 - word.ptr)};
+
+		word.len = (size_t)(slash - word.ptr);
+		if (!units_percent(percent, share))
+			return false;
+	}
+	return demo_mood_of(word, mood);
+}
+
+/* Who asks about the mood is no user. */
+static void
+mood_touch(struct guest *g)
+{
+	struct demo_upstream *up = g->upstream;
+	nsec_t now = mood_now();
+
+	up->requests++;
+	up->last_request = now;
+	g->is_bad =
+	    up->mood != MOOD_WELL &&
+	    (up->share >= BP_ALL || rng_below(&up->rng, BP_ALL) < up->share);
+	if (!g->is_bad)
+		return;
+	if (up->bad++ == 0)
+		up->first_bad = now;
+}
+
 static bool
 guest_compose(struct guest *g)
 {
@@ -120,9 +198,13 @@ guest_compose(struct guest *g)
 	bool fails = !g->is_health && up->cfg.fail > 0 &&
 	             rng_below(&up->rng, BP_ALL) < up->cfg.fail;
 	size_t len = 0;
-	char *page = page_text(up, g, fails, &len);
+	char *page;
 	FILE *out = open_memstream(&g->out, &g->out_len);
 
+	fails =
+	    !g->is_about && (fails || (g->is_bad && up->mood == MOOD_ERRORS));
+	page =
+	    g->is_about ? mood_text(up, &len) : page_text(up, g, fails, &len);
 	if (!page || !out) {
 		free(page);
 		if (out)
@@ -134,8 +216,8 @@ guest_compose(struct guest *g)
 	    "%zu\r\n"
 	    "cache-control: no-store\r\n%s\r\n",
 	    fails ? "500 Internal Server Error" : "200 OK",
-	    g->wants_json ? "application/json" : "text/html", len,
-	    g->keeps ? "" : "connection: close\r\n");
+	    g->wants_json || g->is_about ? "application/json" : "text/html",
+	    len, g->keeps ? "" : "connection: close\r\n");
 	if (!g->is_head)
 		fwrite(page, 1, len, out);
 	free(page);
@@ -194,7 +276,9 @@ on_timer(evutil_socket_t fd, short events, void *ctx)
 	(void)fd;
 	(void)events;
 	assert(g->state == GUEST_WAIT);
-	if (guest_answer(g) && g->state == GUEST_HEAD)
+	if (g->is_hung)
+		guest_free(g);
+	else if (guest_answer(g) && g->state == GUEST_HEAD)
 		guest_advance(g);
 }
 
@@ -217,14 +301,23 @@ next_latency(struct demo_upstream *up)
 static bool
 guest_served(struct guest *g)
 {
-	nsec_t wait = g->is_health || g->upstream->cfg.latency == 0
-	                  ? 0
-	                  : next_latency(g->upstream);
-	struct timeval tv = {.tv_sec = wait / NSEC_PER_SEC,
-	    .tv_usec = wait % NSEC_PER_SEC / NSEC_PER_USEC};
+	struct demo_upstream *up = g->upstream;
+	bool is_user = !g->is_health && !g->is_about;
+	nsec_t wait = is_user && up->cfg.latency > 0 ? next_latency(up) : 0;
+	struct timeval tv;
 
+	g->is_bad = false;
+	if (is_user)
+		mood_touch(g);
+	if (g->is_bad && up->mood == MOOD_LATENCY)
+		wait += MOOD_DELAY_MS * NSEC_PER_MSEC;
+	g->is_hung = g->is_bad && up->mood == MOOD_HANG;
+	if (g->is_hung)
+		wait = GUEST_IDLE_SEC * NSEC_PER_SEC;
 	if (wait == 0)
 		return guest_answer(g);
+	tv = (struct timeval){.tv_sec = wait / NSEC_PER_SEC,
+	    .tv_usec = wait % NSEC_PER_SEC / NSEC_PER_USEC};
 	g->state = GUEST_WAIT;
 	event_del(&g->io);
 	event_add(&g->timer, &tv);
@@ -271,14 +364,12 @@ field_holds(struct span head, const char *name, const char *word)
 	return false;
 }
 
-static bool
-has_target(struct span head, const char *path)
+static struct span
+target_of(struct span head)
 {
 	const char *at = memchr(head.ptr, ' ', head.len);
 
-	return at && span_starts((struct span){at + 1,
-	                             head.len - (size_t)(at + 1 - head.ptr)},
-	                 span_of(path));
+	return at ? (struct span){at + 1, strcspn(at + 1, " \r")} : SPAN("");
 }
 
 /* False when the guest is gone. */
@@ -287,7 +378,10 @@ guest_head(struct guest *g)
 {
 	char *end = memmem(g->in, g->n_in, "\r\n\r\n", 4);
 	struct span head = {g->in, end ? (size_t)(end - g->in) + 4 : 0};
+	struct span target;
 	const char *eol;
+	enum demo_mood mood;
+	bp_t share;
 
 	if (!end && g->n_in < sizeof(g->in))
 		return true;
@@ -298,14 +392,21 @@ guest_head(struct guest *g)
 	}
 	g->keeps = eol[-1] == '1' && !field_holds(head, "connection", "close");
 	g->is_head = span_starts(head, SPAN("HEAD "));
-	g->is_health = has_target(head, "/healthz");
-	g->wants_json = has_target(head, "/api") ||
+	target = target_of(head);
+	g->is_health = span_starts(target, SPAN("/healthz"));
+	g->is_about = span_starts(target, SPAN("/mood"));
+	g->wants_json = span_starts(target, SPAN("/api")) ||
 	                field_holds(head, "accept", "application/json");
 	g->body_left = number_of(find_field(head, "content-length"), 10);
 	g->state = GUEST_BODY;
 	if (field_holds(head, "transfer-encoding", "chunked")) {
 		g->state = GUEST_CHUNKS;
 		g->chunk = CHUNK_SIZE;
+	}
+	if (g->is_about && mood_command(target, &mood, &share)) {
+		mood_set(g->upstream, mood, share);
+		if (mood == MOOD_CRASH) /* and this guest with all others */
+			return false;
 	}
 	guest_consume(g, head.len);
 	return true;

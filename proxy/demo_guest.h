@@ -22,9 +22,14 @@ struct demo_upstream {
 	char name[CONFIG_NAME_MAX + 1];
 	char address[ADDRESS_TEXT_MAX];
 	char *unlink_path; /* owned; NULL for TCP */
-	int fd, stop_fd;
+	int fd, stop_fd, mood_fd;
 	struct event_base *base; /* owned */
-	struct event listening, resting, stopping;
+	struct event listening, resting, stopping, moody;
+	_Atomic uint32_t wanted;  /* mood << 16 | share */
+	enum demo_mood mood;
+	bp_t share;               /* of the requests that feel it */
+	nsec_t mood_at, first_bad, last_request; /* monotonic; 0: none since */
+	uint64_t bad, requests;   /* since mood_at */
 	pthread_t thread;
 	bool has_thread;
 	struct rng rng;
@@ -33,8 +38,14 @@ struct demo_upstream {
 	LIST_HEAD(, guest) guests;
 };
 
+enum { MOOD_DELAY_MS = 60 };
+/* In the serving thread. */
+void mood_set(struct demo_upstream *upstream, enum demo_mood mood, bp_t share);
+nsec_t mood_now(void);
+
 /* Takes an accepted connection over; closes it when there are too many. */
 void guest_new(struct demo_upstream *upstream, int fd);
 void guest_free(struct guest *guest);
+void guest_reset(struct guest *guest); /* the same, with a reset */
 
 #endif

@@ -60,6 +60,84 @@ on_stop(evutil_socket_t fd, short events, void *ctx)
 	event_base_loopbreak(ctx);
 }
 
+/* ---- moods ---- */
+
+static const char *const mood_names[MOOD_COUNT] = {
+    "well", "errors", "latency", "crash", "hang"};
+
+bool
+demo_mood_of(struct span word, enum demo_mood *out)
+{
+	for (int i = 0; i < MOOD_COUNT; i++)
+		if (span_eq(word, span_of(mood_names[i]))) {
+			*out = (enum demo_mood)i;
+			return true;
+		}
+	return false;
+}
+
+const char *
+demo_mood_name(enum demo_mood mood)
+{
+	return mood_names[mood];
+}
+
+nsec_t
+mood_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
+/* What the kernel does to a process that dies: resets, and nobody listens. */
+static void
+crash(struct demo_upstream *up)
+{
+	event_del(&up->listening);
+	event_del(&up->resting);
+	if (up->fd >= 0)
+		close(up->fd);
+	up->fd = -1;
+	while (!LIST_EMPTY(&up->guests))
+		guest_reset(LIST_FIRST(&up->guests));
+}
+
+void
+mood_set(struct demo_upstream *up, enum demo_mood mood, bp_t share)
+{
+	up->mood = mood;
+	up->share = share;
+	up->mood_at = mood_now();
+	up->first_bad = up->last_request = 0;
+	up->bad = up->requests = 0;
+	if (mood == MOOD_CRASH)
+		crash(up);
+}
+
+static void
+on_mood(evutil_socket_t fd, short events, void *ctx)
+{
+	struct demo_upstream *up = ctx;
+	uint64_t count;
+	uint32_t wanted = atomic_load(&up->wanted);
+
+	(void)events;
+	if (read(fd, &count, sizeof(count)) == sizeof(count))
+		mood_set(up, (enum demo_mood)(wanted >> 16),
+		    (bp_t)(wanted & 0xffff));
+}
+
+void
+demo_upstream_break(struct demo_upstream *up, enum demo_mood mood, bp_t share)
+{
+	uint64_t one = 1;
+
+	atomic_store(&up->wanted, (uint32_t)mood << 16 | share);
+	(void)!write(up->mood_fd, &one, sizeof(one));
+}
+
 static bool
 bind_listener(
     struct demo_upstream *up, const struct address *listen_at, struct err *err)
@@ -106,7 +184,8 @@ make_events(struct demo_upstream *up, struct err *err)
 {
 	up->base = event_base_new();
 	up->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!up->base || up->stop_fd < 0)
+	up->mood_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!up->base || up->stop_fd < 0 || up->mood_fd < 0)
 		return err_set(
 		    err, "cannot make an event loop: %s", strerror(errno));
 	event_assign(&up->listening, up->base, up->fd, EV_READ | EV_PERSIST,
@@ -114,8 +193,11 @@ make_events(struct demo_upstream *up, struct err *err)
 	event_assign(&up->resting, up->base, -1, 0, on_rested, up);
 	event_assign(
 	    &up->stopping, up->base, up->stop_fd, EV_READ, on_stop, up->base);
+	event_assign(&up->moody, up->base, up->mood_fd, EV_READ | EV_PERSIST,
+	    on_mood, up);
 	event_add(&up->listening, NULL);
 	event_add(&up->stopping, NULL);
+	event_add(&up->moody, NULL);
 	return true;
 }
 
@@ -132,7 +214,8 @@ demo_upstream_new(const struct demo_upstream_cfg *cfg,
 	}
 	up->cfg = *cfg;
 	snprintf(up->name, sizeof(up->name), "%s", cfg->name);
-	up->fd = up->stop_fd = -1;
+	up->fd = up->stop_fd = up->mood_fd = -1;
+	up->mood_at = mood_now();
 	LIST_INIT(&up->guests);
 	if (getrandom(seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		rng_seed(&up->rng, seed);
@@ -215,12 +298,15 @@ demo_upstream_free(struct demo_upstream **upstream)
 		event_del(&up->listening);
 		event_del(&up->resting);
 		event_del(&up->stopping);
+		event_del(&up->moody);
 		event_base_free(up->base);
 	}
 	if (up->fd >= 0)
 		close(up->fd);
 	if (up->stop_fd >= 0)
 		close(up->stop_fd);
+	if (up->mood_fd >= 0)
+		close(up->mood_fd);
 	if (up->unlink_path)
 		unlink(up->unlink_path);
 	free(up->unlink_path);

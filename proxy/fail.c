@@ -25,6 +25,7 @@ fail_of_refusal(enum refusal refusal)
 {
 	static const enum fail fails[] = {
 	    [REFUSED_NOT] = FAIL_NONE,
+	    [REFUSED_ACCESS] = FAIL_FORBIDDEN,
 	    [REFUSED_RATE] = FAIL_RATE_LIMITED,
 	};
 

@@ -39,13 +39,14 @@ enum text {
 	TEXT_ROUTE,
 	TEXT_SPLIT,
 	TEXT_POOL,
+	TEXT_SHIELDED,
 	TEXT_COUNT
 };
 
 struct record {
 	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to
 	                  the ring's start */
-	uint16_t status;
+	uint16_t status, country;
 	uint8_t method, minor, fail, why, attempts;
 	bool is_skip, tls, is_over_limit;
 	struct peer client, peer;
@@ -124,6 +125,8 @@ collect(const struct request *request, struct span texts[TEXT_COUNT])
 		texts[TEXT_SPLIT] = span_of(decision->route->split_cfg->name);
 	if (decision->pool)
 		texts[TEXT_POOL] = span_of(decision->pool->pool->name);
+	if (request->shielded && request->endpoint)
+		texts[TEXT_SHIELDED] = span_of(request->endpoint->pool->name);
 }
 
 /* Room for `size` contiguous bytes at the ring's head; NULL when it is full. */
@@ -173,6 +176,8 @@ access_log_request(struct request *request)
 	clock_gettime(CLOCK_REALTIME, &wall);
 	record = (struct record){
 	    .status = request->status,
+	    .country = request->decision.route ? request->decision.country
+	                                       : COUNTRY_NONE,
 	    .method = request->method,
 	    .minor = request->minor,
 	    .fail = request->fail,
@@ -269,6 +274,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .route = texts[TEXT_ROUTE],
 	    .split = texts[TEXT_SPLIT],
 	    .pool = texts[TEXT_POOL],
+	    .shielded = texts[TEXT_SHIELDED],
 	    .status = record->status,
 	    .http_minor = record->minor,
 	    .error = row->word,
@@ -286,6 +292,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .attempts = record->attempts,
 	    .tls = record->tls,
 	};
+	country_print(record->country, out.country);
 	query =
 	    out.path.len > 0 ? memchr(out.path.ptr, '?', out.path.len) : NULL;
 	if (query) {

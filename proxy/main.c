@@ -18,7 +18,8 @@ const struct command commands[] = {
 	{"check", "-c FILE [--format json] [--strict]", "Check a config, changing nothing",
 	    "All errors at once, each with its place and, where one is near, the word that was\n"
 	    "meant. Exit code 0 when the file can be used, 2 when not. Certificates and keys are\n"
-	    "opened too. `weir check FILE` and `weir -t -c FILE` are the same.\n",
+	    "opened too. `weir check FILE` and `weir -t -c FILE` are the same; `-` is standard\n"
+	    "input.\n",
 	    "weir check -c weir.yaml\nweir check --explain E029\n", check_flags, cmd_check},
 	{"proxy", "LISTEN NAME=HOST:PORT[,HOST:PORT...][@PERCENT] ...", "Split traffic without a file",
 	    "The percentages make 100 together; one pool may leave its own away and takes the\n"
@@ -36,8 +37,8 @@ const struct command commands[] = {
 	    "asked for by Accept.\n",
 	    "weir demo-upstream --listen 127.0.0.1:9001 --name blue --latency 5ms\n",
 	    upstream_flags, cmd_upstream},
-	{"explain", "KEY", "What a setting means, its type, range and default", NULL,
-	    "weir explain pools.balance\n", NULL, cmd_explain},
+	{"explain", "KEY | --all | --list", "What a setting means, its type, range and default", NULL,
+	    "weir explain pools.balance\nweir explain --all\n", explain_flags, cmd_explain},
 	{"schema", "", "The config's JSON Schema, for editors", NULL,
 	    "weir schema > weir.schema.json\n", NULL, cmd_schema},
 	{"health", "[--admin ADDR] [--timeout 2s]", "Ask a running weir whether it is alive",
@@ -166,6 +167,13 @@ run_flags_only(char **argv)
 	if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-v") == 0 ||
 	    strcmp(argv[0], "-V") == 0)
 		return run_command("version", argv + 1);
+	if (strcmp(argv[0], "-s") == 0) { /* the habit of an nginx hand */
+		fputs("weir: there is no -s: `weirctl config reload` or "
+		      "SIGHUP reloads, SIGTERM drains and ends, SIGUSR1 opens "
+		      "the logs anew\n",
+		    stderr);
+		return EXIT_USAGE;
+	}
 	for (char **a = argv; *a; a++)
 		if (strncmp(*a, "-t", 2) == 0)
 			return run_command("check", argv);

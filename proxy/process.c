@@ -29,19 +29,41 @@ process_workers(const struct config *config)
 	return n < PROCESS_WORKERS_MAX ? n : PROCESS_WORKERS_MAX;
 }
 
-void
-process_raise_descriptors(const struct config *config)
+/*
+ * What weir holds before the first client: by worker an epoll, a wake-up and
+ * a socket for each address; the rest is control, state, logs and admin.
+ */
+static uint64_t
+descriptors_at_rest(const struct config *config)
 {
+	uint64_t addresses = 0;
+
+	for (size_t i = 0; i < config->n_listeners; i++)
+		addresses += config->listeners[i].n_bind;
+	return 32 + config->admin.n_listen +
+	       process_workers(config) * (addresses + 4);
+}
+
+bool
+process_raise_descriptors(const struct config *config, struct err *err)
+{
+	uint64_t wanted = 0, least = descriptors_at_rest(config);
 	struct rlimit limit;
-	uint64_t wanted = 0;
 	char have[32], want[32];
 
 	for (size_t i = 0; i < config->n_listeners; i++)
 		wanted += config->listeners[i].limits.connections;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
+		return true;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < least)
+		return err_set(err,
+		    "the limit of open files is %llu, and %llu are needed "
+		    "before the first client: raise it with 'ulimit -n' or "
+		    "LimitNOFILE=",
+		    (unsigned long long)limit.rlim_max,
+		    (unsigned long long)least);
 	if (limit.rlim_max < 4096) {
 		snprintf(have, sizeof(have), "%llu",
 		    (unsigned long long)limit.rlim_max);
@@ -51,6 +73,7 @@ process_raise_descriptors(const struct config *config)
 		    "few descriptors: raise with 'ulimit -n' or LimitNOFILE=",
 		    "limit", have, "wanted for limits.connections", want, NULL);
 	}
+	return true;
 }
 
 /* A directory that we make is the user's; one that was there stays whose it is.

@@ -10,8 +10,8 @@ enum { PROCESS_WORKERS_MAX = 64 };
 
 /* `workers` of the config; auto: one per CPU that we may run on. */
 unsigned process_workers(const struct config *config);
-/* To the hard limit; warns when that is low. */
-void process_raise_descriptors(const struct config *config);
+/* To the hard limit; warns when that is low, and refuses what cannot even start. */
+bool process_raise_descriptors(const struct config *config, struct err *err);
 /* Becomes `user` when started as root; never gains a privilege again. */
 bool process_drop_privileges(const struct config *config, struct err *err);
 /* Threads made while signals are blocked leave them to the control thread. */

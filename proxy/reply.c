@@ -201,7 +201,7 @@ reply_fail(struct request *request, enum fail fail)
 
 	/* A bad head or body leaves the connection in an unknown place. */
 	if (row->blame == BLAME_CLIENT && fail != FAIL_NO_ROUTE &&
-	    fail != FAIL_RATE_LIMITED)
+	    fail != FAIL_RATE_LIMITED && fail != FAIL_FORBIDDEN)
 		request->keep_alive = false;
 	reply_send(request, row->status, "application/json", text,
 	    fail == FAIL_RATE_LIMITED ? limit_lines(request, lines)

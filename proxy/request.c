@@ -448,8 +448,11 @@ request_connected(struct request *request)
 
 	request->state = REQUEST_RELAY;
 	request->sent_at = request->worker->now;
-	if (!request->dispatched)
+	if (!request->dispatched) {
 		request->dispatched = request->sent_at;
+		if (trial_is_on(request))
+			trial_watch(request);
+	}
 	upstream->got_bytes = false;
 	upstream->upstream.sent_turn = request->worker->turn;
 	upstream->phase = CONN_BUSY;
@@ -518,7 +521,11 @@ request_attempt_failed(struct request *request, enum fail fail)
 		return;
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)
-		request->is_first_failed = true;
+		trial_blame(request, fail);
+	if (!request->body_left &&
+	    (row->retry == RETRY_SAFE || request->is_idempotent) &&
+	    row->blame == BLAME_POOL && trial_shield(request))
+		return;
 	if (request->decision.pool->cfg->retry.on_connect &&
 	    !request->body_left &&
 	    (row->retry == RETRY_SAFE ||

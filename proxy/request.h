@@ -68,6 +68,16 @@ struct request {
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* by us */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
+	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
+	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
+	bool is_first_answered : 1; /* it was answered with a final head */
+	bool is_watched : 1;        /* stands among the worker's judged requests in flight */
+	bool was_slow : 1;          /* counted by its age */
+	uint8_t first_type;         /* enum shape_type */
+	uint16_t first_status;
+	uint64_t first_bytes;       /* that its answer announced */
+	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
+	TAILQ_ENTRY(request) flight;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
@@ -130,6 +140,26 @@ void request_upstream_drained(struct request *request);
 /* Counts, logs, frees; the client's connection goes on or ends. */
 void request_done(struct request *request);
 
+/* ---- trial.c: what a rollout judges ---- */
+/* The first attempt is on its way: its age counts from now on. */
+void trial_watch(struct request *request);
+/* The first attempt's final head. */
+void trial_note_answer(struct request *request, const struct h1_head *head);
+/* A failure of the pool's, unless weir itself stood still over it. */
+void trial_blame(struct request *request, enum fail fail);
+/* The first attempt has failed: the baseline's pool answers in its stead, where that is allowed. */
+bool trial_shield(struct request *request);
+/* Takes leave of it: into outcome->first, and decision.pool is the drawn one again. */
+void trial_outcome(struct request *request, struct outcome *outcome);
+/* The tick: who has been in flight for too long? */
+void trial_scan(struct worker *worker);
+/* Is there a trial that this request belongs to? */
+static inline bool
+trial_is_on(const struct request *request)
+{
+	return request->decision.serial != 0;
+}
+
 /* ---- headers.c: heads written anew ---- */
 /* Into request->head, from worker->parsed. False: no memory, or it does not fit. */
 bool headers_write_request(struct request *request, const struct h1_head *head);
@@ -162,6 +192,8 @@ bool upstream_may_retry(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
 int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);
+/* Once, on another pool, out of that pool's budget. */
+bool upstream_may_shield(struct request *request, const struct pool_view *by);
 
 /* ---- idle.c: kept connections, last in first out, per worker and endpoint ---- */
 void idle_put(struct conn *upstream, nsec_t keep);

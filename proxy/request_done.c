@@ -22,6 +22,10 @@ count(struct request *request)
 	    .total = worker->now - request->start,
 	    .first_byte = request->first_byte - request->dispatched,
 	};
+	bool is_alarm;
+
+	if (trial_is_on(request) || request->shielded)
+		trial_outcome(request, &outcome);
 
 	if (cell) {
 		counter_add(&cell->bytes_in, outcome.bytes_in);
@@ -30,8 +34,10 @@ count(struct request *request)
 		if (request->state == REQUEST_TUNNEL)
 			gauge_add(&cell->tunnels, -1);
 	}
-	routing_record(request->snapshot, worker->id, request->listener,
-	    &request->decision, &outcome);
+	is_alarm = routing_record(request->snapshot, worker->id,
+	    request->listener, &request->decision, &outcome);
+	if (is_alarm)
+		worker_nudge(worker);
 }
 
 void
@@ -46,8 +52,10 @@ request_done(struct request *request)
 	 * 5xx. */
 	if (fail_row((enum fail)request->fail)->blame == BLAME_POOL &&
 	    request->attempts <= 1)
-		request->is_first_failed = true;
+		trial_blame(request, (enum fail)request->fail);
 	count(request);
+	if (request->is_watched)
+		TAILQ_REMOVE(&worker->judged, request, flight);
 	if (worker->log)
 		access_log_request(request);
 	buf_give(&worker->bufs, &request->head_buf);

@@ -177,6 +177,11 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	size_t head_len;
 
 	note_status(request, head->status);
+	if (trial_is_on(request) && request->attempts <= 1)
+		trial_note_answer(request, head);
+	if (head->status >= 500 && request->is_idempotent &&
+	    !request->body_left && trial_shield(request))
+		return;
 	if (request->is_idempotent && !request->body_left &&
 	    status_is_retried(request, head->status) &&
 	    upstream_may_retry(request)) {
@@ -212,6 +217,7 @@ note_first_byte(struct request *request)
 	request->upstream->got_bytes = true;
 	if (!request->has_first_byte) {
 		request->has_first_byte = true;
+		request->is_first_byte_own = request->attempts <= 1;
 		request->first_byte = request->worker->now;
 	}
 }
@@ -248,6 +254,8 @@ receive_head(struct request *request, char *bytes, size_t len)
 				    request, FAIL_UPSTREAM_PROTOCOL);
 				return;
 			}
+			if (trial_is_on(request) && request->attempts <= 1)
+				trial_note_answer(request, head);
 			request->status = 101;
 			request->has_response = true;
 			if (!message_send_head(request->client,

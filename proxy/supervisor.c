@@ -23,6 +23,7 @@
 #include "admin/log.h"
 #include "proxy/binding.h"
 #include "proxy/client_table.h"
+#include "proxy/geo_watch.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
 #include "proxy/process.h"
@@ -56,6 +57,7 @@ struct supervisor {
 	struct admin *admin;         /* owned */
 	struct prober *prober;       /* owned */
 	struct resolver *resolver;   /* owned */
+	struct geo_watch *geo;       /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
 	nsec_t began, drain_until, rotated_at, beat_at;
@@ -180,6 +182,10 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		bindings_cancel(sup->bindings);
 		return false;
 	}
+	if (!geo_watch_apply(sup->geo, snapshot_config(snapshot), err)) {
+		bindings_cancel(sup->bindings);
+		return false; /* the next build frees this one */
+	}
 	n_notes = snapshot_publish(
 	    registry_publication(sup->registry), snapshot, &notes);
 	resolver_settle(sup->resolver);
@@ -288,10 +294,9 @@ on_signal(int number, short what, void *arg)
 	case SIGHUP:
 		sd_notify_send("RELOADING=1");
 		if (!reload(sup, "SIGHUP", &diags, &err)) {
-			if (diags.n > 0)
-				diags_print(&diags, stderr, false);
-			admin_announce(
-			    sup->admin, "reload-failed", "{\"by\":\"SIGHUP\"}");
+			diags_log(&diags);
+			admin_announce_failure(
+			    sup->admin, "reload-failed", "SIGHUP", err.text);
 		}
 		diags_release(&diags);
 		sd_notify_send("READY=1");
@@ -472,6 +477,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
 	sup->shared.n_workers = process_workers(config);
+	sup->shared.nudge_fd = -1;
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();
@@ -483,8 +489,11 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 		return err_set(err, "no random numbers from the kernel");
 	sup->shared.clients = client_table_new(key);
 	sup->resolver = resolver_new();
+	if (sup->base && sup->registry)
+		sup->geo = geo_watch_new(sup->base, sup->registry);
 	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings ||
-	    !sup->registry || !sup->shared.clients || !sup->resolver)
+	    !sup->registry || !sup->shared.clients || !sup->resolver ||
+	    !sup->geo)
 		return err_set(err, "out of memory");
 	sup->shared.publication = registry_publication(sup->registry);
 	sup->build = (struct snapshot_options){
@@ -542,13 +551,11 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 {
 	const struct config *now;
 	struct snapshot *snapshot;
-	bool ok = init(sup, config, err);
+	bool ok = process_raise_descriptors(config, err) &&
+	          init(sup, config, err) &&
+	          bindings_open(sup->bindings, config, err);
 
 	sup->exit_code = 2;
-	if (ok) {
-		process_raise_descriptors(config);
-		ok = bindings_open(sup->bindings, config, err);
-	}
 	if (!ok) {
 		config_free(&config);
 		return false;
@@ -557,6 +564,8 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (!snapshot)
 		return false;
 	now = snapshot_config(snapshot);
+	if (!geo_watch_apply(sup->geo, now, err))
+		return false;
 	ok = process_drop_privileges(now, err) &&
 	     (sup->state = state_open(now->state_dir, err));
 	if (ok)
@@ -604,6 +613,7 @@ stop(struct supervisor *sup)
 			worker_release(&sup->shared.workers[i]);
 	access_log_close(&sup->access);
 	bindings_free(&sup->bindings);
+	geo_watch_free(&sup->geo);
 	if (sup->registry)
 		registry_free(&sup->registry);
 	client_table_free(&sup->shared.clients);

@@ -56,6 +56,15 @@ earn_retry(struct request *request)
 		    request->decision.pool->cfg->retry.budget;
 }
 
+static bool
+spend_retry(struct pool_cell *cell)
+{
+	if (cell->retry_balance + RETRY_RESERVE < RETRY_COST)
+		return false;
+	cell->retry_balance -= RETRY_COST;
+	return true;
+}
+
 bool
 upstream_may_retry(struct request *request)
 {
@@ -63,11 +72,23 @@ upstream_may_retry(struct request *request)
 	struct pool_cell *cell =
 	    &request->decision.pool->pool->cells[request->worker->id];
 
-	if (request->attempts > retry->max ||
-	    cell->retry_balance + RETRY_RESERVE < RETRY_COST)
+	if (request->attempts > retry->max || request->shielded ||
+	    !spend_retry(cell))
 		return false;
-	cell->retry_balance -= RETRY_COST;
 	counter_add(&cell->retries, 1);
+	return true;
+}
+
+/* The pool that does the work has to be able to bear it; the attempt is told
+ * of the one that needed it. */
+bool
+upstream_may_shield(struct request *request, const struct pool_view *by)
+{
+	unsigned worker = request->worker->id;
+
+	if (!spend_retry(&by->pool->cells[worker]))
+		return false;
+	counter_add(&request->decision.pool->pool->cells[worker].retries, 1);
 	return true;
 }
 

@@ -134,6 +134,15 @@ worker_wake(struct worker *worker)
 }
 
 void
+worker_nudge(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (worker->shared->nudge_fd >= 0)
+		(void)!write(worker->shared->nudge_fd, &one, sizeof(one));
+}
+
+void
 worker_tell(struct worker *worker, struct inbox_entry *entry)
 {
 	struct inbox_entry **last;
@@ -188,10 +197,14 @@ on_tick(int fd, short what, void *arg)
 	if (worker->tick_due != 0 &&
 	    lag > atomic_load_explicit(&worker->lag, memory_order_relaxed))
 		atomic_store_explicit(&worker->lag, lag, memory_order_relaxed);
+	if (worker->tick_due != 0 && lag > TRIAL_STALL)
+		worker->stood_still = worker->now;
 	worker->tick_due = worker->now + WHEEL_TICK_MS * NSEC_PER_MSEC;
 	atomic_store_explicit(
 	    &worker->turned_at, worker->now, memory_order_relaxed);
 	listener_resume(worker);
+	if (!TAILQ_EMPTY(&worker->judged))
+		trial_scan(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
@@ -251,6 +264,7 @@ worker_init(
 	TAILQ_INIT(&worker->clients);
 	TAILQ_INIT(&worker->unflushed);
 	LIST_INIT(&worker->accepting);
+	TAILQ_INIT(&worker->judged);
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	slab_init(&worker->conns, sizeof(struct conn), 256);
 	slab_init(&worker->requests, sizeof(struct request), 32);

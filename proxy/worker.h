@@ -39,6 +39,9 @@ enum {
 	FRAMES_SIZE = 65536,     /* frames gathered for one send */
 };
 
+/* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
+static const nsec_t TRIAL_STALL = 250 * NSEC_PER_MSEC;
+
 /* What all workers and the control thread see of one another. */
 struct shared {
 	struct publication *publication; /* borrowed: the registry's */
@@ -49,6 +52,7 @@ struct shared {
 	_Atomic bool is_stopping;        /* end everything now */
 	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
 	bool logs_access;                /* the rings are read by the log thread */
+	int nudge_fd;                    /* eventfd of the control thread: look at the trials now; -1: nobody does */
 };
 
 /* A listening socket of this worker. */
@@ -102,6 +106,8 @@ struct worker {
 	struct watch tick, mailbox;
 	int mailbox_fd;             /* eventfd: control has news */
 	nsec_t tick_due;
+	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
+	struct request_queue judged; /* in flight, oldest first */
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */
@@ -127,6 +133,8 @@ void worker_release(struct worker *worker);
 void worker_tell(struct worker *worker, struct inbox_entry *entry);
 /* From any thread: look at the mailbox and the shared words now. */
 void worker_wake(struct worker *worker);
+/* From the worker: control should look at the trials now. */
+void worker_nudge(struct worker *worker);
 
 nsec_t clock_now(void);
 static inline wheel_ms_t

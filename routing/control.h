@@ -162,6 +162,18 @@ void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reaso
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 
+/* ---- places ---- */
+
+/* NULL with err naming the file. Reads whole files: not for workers. */
+struct geo;
+struct geo *geo_open(const struct strings *paths, unsigned workers, struct err *err);
+void geo_free(struct geo **geo);
+/* Takes it over (NULL: none); in effect for each worker's next decision. */
+void registry_geo_publish(struct registry *registry, struct geo *geo);
+/* Requests whose place was looked up; `country` is two letters, "other" or "unknown". */
+typedef void geo_fn(void *ctx, const char *route, const char *country, uint64_t n);
+void registry_each_country(struct registry *registry, geo_fn *fn, void *ctx);
+
 /* ---- rate limits ---- */
 
 /* Of the current snapshot, by route: what a key may still do. */
@@ -177,6 +189,8 @@ bool limit_report(struct registry *registry, const char *route, const char *key,
 bool limit_forget(struct registry *registry, const char *route, const char *key, nsec_t now, struct limit_report *out, bool *is_route_out, struct err *err);
 typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions);
 void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
+typedef void denial_fn(void *ctx, const char *route, enum access_denial denial, uint64_t n);
+void registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx);
 /* Keys that owe something, of all routes; bytes reserved for them. */
 size_t registry_limit_keys(const struct registry *registry);
 /* The control thread's beat: frees a part of what is paid off. */

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 
 #include "routing/chance.h"
+#include "routing/geo.h"
 #include "routing/policy.h"
 #include "routing/registry.h"
 
@@ -21,6 +22,7 @@ decision_why_name(enum decision_why why)
 	    [WHY_WEIGHT] = "weight",
 	    [WHY_AFFINITY] = "affinity",
 	    [WHY_PIN] = "pin",
+	    [WHY_GEO] = "geo",
 	};
 
 	assert(why < sizeof(names) / sizeof(*names));
@@ -252,8 +254,8 @@ balance_key(struct rng *rng, const struct route_query *query,
 	return rng_next(rng);
 }
 
-void
-routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
+static void
+decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out)
 {
 	const struct route_view *route = route_find(snapshot->index, query);
@@ -270,6 +272,7 @@ routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 	out->cookie_value[0] = '\0';
 	out->refusal = REFUSED_NOT;
 	out->is_over_limit = false;
+	out->country = COUNTRY_NONE;
 	if (route == NULL)
 		return;
 	if (route->policy != NULL &&
@@ -281,6 +284,44 @@ routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 		out->pool = route->pools[0];
 	if (out->pool != NULL && out->pool->cfg->balance == BALANCE_HASH)
 		out->key = balance_key(rng, query, out);
+}
+
+/*
+ * Where some route asks where clients are: the first that does has it looked
+ * up, and the others find the answer. Apart, for those who do not ask.
+ */
+static __attribute__((noinline)) void
+decide_somewhere(struct snapshot *snapshot, unsigned worker, struct rng *rng,
+    const struct route_query *query, struct decision *out)
+{
+	struct geo_lookup lookup = {
+	    .geo = atomic_load_explicit(
+	        &snapshot->registry->geo, memory_order_acquire),
+	    .worker = worker,
+	};
+	struct route_query asked = *query;
+
+	asked.geo = &lookup;
+	decide(snapshot, worker, rng, &asked, out);
+	if (!lookup.is_done)
+		return;
+	out->country = lookup.place.country;
+	if (out->route == NULL)
+		return;
+	geo_tally_count(out->route->tally, worker, out->country);
+	/* A split's own reason says more: what is random is evidence. */
+	if (out->route->cfg->match.geo.is_on && out->why == WHY_NONE)
+		out->why = WHY_GEO;
+}
+
+void
+routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
+    const struct route_query *query, struct decision *out)
+{
+	if (snapshot->uses_geo)
+		decide_somewhere(snapshot, worker, rng, query, out);
+	else
+		decide(snapshot, worker, rng, query, out);
 }
 
 /* ---- farewell ---- */
@@ -325,8 +366,10 @@ routing_record(struct snapshot *snapshot, unsigned worker, uint32_t listener,
 		counter_add(&cell->failures, 1);
 	counter_add(&cell->by_class[class < 6 ? class : 0], 1);
 	histogram_count(&cell->total, bucket, outcome->total);
-	if (outcome->has_first_byte)
-		histogram_record(&cell->first_byte, outcome->first_byte);
+	if (outcome->has_first_byte) {
+		bucket = histogram_bucket(outcome->first_byte);
+		histogram_count(&cell->first_byte, bucket, outcome->first_byte);
+	}
 	return decision->serial != 0 &&
-	       evidence_record(worker, decision, outcome);
+	       evidence_record(worker, decision, outcome, bucket);
 }

@@ -134,10 +134,13 @@ struct split; /* registry object, see control.h */
 
 struct series; /* registry object: statistics of (listener, route, pool) */
 
+struct geo_tally; /* requests by country */
+struct geo_lookup;
 struct policy; /* what a route refuses: routing/policy.h */
 
 struct route_view {
 	const struct route_cfg *cfg;
+	struct geo_tally *tally;      /* counted; NULL: no route asks where clients are */
 	struct policy *policy;        /* owned; NULL: nothing is refused */
 	struct split *split;          /* NULL unless ROUTE_SPLIT */
 	const struct split_cfg *split_cfg;
@@ -146,7 +149,7 @@ struct route_view {
 	struct series **series;       /* owned array: [listener id * (n_pools + 1) + slot]; the last slot is "no pool" */
 };
 
-enum decision_why { WHY_NONE, WHY_WEIGHT, WHY_AFFINITY, WHY_PIN };
+enum decision_why { WHY_NONE, WHY_WEIGHT, WHY_AFFINITY, WHY_PIN, WHY_GEO };
 const char *decision_why_name(enum decision_why why); /* "weight", ...; "" for none */
 
 /* What a rate limit says of a key after a request. */
@@ -158,7 +161,7 @@ struct limit_answer {
 };
 
 /* Why a request goes nowhere although a route matches. */
-enum refusal { REFUSED_NOT, REFUSED_RATE };
+enum refusal { REFUSED_NOT, REFUSED_ACCESS, REFUSED_RATE };
 
 struct route_query {
 	uint32_t listener; /* listener id */
@@ -167,6 +170,7 @@ struct route_query {
 	struct span host;  /* lower case, without port; what was asked, one authority */
 	struct span path;  /* without query; the same bytes that are forwarded */
 	const struct sockaddr *client; /* the client's real address; NULL when unknown (unix socket) */
+	struct geo_lookup *geo; /* routing_decide's own; NULL before */
 	/*
 	 * The only value of a header field, or false when the field is absent or
 	 * stands more than once (ambiguous: treated as absent). `name` is lower case.
@@ -192,6 +196,7 @@ struct decision {
 	enum refusal refusal;           /* then there is no pool */
 	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
 	struct limit_answer limit;      /* REFUSED_RATE */
+	uint16_t country;               /* COUNTRY_NONE: unknown, or nobody asked */
 };
 
 /*

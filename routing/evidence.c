@@ -7,8 +7,6 @@
  */
 #include "routing/evidence.h"
 
-#include <strings.h>
-
 #include "routing/memory.h"
 #include "routing/registry.h"
 
@@ -39,11 +37,24 @@ shape_size(uint64_t bytes)
 	return SHAPE_SIZE + step - 1;
 }
 
+/*
+ * Four bytes, letters as small ones; '/', '+' and '-' have that bit anyway.
+ * Every judged answer is asked: no call of the library but for parameters.
+ */
+static inline uint32_t
+fold(const char *four)
+{
+	uint32_t word;
+
+	memcpy(&word, four, sizeof(word));
+	return word | UINT32_C(0x20202020);
+}
+
 /* "application/json" of "application/json; charset=utf-8" */
 static struct span
 essence(struct span type)
 {
-	const char *end = memchr(type.ptr, ';', type.len);
+	const char *end = type.len > 0 ? memchr(type.ptr, ';', type.len) : NULL;
 
 	if (end != NULL)
 		type.len = (size_t)(end - type.ptr);
@@ -53,55 +64,59 @@ essence(struct span type)
 	return type;
 }
 
-static bool
-begins(struct span type, struct span with)
+/* `last` are the last four bytes. */
+static enum shape_type
+type_of_application(struct span type, uint32_t last)
 {
-	return type.len >= with.len &&
-	       strncasecmp(type.ptr, with.ptr, with.len) == 0;
-}
-
-static bool
-ends(struct span type, struct span with)
-{
-	return type.len >= with.len &&
-	       strncasecmp(
-	           type.ptr + type.len - with.len, with.ptr, with.len) == 0;
+	if (type.len >= 16 && fold(type.ptr + 12) == fold("grpc"))
+		return SHAPE_TYPE_GRPC;
+	if (last == fold("json"))
+		return SHAPE_TYPE_JSON;
+	if (last == fold("ript")) /* javascript, ecmascript */
+		return SHAPE_TYPE_SCRIPT;
+	if (last == fold("+xml") &&
+	    fold(type.ptr + type.len - 8) == fold("html"))
+		return SHAPE_TYPE_HTML;
+	return last == fold("/xml") || last == fold("+xml") ? SHAPE_TYPE_TEXT
+	                                                    : SHAPE_TYPE_OTHER;
 }
 
 static enum shape_type
-type_of_application(struct span type)
+type_of(struct span content_type)
 {
-	if (begins(type, SPAN("application/grpc")))
-		return SHAPE_TYPE_GRPC;
-	if (ends(type, SPAN("json")))
-		return SHAPE_TYPE_JSON;
-	if (ends(type, SPAN("script")))
+	struct span type = essence(content_type);
+	uint32_t first, last;
+
+	if (type.len < 6) /* "text/x" */
+		return type.len > 0 ? SHAPE_TYPE_OTHER : SHAPE_TYPE_NONE;
+	first = fold(type.ptr);
+	last = fold(type.ptr + type.len - 4);
+	if (type.len > 12 && first == fold("appl") &&
+	    fold(type.ptr + 4) == fold("icat") &&
+	    fold(type.ptr + 8) == fold("ion/"))
+		return type_of_application(type, last);
+	if (first == fold("imag") && type.ptr[5] == '/')
+		return SHAPE_TYPE_IMAGE;
+	if (first != fold("text") || type.ptr[4] != '/')
+		return SHAPE_TYPE_OTHER;
+	if (last == fold("ript"))
 		return SHAPE_TYPE_SCRIPT;
-	if (ends(type, SPAN("xhtml+xml")))
-		return SHAPE_TYPE_HTML;
-	return ends(type, SPAN("xml")) ? SHAPE_TYPE_TEXT : SHAPE_TYPE_OTHER;
+	return last == fold("html") ? SHAPE_TYPE_HTML : SHAPE_TYPE_TEXT;
 }
 
+/* What most answers are, alone or before parameters, by their first bytes. */
 unsigned
-shape_type(struct span content_type)
+shape_type(struct span type)
 {
-	struct span type = {0};
+	const char *at = type.ptr;
 
-	if (content_type.len > 0)
-		type = essence(content_type);
-	if (type.len == 0)
-		return SHAPE_TYPE + SHAPE_TYPE_NONE;
-	if (begins(type, SPAN("application/")))
-		return SHAPE_TYPE + type_of_application(type);
-	if (begins(type, SPAN("image/")))
-		return SHAPE_TYPE + SHAPE_TYPE_IMAGE;
-	if (!begins(type, SPAN("text/")))
-		return SHAPE_TYPE + SHAPE_TYPE_OTHER;
-	if (ends(type, SPAN("/html")))
+	if (type.len >= 9 && fold(at + 1) == fold("ext/") &&
+	    fold(at + 5) == fold("html") && (type.len == 9 || at[9] == ';'))
 		return SHAPE_TYPE + SHAPE_TYPE_HTML;
-	if (ends(type, SPAN("script")))
-		return SHAPE_TYPE + SHAPE_TYPE_SCRIPT;
-	return SHAPE_TYPE + SHAPE_TYPE_TEXT;
+	if (type.len >= 16 && fold(at + 8) == fold("ion/") &&
+	    fold(at + 12) == fold("json") && (type.len == 16 || at[16] == ';'))
+		return SHAPE_TYPE + SHAPE_TYPE_JSON;
+	return SHAPE_TYPE + type_of(type);
 }
 
 const char *
@@ -166,7 +181,8 @@ cell_of(
 }
 
 static void
-count_unit(struct arm_cell *cell, const struct outcome *outcome)
+count_unit(
+    struct arm_cell *cell, const struct outcome *outcome, unsigned bucket)
 {
 	unsigned class = outcome->first.status / 100;
 
@@ -177,7 +193,7 @@ count_unit(struct arm_cell *cell, const struct outcome *outcome)
 	counter_add(&cell->shape[shape_size(outcome->first.bytes)], 1);
 	counter_add(&cell->shape[SHAPE_TYPE + outcome->first.type], 1);
 	if (outcome->first.has_latency && !outcome->first.was_slow)
-		histogram_record(&cell->latency, outcome->first_byte);
+		histogram_count(&cell->latency, bucket, outcome->first_byte);
 }
 
 /* Released after its unit was counted: who reads `bad` first never finds more
@@ -195,7 +211,7 @@ count_bad(struct evidence *evidence, struct arm_cell *cell,
 
 bool
 evidence_record(unsigned worker, const struct decision *decision,
-    const struct outcome *outcome)
+    const struct outcome *outcome, unsigned bucket)
 {
 	struct evidence *evidence = evidence_of(decision);
 	struct arm_cell *cell;
@@ -208,7 +224,7 @@ evidence_record(unsigned worker, const struct decision *decision,
 	/* A slow one claimed its key when its age was counted. */
 	if (evidence->keys == NULL || outcome->first.was_slow ||
 	    is_first(decision, evidence->keys->seen))
-		count_unit(cell, outcome);
+		count_unit(cell, outcome, bucket);
 	if (!outcome->pool_failed ||
 	    (evidence->keys != NULL &&
 	        !is_first(decision, evidence->keys->failed)))

@@ -30,7 +30,7 @@ tape_double(struct tape *tape, double *number)
 			tape->out[at] = *number;
 		return;
 	}
-	if (at >= tape->cap || isnan(tape->in[at]))
+	if (at >= tape->cap || !isfinite(tape->in[at]))
 		tape->is_broken = true;
 	else
 		*number = tape->in[at];
@@ -293,7 +293,8 @@ judge_trail(const struct judge *judge, size_t guard, double *out, size_t cap,
 	*columns_out = trail->columns;
 	if (trail->is_lost)
 		return 0;
-	memcpy(out, trail->at, MIN(n, cap) * sizeof(*out));
+	if (MIN(n, cap) > 0)
+		memcpy(out, trail->at, MIN(n, cap) * sizeof(*out));
 	/* what came in since the last row */
 	if (trail->mass > 0 && watch->method) {
 		for (size_t i = 0; i < trail->columns; i++)

@@ -23,7 +23,7 @@ policy_of(struct registry *registry, const char *route, bool *is_route_out,
 		if (strcmp(view->cfg->name, route) != 0)
 			continue;
 		*is_route_out = true;
-		if (view->policy != NULL && view->policy->limit != NULL)
+		if (view->policy != NULL && view->policy->table != NULL)
 			return view->policy;
 	}
 	if (*is_route_out)
@@ -81,7 +81,7 @@ hash_of(const struct policy *policy, const char *text, uint64_t *out,
 /* ---- asking ---- */
 
 static void
-cells_read(const struct limit *limit, unsigned workers,
+cells_read(const struct tally *tally, unsigned workers,
     uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t *evictions)
 {
 	memset(decisions, 0, LIMIT_DECISION_COUNT * sizeof(*decisions));
@@ -89,8 +89,8 @@ cells_read(const struct limit *limit, unsigned workers,
 	for (unsigned i = 0; i < workers; i++) {
 		for (int j = 0; j < LIMIT_DECISION_COUNT; j++)
 			decisions[j] +=
-			    counter_read(&limit->cells[i].decisions[j]);
-		*evictions += counter_read(&limit->cells[i].evictions);
+			    counter_read(&tally->cells[i].decisions[j]);
+		*evictions += counter_read(&tally->cells[i].evictions);
 	}
 }
 
@@ -125,7 +125,7 @@ look(struct registry *registry, const char *route, const char *key, nsec_t now,
 		return false;
 	*out = (struct limit_report){.cfg = &policy->cfg->limit};
 	cells_read(
-	    policy->limit, registry->workers, out->decisions, &out->evictions);
+	    policy->tally, registry->workers, out->decisions, &out->evictions);
 	if (key[0] == '\0' && policy->cfg->limit.key.by != KEY_REQUEST)
 		return true;
 	if (!hash_of(policy, key, &hash, err))
@@ -153,12 +153,31 @@ limit_forget(struct registry *registry, const char *route, const char *key,
 void
 registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx)
 {
-	for (size_t i = 0; i < registry->limits.n; i++) {
-		const struct limit *limit = registry->limits.at[i].object;
+	for (size_t i = 0; i < registry->tallies.n; i++) {
+		const struct tally *tally = registry->tallies.at[i].object;
 		uint64_t decisions[LIMIT_DECISION_COUNT], evictions;
 
-		cells_read(limit, registry->workers, decisions, &evictions);
-		fn(ctx, limit->route, decisions, evictions);
+		if (!tally->has_limit)
+			continue;
+		cells_read(tally, registry->workers, decisions, &evictions);
+		fn(ctx, tally->route, decisions, evictions);
+	}
+}
+
+void
+registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx)
+{
+	for (size_t i = 0; i < registry->tallies.n; i++) {
+		const struct tally *tally = registry->tallies.at[i].object;
+
+		for (int j = 0; tally->has_access && j < ACCESS_DENIAL_COUNT;
+		     j++) {
+			uint64_t n = 0;
+
+			for (unsigned k = 0; k < registry->workers; k++)
+				n += counter_read(&tally->cells[k].denials[j]);
+			fn(ctx, tally->route, (enum access_denial)j, n);
+		}
 	}
 }
 

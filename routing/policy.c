@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 
+#include "routing/geo.h"
 #include "routing/memory.h"
 
 /* ---- keys ---- */
@@ -93,8 +94,13 @@ key_of(const struct policy *policy, const struct route_query *query,
 		      query->header(query->ctx, SPAN("authorization"), &found);
 		found = policy_token(found);
 		break;
-	case KEY_CLIENT_IP:
 	case KEY_COUNTRY:
+		country_print(geo_lookup(query->geo, query->client)->country,
+		    (char *)room);
+		found = span_of((char *)room);
+		has = true;
+		break;
+	case KEY_CLIENT_IP:
 		break;
 	}
 	if (has && found.len > 0)
@@ -108,10 +114,34 @@ key_of(const struct policy *policy, const struct route_query *query,
 /* ---- the judgement ---- */
 
 static bool
+access_refuses(const struct policy *policy, unsigned worker,
+    const struct route_query *query, struct decision *out)
+{
+	const struct geo_cfg_match *geo = &policy->cfg->access.geo;
+	enum access_denial denial;
+
+	if (policy->deny != NULL && cidr_set_holds(policy->deny, query->client))
+		denial = DENIED_BY_LIST;
+	else if (policy->allow != NULL &&
+	         !cidr_set_holds(policy->allow, query->client))
+		denial = DENIED_NOT_ALLOWED;
+	else if (geo->is_on &&
+	         !geo_matches(geo, geo_lookup(query->geo, query->client)))
+		denial = DENIED_PLACE;
+	else
+		return false;
+	counter_add(&policy->tally->cells[worker].denials[denial], 1);
+	out->refusal = REFUSED_ACCESS;
+	if (denial == DENIED_PLACE)
+		out->why = WHY_GEO;
+	return true;
+}
+
+static bool
 limit_refuses(const struct policy *policy, unsigned worker,
     const struct route_query *query, struct decision *out)
 {
-	struct limit_cell *cell = &policy->limit->cells[worker];
+	struct policy_cell *cell = &policy->tally->cells[worker];
 	enum limit_decision decision = LIMIT_ALLOWED;
 	uint8_t room[16];
 	enum key_kind kind;
@@ -133,13 +163,21 @@ limit_refuses(const struct policy *policy, unsigned worker,
 	return decision == LIMIT_LIMITED;
 }
 
+bool
+policy_asks_place(const struct route_cfg *cfg)
+{
+	return cfg->match.geo.is_on || cfg->access.geo.is_on ||
+	       (cfg->limit.is_on && cfg->limit.key.by == KEY_COUNTRY);
+}
+
 /* Apart, so that the usual route does not pay for its registers. */
 __attribute__((noinline)) bool
 policy_refuses(const struct policy *policy, unsigned worker,
     const struct route_query *query, struct decision *out)
 {
-	return policy->limit != NULL &&
-	       limit_refuses(policy, worker, query, out);
+	return access_refuses(policy, worker, query, out) ||
+	       (policy->table != NULL &&
+	           limit_refuses(policy, worker, query, out));
 }
 
 /* ---- life ---- */
@@ -181,7 +219,6 @@ limit_bind(struct registry *registry, const struct route_cfg *cfg,
 		return err_set(err, "rate_limit: no room to reserve 128 MiB "
 		                    "of addresses for its keys");
 	policy->table = registry->limit_table;
-	policy->limit = registry_limit(registry, cfg->name);
 	policy->rule = limit_rule_of(&cfg->limit);
 	limit_identity(registry, cfg, policy->key);
 	return true;
@@ -194,10 +231,17 @@ policy_new(struct registry *registry, const struct route_cfg *cfg,
 	struct policy *policy;
 
 	*policy_out = NULL;
-	if (!cfg->limit.is_on)
+	if (!cfg->limit.is_on && !cfg->access.is_on)
 		return true;
 	policy = memory_take(1, sizeof(*policy));
 	policy->cfg = cfg;
+	policy->tally = registry_tally(registry, cfg->name);
+	policy->tally->has_limit = cfg->limit.is_on;
+	policy->tally->has_access = cfg->access.is_on;
+	if (cfg->access.allow.is_given)
+		policy->allow = cidr_set_new(&cfg->access.allow.all);
+	if (cfg->access.deny.is_given)
+		policy->deny = cidr_set_new(&cfg->access.deny.all);
 	*policy_out = policy;
 	return limit_bind(registry, cfg, policy, err);
 }
@@ -210,7 +254,8 @@ policy_free(struct policy **policy)
 	*policy = NULL;
 	if (dead == NULL)
 		return;
-	if (dead->limit != NULL)
-		dead->limit->refs--;
+	dead->tally->refs--;
+	cidr_set_free(&dead->allow);
+	cidr_set_free(&dead->deny);
 	free(dead);
 }

@@ -6,14 +6,16 @@
 #ifndef WEIR_ROUTING_POLICY_H
 #define WEIR_ROUTING_POLICY_H
 
+#include "routing/cidr_set.h"
 #include "routing/limit.h"
 #include "routing/registry.h"
 
 struct policy {
-	const struct route_cfg *cfg; /* borrowed from the snapshot's config */
-	/* NULL without a rate limit */
-	struct limit *limit;       /* a counted reference */
-	struct limit_table *table; /* borrowed: the registry outlives us */
+	const struct route_cfg *cfg;   /* borrowed from the snapshot's config */
+	struct tally *tally;           /* a counted reference */
+	struct cidr_set *allow, *deny; /* owned; NULL: no such list */
+	struct limit_table *table; /* borrowed: the registry outlives us; NULL:
+	                              no rate limit */
 	struct limit_rule rule;
 	uint8_t key[16]; /* of the hash of this limit's keys: equal limits of
 	                    one route have equal ones, so that counts survive
@@ -24,6 +26,9 @@ struct policy {
 bool policy_new(struct registry *registry, const struct route_cfg *cfg,
     struct policy **policy_out, struct err *err);
 void policy_free(struct policy **policy);
+
+/* Does the route want to know where its clients are? */
+bool policy_asks_place(const struct route_cfg *cfg);
 
 /* Fills the decision's refusal. */
 bool policy_refuses(const struct policy *policy, unsigned worker,

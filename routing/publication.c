@@ -251,6 +251,7 @@ publication_reap(struct publication *publication)
 	struct snapshot *current = publication_current(publication);
 	size_t held = 0;
 
+	geo_reap(publication->registry);
 	while (*link != NULL) {
 		struct snapshot *snapshot = *link;
 

@@ -24,13 +24,13 @@ registry_new(unsigned workers, const uint8_t secret[16])
 }
 
 static void
-limit_free(void *dead)
+tally_free(void *dead)
 {
-	struct limit *limit = dead;
+	struct tally *tally = dead;
 
-	free(limit->route);
-	free(limit->cells);
-	free(limit);
+	free(tally->route);
+	free(tally->cells);
+	free(tally);
 }
 
 static void
@@ -63,6 +63,7 @@ registry_free(struct registry **registry)
 {
 	struct registry *dead = *registry;
 	struct snapshot *current;
+	struct geo *geo;
 
 	*registry = NULL;
 	if (dead == NULL)
@@ -80,7 +81,11 @@ registry_free(struct registry **registry)
 	names_release(&dead->series, series_free);
 	names_release(&dead->endpoints, endpoint_free);
 	names_release(&dead->pools, pool_free);
-	names_release(&dead->limits, limit_free);
+	names_release(&dead->tallies, tally_free);
+	names_release(&dead->geo_tallies, geo_tally_free);
+	geo_reap(dead);
+	geo = atomic_load(&dead->geo);
+	geo_free(&geo);
 	limit_table_free(&dead->limit_table);
 	pending_free_all(dead);
 	free(dead->publication.seats);
@@ -191,20 +196,20 @@ registry_listener(struct registry *registry, const char *name)
 	return listener;
 }
 
-struct limit *
-registry_limit(struct registry *registry, const char *route)
+struct tally *
+registry_tally(struct registry *registry, const char *route)
 {
-	struct limit *limit = names_get(&registry->limits, span_of(route));
+	struct tally *tally = names_get(&registry->tallies, span_of(route));
 
-	if (limit == NULL) {
-		limit = memory_take(1, sizeof(*limit));
-		limit->route = memory_text(route);
-		limit->cells = memory_take_lines(
-		    registry->workers, sizeof(*limit->cells));
-		names_put(&registry->limits, span_of(route), limit);
+	if (tally == NULL) {
+		tally = memory_take(1, sizeof(*tally));
+		tally->route = memory_text(route);
+		tally->cells = memory_take_lines(
+		    registry->workers, sizeof(*tally->cells));
+		names_put(&registry->tallies, span_of(route), tally);
 	}
-	limit->refs++;
-	return limit;
+	tally->refs++;
+	return tally;
 }
 
 int
@@ -271,15 +276,16 @@ series_is_used(const void *series)
 }
 
 static bool
-limit_is_used(const void *limit)
+tally_is_used(const void *tally)
 {
-	return ((const struct limit *)limit)->refs > 0;
+	return ((const struct tally *)tally)->refs > 0;
 }
 
 void
 registry_sweep(struct registry *registry)
 {
-	names_sweep(&registry->limits, limit_is_used, limit_free);
+	names_sweep(&registry->tallies, tally_is_used, tally_free);
+	names_sweep(&registry->geo_tallies, geo_tally_is_used, geo_tally_free);
 	names_sweep(&registry->series, series_is_used, series_free);
 	names_sweep(&registry->endpoints, endpoint_is_used, endpoint_free);
 	/* Last: endpoints are counted in their pools. */

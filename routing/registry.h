@@ -44,11 +44,28 @@ struct seat {
 	alignas(CACHE_LINE) _Atomic uint64_t seen;
 };
 
-/* The counters of a route's rate limit, by the route's name. */
-struct limit {
-	char *route;              /* owned */
+/* Databases of places, published as a whole: see geo.h. */
+struct geo {
+	struct database *databases; /* owned */
+	size_t n;
+	struct geo *next; /* among the retired */
+	uint64_t epoch;   /* when it was retired */
+};
+void geo_reap(struct registry *registry);
+
+/* Requests by country of a route, by the route's name. */
+struct geo_tally *registry_geo_tally(struct registry *registry, const char *route);
+void geo_tally_unref(struct geo_tally *tally);
+bool geo_tally_is_used(const void *tally);
+void geo_tally_free(void *tally);
+void geo_tally_count(struct geo_tally *tally, unsigned worker, unsigned country);
+
+/* The counters of a route that refuses something, by the route's name. */
+struct tally {
+	char *route;               /* owned */
 	uint32_t refs;
-	struct limit_cell *cells; /* owned: [workers] */
+	bool has_limit, has_access; /* in the snapshot that was built last */
+	struct policy_cell *cells; /* owned: [workers] */
 };
 
 struct publication {
@@ -69,7 +86,10 @@ struct pending {
 struct registry {
 	unsigned workers;
 	uint8_t secret[16];
-	struct names pools, endpoints, series, listeners, limits;
+	struct names pools, endpoints, series, listeners, tallies;
+	struct names geo_tallies;
+	_Atomic(struct geo *) geo; /* owned: what the workers ask; NULL without */
+	struct geo *retired_geo;
 	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
@@ -85,7 +105,7 @@ struct endpoint *registry_endpoint(
 struct series *registry_series(struct registry *registry, const char *listener,
     const char *route, const char *pool);
 struct listener *registry_listener(struct registry *registry, const char *name);
-struct limit *registry_limit(struct registry *registry, const char *route);
+struct tally *registry_tally(struct registry *registry, const char *route);
 /* Frees what no snapshot counts any more. */
 void registry_sweep(struct registry *registry);
 
@@ -165,9 +185,9 @@ struct evidence *evidence_new(unsigned workers, const struct split_trial *trial,
     struct evidence_keys *keys);
 void evidence_free(struct evidence *evidence);
 struct evidence_keys *evidence_keys_new(void);
-/* True: control should look now. */
+/* `bucket` is the one of outcome->first_byte. True: control should look now. */
 bool evidence_record(unsigned worker, const struct decision *decision,
-    const struct outcome *outcome);
+    const struct outcome *outcome, unsigned bucket);
 
 /* merge.c: one side of the three-way merge, by the new slots. */
 struct merge_input {
@@ -226,6 +246,7 @@ struct snapshot {
 	struct split **splits;     /* owned array of counted references */
 	struct route_view *routes; /* owned: [config->n_routes] */
 	struct route_index *index; /* owned */
+	bool uses_geo;             /* a route asks where clients are */
 	struct listener_view *listeners; /* owned, by listener id */
 	size_t n_listeners;
 	struct hold *holds; /* owned: [workers] */

@@ -12,6 +12,7 @@
  */
 #include "routing/route.h"
 
+#include "routing/geo.h"
 #include "routing/registry.h"
 
 /* ---- one route's conditions ---- */
@@ -84,6 +85,9 @@ rest_matches(const struct condition *condition, const struct route_query *query)
 	if (match->client.n > 0 &&
 	    (query->client == NULL ||
 	        !cidrs_hold(&match->client, query->client)))
+		return false;
+	if (match->geo.is_on &&
+	    !geo_matches(&match->geo, geo_lookup(query->geo, query->client)))
 		return false;
 	return headers_match(match, query);
 }

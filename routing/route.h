@@ -23,7 +23,7 @@ struct condition {
 	struct host_pattern *hosts;  /* owned; empty: any */
 	size_t n_hosts;
 	uint32_t methods; /* bits; all for any */
-	bool has_more;    /* header fields or client addresses */
+	bool has_more;    /* header fields, client addresses or places */
 };
 
 /* Routes by number, ascending. */

@@ -161,7 +161,8 @@ condition_init(struct condition *condition, const struct match_cfg *cfg)
 	if (!is_any_prefix(cfg->path_prefix))
 		condition->prefix = span_of(cfg->path_prefix);
 	condition->methods = cfg->methods != 0 ? cfg->methods : UINT32_MAX;
-	condition->has_more = cfg->n_headers > 0 || cfg->client.n > 0;
+	condition->has_more =
+	    cfg->n_headers > 0 || cfg->client.n > 0 || cfg->geo.is_on;
 	if (is_any_host(&cfg->hosts))
 		return;
 	condition->n_hosts = cfg->hosts.n;

@@ -217,6 +217,8 @@ route_bind(struct snapshot *snapshot, struct route_view *view,
     const struct route_cfg *cfg, struct err *err)
 {
 	view->cfg = cfg;
+	if (snapshot->uses_geo)
+		view->tally = registry_geo_tally(snapshot->registry, cfg->name);
 	if (!policy_new(snapshot->registry, cfg, &view->policy, err))
 		return err_wrap(err, "route '%s'", cfg->name);
 	if (cfg->action == ROUTE_SPLIT)
@@ -237,6 +239,7 @@ route_unbind(struct snapshot *snapshot, struct route_view *view)
 			view->series[i]->refs--;
 	free(view->series);
 	policy_free(&view->policy);
+	geo_tally_unref(view->tally);
 }
 
 /* ---- listeners ---- */
@@ -316,6 +319,8 @@ snapshot_bind(struct snapshot *snapshot, struct err *err)
 		return false;
 	for (size_t i = 0; i < config->n_splits; i++)
 		snapshot->splits[i] = split_bind(snapshot, &config->splits[i]);
+	for (size_t i = 0; i < config->n_routes; i++)
+		snapshot->uses_geo |= policy_asks_place(&config->routes[i]);
 	for (size_t i = 0; i < config->n_routes; i++)
 		if (!route_bind(snapshot, &snapshot->routes[i],
 		        &config->routes[i], err))

@@ -41,6 +41,19 @@ glitch_row(enum glitch glitch)
 }
 
 const char *
+access_denial_name(enum access_denial denial)
+{
+	static const char *const names[ACCESS_DENIAL_COUNT] = {
+	    [DENIED_BY_LIST] = "deny",
+	    [DENIED_NOT_ALLOWED] = "allow",
+	    [DENIED_PLACE] = "geo",
+	};
+
+	assert(denial < ACCESS_DENIAL_COUNT);
+	return names[denial];
+}
+
+const char *
 limit_decision_name(enum limit_decision decision)
 {
 	static const char *const names[LIMIT_DECISION_COUNT] = {

@@ -98,9 +98,17 @@ enum limit_decision {
 };
 const char *limit_decision_name(enum limit_decision decision);
 
-/* Per worker and limited route. */
-struct limit_cell {
+/* Why a route's access rules refused: the labels of weir_access_denied_total. */
+enum access_denial {
+	DENIED_BY_LIST, DENIED_NOT_ALLOWED, DENIED_PLACE,
+	ACCESS_DENIAL_COUNT
+};
+const char *access_denial_name(enum access_denial denial);
+
+/* Per worker and route that refuses something. */
+struct policy_cell {
 	alignas(CACHE_LINE) counter_t decisions[LIMIT_DECISION_COUNT];
+	counter_t denials[ACCESS_DENIAL_COUNT];
 	counter_t evictions; /* keys forgotten before their time */
 };
 

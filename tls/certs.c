@@ -3,6 +3,7 @@
  * once per worker (struct cert), checked while there is somebody to tell.
  * Key bytes are wiped as soon as every worker has its own copy inside OpenSSL.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/bio.h>
@@ -236,21 +237,13 @@ word_add(char *text, size_t cap, const char *word, size_t len)
 static void
 ip_add(char *text, size_t cap, const ASN1_OCTET_STRING *ip)
 {
-	char *word = NULL;
-	const unsigned char *b = ASN1_STRING_get0_data(ip);
-	BIO *bio = BIO_new(BIO_s_mem());
-	long len;
+	int len = ASN1_STRING_length(ip);
+	char word[INET6_ADDRSTRLEN];
 
-	if (bio && ASN1_STRING_length(ip) == 4)
-		BIO_printf(bio, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
-	else if (bio && ASN1_STRING_length(ip) == 16)
-		for (int i = 0; i < 16; i += 2)
-			BIO_printf(bio, "%s%x", i ? ":" : "",
-			    (unsigned)b[i] << 8 | b[i + 1]);
-	len = bio ? BIO_get_mem_data(bio, &word) : 0;
-	if (len > 0)
-		word_add(text, cap, word, (size_t)len);
-	BIO_free(bio);
+	if ((len == 4 || len == 16) &&
+	    inet_ntop(len == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip),
+	        word, sizeof(word)))
+		word_add(text, cap, word, strlen(word));
 }
 
 static void

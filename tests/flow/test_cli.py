@@ -131,6 +131,62 @@ class Files(Case):
         self.assertEqual(done.returncode, 2)
         self.assertNotIn("c2VjcmV0", done.stdout + done.stderr)
 
+    def test_the_words_of_other_proxies_are_understood(self):
+        for wrong, near in (("listeners: {http: {listen: ['127.0.0.1:8080']}}", '"bind"'), ("pools: {app: {servers: ['127.0.0.1:1']}}", '"endpoints"'),
+                            ("backends: {app: {endpoints: ['127.0.0.1:1']}}", '"pools"'), ("routes: [{path_prefix: /a, pool: app}]", "match: {path_prefix: ...}"),
+                            ("listeners: {http: {bind: ['127.0.0.1:1'], idle_timeout: 5s}}", "limits: {idle_timeout: ...}")):
+            with self.subTest(wrong=wrong):
+                done = run("check", self.file("version: 1\n%s\n" % wrong))
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(near, done.stderr)
+
+    def test_an_address_has_no_scheme(self):
+        done = run("check", self.file(GOOD.replace('"127.0.0.1:9001"', '"https://127.0.0.1:9001"')))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('without "https://"', done.stderr)
+
+    def test_a_star_in_a_path_is_a_warning(self):
+        done = run("check", self.file(GOOD.replace("path_prefix: /", "path: /api/*")))
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"warning\[W011\].*ordinary")
+        self.assertIn("path_prefix: /api", done.stderr)
+        self.assertNotIn("W011", run("check", self.file(GOOD)).stderr)
+
+    def test_a_config_on_standard_input(self):
+        self.assertEqual(run("check", "-", stdin=GOOD).returncode, 0)
+        done = run("check", "-c", "-", stdin=GOOD.replace("bind", "bnd"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("-:2:", done.stderr)
+
+    def test_a_limit_of_descriptors_that_is_too_low_is_told(self):
+        done = subprocess.run(["sh", "-c", 'ulimit -n 20; exec "$0" run -c "$1"', WEIR, self.file(GOOD)], capture_output=True, text=True, timeout=20 * SLOW)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"limit of open files is 20, and \d+ are needed")
+
+    @unittest.skipIf(os.geteuid() != 0, "drops to another user")
+    def test_what_a_user_may_not_do_is_told_with_what_helps(self):
+        os.chmod(self.dir, 0o755)
+        weir = os.path.join(self.dir, "weir")
+        shutil.copy(WEIR, weir)
+        state = os.path.join(self.dir, "state")
+        os.mkdir(state, 0o700)
+
+        def as_nobody(*words, **env):
+            return subprocess.run(words, capture_output=True, text=True, timeout=20 * SLOW, user=65534, group=65534, extra_groups=[], env={"PATH": os.environ["PATH"], **env})
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as limit:
+            if int(limit.read()) > 1:
+                done = as_nobody(weir, "run", "-c", self.file(GOOD.replace(":8080", ":1")))
+                self.assertEqual(done.returncode, 2)
+                self.assertIn("CAP_NET_BIND_SERVICE", done.stderr)
+        done = as_nobody(weir, "run", "-c", self.file(GOOD.replace(":8080", ":%d" % free_port()) + "state_dir: %s\n" % state))
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, "state_dir %s: Permission denied; give it" % state)
+        with tempfile.TemporaryDirectory() as locked:
+            os.symlink(weir, os.path.join(self.dir, "weirctl"))
+            done = as_nobody(os.path.join(self.dir, "weirctl"), "status", WEIR_ADMIN="unix:%s/admin.sock" % locked)
+        self.assertEqual(done.returncode, 5)
+        self.assertIn("permission denied", done.stderr)
+
 
 class Words(Case):
 

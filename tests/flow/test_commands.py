@@ -491,6 +491,17 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.completed("completion", "f"), ["fish"])
         self.assertIn("/etc/passwd", self.completed("check", "/etc/passw"))
         self.assertIn("/etc/passwd", self.completed("run", "-c", "/etc/passw"))
+        with tempfile.TemporaryDirectory() as folder:
+            os.symlink(os.path.abspath(WEIR), os.path.join(folder, "weir"))
+            self.assertEqual(self.completed("explain", "pools.bal", command=os.path.join(folder, "weir")), ["pools.balance"])
+
+    def test_the_list_of_settings_is_what_explain_knows(self):
+        keys = weir("explain", "--list").stdout.split()
+        self.assertGreater(len(keys), 90)
+        for key in ("listeners.tls.certificates.cert", "pools.retry.max", "admin.access.who"):
+            self.assertIn(key, keys)
+            self.assertEqual(weir("explain", key).returncode, 0)
+        self.assertIn("## `pools.NAME.balance`", weir("explain", "--all").stdout)
 
     def test_weirctl_completes_what_runs(self):
         with tempfile.TemporaryDirectory() as folder, Upstream() as blue, Upstream() as green:
@@ -504,6 +515,11 @@ class Completion(unittest.TestCase):
                 self.assertEqual(self.completed("weights", "shop", "", command=name, env=env), ["blue=", "green="])
                 self.assertEqual(self.completed("pool", "gr", command=name, env=env), ["green"])
                 self.assertEqual(self.completed("weights", "shop", "--rea", command=name, env=env), ["--reason"])
+                self.assertEqual(sorted(self.completed("endpoint", "", command=name, env=env)), sorted([blue.address, green.address]))
+                self.assertEqual(self.completed("endpoint", blue.address, "dr", command=name, env=env), ["drain"])
+                self.assertEqual(self.completed("status", "-o", "j", command=name, env=env), ["json"])
+                self.assertEqual(self.completed("config", "re", command=name, env=env), ["reload", "render"])
+                self.assertEqual(self.completed("audit", "", command=name, env=env), ["verify"])
             self.assertEqual(self.completed("weights", "", command=name, env=env), [])
 
     def test_no_text_of_the_tables_ends_a_shells_quotes(self):

@@ -1,6 +1,7 @@
 """SIGHUP: read, validate, build beside, swap; nothing in flight notices."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import threading
@@ -45,6 +46,16 @@ class Reloads(Case):
             before = load.done
             until(lambda: load.done > before + 50)
         self.assertEqual(load.failures, [])
+
+    def test_what_is_wrong_with_the_file_is_events_like_all_others(self):
+        self.weir.reload(BROKEN, ok=False)
+        events = [json.loads(line) for line in self.weir.err().splitlines()]
+        found = next(e for e in events if "line" in e)
+        self.assertEqual((found["level"], found["line"], found["column"]), ("error", "8", "5"))
+        self.assertRegex(found["code"], r"\AE\d{3}\Z")
+        last = until(lambda: [e for e in self.weir.admin("GET", "/v1/audit").json["entries"] if e["action"] == "reload-failed"])[-1]
+        self.assertEqual((last["result"], last["actor"]), ("failed", "SIGHUP"))
+        self.assertIn("weir.yaml:8:5", last["after"]["error"])
 
     def test_a_missing_file_changes_nothing(self):
         import os

@@ -111,7 +111,8 @@ test_load__settings_of_later_versions_say_so(void **state)
 	    "      |     ^~~~~~ take it out, or use a version that has "
 	    "it\n" END("1 error", "0 warnings"));
 	expect_part(
-	    HEAD POOL TAIL "plans: {}\n", "[E013]: \"plans\" in the file");
+	    HEAD POOL TAIL "tracing: {}\n",
+	    "[E013]: \"tracing\" in the file");
 	expect_part(HEAD TAIL "pools: {app: {endpoints: \"a:1\", balance: "
 	                      "ewma}}\n",
 	    "[E013]: balance of pool \"app\": \"ewma\" is known");

@@ -57,7 +57,8 @@ file(const char *balance, const char *affinity)
 	    "  green: {endpoints: [\"10.0.1.1:80\"]}\n"
 	    "splits: {shop: {stable: blue, affinity: {by: %s}, weights: "
 	    "{blue: 95, green: 5}}}\n"
-	    "routes: [{name: all, rate_limit: {rate: 1000/s, key: route}, "
+	    "routes: [{name: all, rate_limit: {rate: 1000000/s, key: "
+	    "route}, "
 	    "split: shop}]\n",
 	    balance, affinity);
 	return text;
