@@ -449,9 +449,14 @@ h2_submit_head(struct stream *stream, char *head, size_t len, bool is_end)
 	nghttp2_nv fields[H2_NV_MAX];
 	nghttp2_data_provider payload = {
 	    .source.ptr = stream, .read_callback = read_payload};
-	size_t n =
-	    h2_nv_of(head, len, h2->is_upstream ? H2_REQUEST : H2_RESPONSE,
-	        h2->conn->tls != NULL, fields, H2_NV_MAX);
+	bool is_switch =
+	    stream->side.request && stream->side.request->asks_upgrade;
+	enum h2_block block =
+	    h2->is_upstream ? (is_switch ? H2_CONNECT : H2_REQUEST)
+	    : is_switch && memcmp(head + 9, "101", 3) == 0 ? H2_SWITCHED
+	                                                   : H2_RESPONSE;
+	size_t n = h2_nv_of(
+	    head, len, block, h2->conn->tls != NULL, fields, H2_NV_MAX);
 
 	if (n == 0)
 		return false;
@@ -463,7 +468,7 @@ h2_submit_head(struct stream *stream, char *head, size_t len, bool is_end)
 		stream->id = id > 0 ? id : 0;
 		return id > 0;
 	}
-	if (head[9] == '1') /* interim */
+	if (block == H2_RESPONSE && head[9] == '1') /* interim */
 		return nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE,
 		           stream->id, NULL, fields, n, NULL) == 0;
 	assert(!stream->is_answered);

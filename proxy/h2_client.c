@@ -15,8 +15,10 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "proxy/grpc.h"
 #include "proxy/h2.h"
 #include "proxy/request.h"
+#include "proxy/websocket.h"
 
 enum {
 	WINDOW =
@@ -246,6 +248,7 @@ h2_client_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 	    is_head ? H2_RESPONSE : H2_TRAILERS,
 	    is_head ? RESPONSE_HEAD_MAX
 	            : H1_TRAILERS_MAX - H1_TRAILER_FIELDS_MAX - 8);
+	h2->text.is_switch = is_head && stream->side.request->asks_upgrade;
 }
 
 /* The stream's framing is told by frames; a body that never comes has a length
@@ -262,27 +265,51 @@ set_framing(struct h1_head *head, bool is_end)
 	}
 }
 
+/* As it went upstream, or would have gone over HTTP/1. */
+static struct span
+key_of(const struct request *request)
+{
+	static const char name[] = "sec-websocket-key: ";
+	const char *end = request->head + request->head_len;
+	const char *at =
+	    memmem(request->head, request->head_len, name, sizeof(name) - 1);
+	const char *line_end;
+
+	if (!at)
+		return SPAN("");
+	at += sizeof(name) - 1;
+	line_end = memchr(at, '\r', (size_t)(end - at));
+	return (struct span){at, (size_t)(line_end - at)};
+}
+
 static void
 receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 {
 	struct request *request = stream->side.request;
 	struct worker *worker = h2->conn->worker;
 	struct h1_head *head = &worker->parsed;
-	struct span text = h2_text_end(&h2->text);
+	char accept[WEBSOCKET_ACCEPT];
+	struct span text;
 	uint32_t scanned = 0;
 
-	if (!text.ptr ||
-	    h1_parse_response(text.ptr, text.len, text.len, &scanned,
-	        (enum http_method)request->method, false, head) != H1_DONE) {
+	if (request->asks_upgrade) {
+		websocket_accept(key_of(request), accept);
+		h2->text.accept = accept;
+	}
+	text = h2_text_end(&h2->text);
+	if (!text.ptr || h1_parse_response(text.ptr, text.len, text.len,
+	                     &scanned, (enum http_method)request->method,
+	                     h2->text.is_switch, head) != H1_DONE) {
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
 	}
 	head->keep_alive = true;
 	head->reason = span_of(status_text(head->status));
-	if (head->status >= 200) {
+	if (head->status >= 200 || head->framing == H1_TUNNEL) {
 		stream->is_answered = true;
 		stream->side.is_eof = is_end;
-		set_framing(head, is_end);
+		if (head->framing != H1_TUNNEL)
+			set_framing(head, is_end);
 	}
 	request_response_head(request, head);
 }
@@ -301,6 +328,14 @@ h2_client_end_block(
 	    !h2_take_trailers(h2, &stream->side.request->response_body)) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
+	}
+	if (stream->side.request && stream->side.request->is_grpc &&
+	    stream->side.request->response_body.trailers) {
+		const struct buf *lines =
+		    stream->side.request->response_body.trailers;
+
+		grpc_note_trailers(stream->side.request,
+		    (struct span){lines->data + lines->start, buf_len(lines)});
 	}
 	stream_received_end(stream);
 }

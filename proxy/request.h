@@ -67,6 +67,7 @@ struct request {
 	bool has_first_byte : 1;
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* by us */
+	bool is_grpc : 1;
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
 	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
@@ -86,6 +87,7 @@ struct request {
 	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
 	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
+	nsec_t deadline;            /* of a gRPC call; 0: none */
 
 	struct peer peer;           /* the client's real address */
 
@@ -135,6 +137,17 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+
+/* A wait of `after`, but not beyond the request's deadline. */
+static inline nsec_t
+request_within(const struct request *request, nsec_t after)
+{
+	nsec_t left = request->deadline - request->worker->now;
+
+	if (request->deadline == 0 || left >= after)
+		return after;
+	return left > 0 ? left : 1;
+}
 
 /* ---- request_done.c ---- */
 /* Counts, logs, frees; the client's connection goes on or ends. */

@@ -10,6 +10,7 @@
  */
 #include <nghttp2/nghttp2.h>
 
+#include "proxy/grpc.h"
 #include "proxy/message.h"
 
 enum {
@@ -146,7 +147,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		conn_no_deadline(upstream);
 	} else {
 		conn_deadline(
-		    upstream, request->decision.pool->cfg->idle_timeout);
+		    upstream, request_within(request,
+		                  request->decision.pool->cfg->idle_timeout));
 	}
 }
 
@@ -222,6 +224,28 @@ note_first_byte(struct request *request)
 	}
 }
 
+/* A 101 that was asked for. */
+static void
+switch_protocols(struct request *request, const struct h1_head *head)
+{
+	size_t head_len = headers_write_response(request, head);
+
+	if (head_len == 0) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	if (trial_is_on(request) && request->attempts <= 1)
+		trial_note_answer(request, head);
+	request->status = 101;
+	request->has_response = true;
+	if (!message_send_head(
+	        request->client, request->worker->head, head_len)) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
+	tunnel_begin(request);
+}
+
 static void
 receive_head(struct request *request, char *bytes, size_t len)
 {
@@ -247,23 +271,7 @@ receive_head(struct request *request, char *bytes, size_t len)
 		bytes += head->len;
 		len -= head->len;
 		if (head->framing == H1_TUNNEL) {
-			size_t head_len = headers_write_response(request, head);
-
-			if (head_len == 0) {
-				request_attempt_failed(
-				    request, FAIL_UPSTREAM_PROTOCOL);
-				return;
-			}
-			if (trial_is_on(request) && request->attempts <= 1)
-				trial_note_answer(request, head);
-			request->status = 101;
-			request->has_response = true;
-			if (!message_send_head(request->client,
-			        request->worker->head, head_len)) {
-				request_abandon(request, FAIL_CLIENT_GONE);
-				return;
-			}
-			tunnel_begin(request);
+			switch_protocols(request, head);
 			/* It may have ended already: then nobody holds it. */
 			if (len > 0 && upstream->request == request)
 				tunnel_input(request, upstream, bytes, len);
@@ -284,7 +292,11 @@ void
 request_response_head(struct request *request, struct h1_head *head)
 {
 	note_first_byte(request);
-	if (head->status >= 200)
+	if (request->is_grpc)
+		grpc_note_head(request, head);
+	if (head->framing == H1_TUNNEL)
+		switch_protocols(request, head);
+	else if (head->status >= 200)
 		respond(request, head, request->worker->rx + RX_HEADROOM, 0);
 	else if (!forward_interim(request, head))
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);

@@ -446,13 +446,17 @@ upstream_timeout(struct conn *upstream)
 		connect_failed(request, FAIL_UPSTREAM_TLS);
 	} else if (request->state == REQUEST_TUNNEL) {
 		tunnel_timeout(request);
+	} else if (request->deadline != 0 &&
+	           request->worker->now >= request->deadline) {
+		request_attempt_failed(request, FAIL_DEADLINE);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
 	} else if (!request->request_body.is_done && !upstream->out &&
 	           !request->expects_continue) {
 		/* The client is the slow one: its own deadline watches that. */
-		conn_deadline(
-		    upstream, request->decision.pool->cfg->first_byte_timeout);
+		conn_deadline(upstream,
+		    request_within(request,
+		        request->decision.pool->cfg->first_byte_timeout));
 	} else {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}

@@ -12,6 +12,8 @@ import struct
 import threading
 import time
 
+import ports
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 NAMES = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
@@ -293,7 +295,7 @@ class Upstream:
 
     def __init__(self, serve=None, tls=None, early=False, port=0, **settings):
         self.serve, self.tls, self.early, self.settings = serve or echo, tls, early, settings
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self.listener = socket.create_server(("127.0.0.1", port or ports.take("127.0.0.1")), backlog=128)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.port = self.listener.getsockname()[1]
         self.wires, self.lock, self.errors = [], threading.Lock(), []
