@@ -14,6 +14,7 @@
 
 #include "config/config.h"
 #include "routing/routing.h"
+#include "routing/simulate.h"
 #include "tls/tls.h"
 
 /* What the process knows of itself. */
@@ -27,6 +28,10 @@ struct process_facts {
 	bool last_reload_ok;
 	char last_reload_error[ERR_TEXT_MAX];
 	uint64_t access_log_lines;
+	bool has_redis, redis_is_up;
+	uint64_t redis_failures;    /* connections that failed */
+	uint32_t limit_instances;   /* that share rate limits; 0: none, or not known */
+	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
 /* What only the composition root can do or know. All on the control thread. */
@@ -69,9 +74,21 @@ struct admin;
  */
 struct admin *admin_start(struct event_base *base, const struct config *config, struct registry *registry,
     struct state *state, const struct admin_hooks *hooks, struct err *err);
+/*
+ * Before a reload is published: reads tokens, certificate and key of the admin
+ * API, so that a mistake in them changes nothing. admin_apply takes the result.
+ */
+bool admin_prepare(struct admin *admin, const struct config *config, struct err *err);
 /* After a reload: new access rules, new listeners; the notes are audited and announced. */
 bool admin_apply(struct admin *admin, const struct config *config, const char *by,
     const struct merge_note *notes, size_t n_notes, struct err *err);
+/*
+ * May `config` take the place of the running one? False with err: a live
+ * rollout owns what it would change; call before anything is built.
+ */
+bool admin_allows(struct admin *admin, const struct config *config, struct err *err);
+/* Looks at all live rollouts at once: a worker has seen the candidate fail. */
+void admin_rollouts_look(struct admin *admin);
 /* An event for /v1/events and the audit log; `json` is an object's text. */
 void admin_announce(struct admin *admin, const char *kind, const char *json);
 /* The same for what was tried in vain. */
@@ -110,6 +127,12 @@ struct access_record {
 };
 /* One JSON line with its newline into buf; returns the length (< cap, cap at least 8192). Not for workers. */
 size_t access_format(const struct access_record *record, const struct strings *redact, char *buf, size_t cap);
+
+/* ---- a recorded access log (admin/replay.c) ---- */
+
+enum { REPLAY_UNITS_MIN = 100 };
+/* The requests of `split` that its weights assigned, for a simulation; the caller frees out->at. */
+bool replay_read(const char *path, const char *split, struct recording *out, struct err *err);
 
 /* ---- the client: weirctl ---- */
 int ctl_main(int argc, char **argv); /* argv[0] is the name it was called by; returns the exit code */

@@ -37,7 +37,12 @@ enum {
 };
 
 /* What a scoped grant is held against. */
-enum api_scope { SCOPE_ALL, SCOPE_SPLIT, SCOPE_POOL };
+enum api_scope {
+	SCOPE_ALL,
+	SCOPE_SPLIT,
+	SCOPE_POOL,
+	SCOPE_BODY, /* the function knows the split and asks by itself: call_may */
+};
 
 struct call;
 typedef void api_fn(struct call *call);
@@ -56,12 +61,16 @@ extern const size_t api_n_rows;
 struct api_counts {
 	uint64_t by_class[6];
 	uint64_t limited; /* 429 */
+	uint64_t refused; /* connections */
 };
 
+struct tls_gate;
+struct admin_parts;
 struct events;
 struct answers;
 struct sampler;
 struct notify;
+struct rollouts;
 struct door;
 TAILQ_HEAD(doors, door);
 
@@ -71,16 +80,20 @@ struct admin {
 	struct state *state;       /* borrowed */
 	struct admin_hooks hooks;
 	struct auth *auth; /* owned, as all below */
+	struct tls_gate *gate; /* of the TCP doors; NULL: they are clear */
+	struct admin_parts *parts; /* prepared for the next admin_apply, NULL */
 	struct audit audit;
 	struct events *events;
 	struct answers *answers;
 	struct sampler *sampler;
 	struct notify *notify;
+	struct rollouts *rollouts;
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;
 	const struct call *reloading; /* the call that asked for the reload that
 	                                 goes on, NULL */
+	bool is_reload_refused; /* by a live rollout: the last reload asked for */
 };
 
 struct call {
@@ -97,6 +110,7 @@ struct call {
 	struct span text;       /* raw body; borrowed from http */
 	const char *reason;     /* from the body or ?reason=; NULL */
 	const char *replay_key; /* Idempotency-Key, NULL without */
+	bool answers_split; /* a rollout's verb asked for by way of its split */
 	bool is_dry_run;
 	bool is_mutating; /* by its method, even when no row was found */
 };
@@ -140,6 +154,10 @@ void admin_audit(struct admin *admin, const struct audit_entry *entry);
 /* ---- things that several api_*.c show ---- */
 
 const struct config *admin_config(const struct admin *admin);
+/* Of the listeners and of the admin API itself; returns how many there are. */
+struct tls_cert_info;
+size_t admin_certificates(
+    const struct admin *admin, struct tls_cert_info *out, size_t cap);
 const struct pool_view *admin_pool(const struct admin *admin, const char *name);
 json_t *json_time(time_t wall); /* RFC 3339, null for 0 */
 json_t *json_percent(bp_t bp);

@@ -195,9 +195,15 @@ rehearse_reload(struct call *call)
 	struct diags diags;
 	struct config *file = config_load(running->path, &diags);
 	char *lines = NULL;
+	struct err err;
 
 	if (!file) {
 		refuse_config(call, &diags);
+	} else if (!admin_allows(call->admin, file, &err)) {
+		call_problem(call,
+		    &(struct problem){409, "rollout-active",
+		        "nothing was changed", NULL, NULL},
+		    "%s", err.text);
 	} else {
 		lines = config_diff(running, file);
 		call_json(call, 200,
@@ -242,6 +248,7 @@ api_config_reload(struct call *call)
 		rehearse_reload(call);
 		return;
 	}
+	admin->is_reload_refused = false;
 	admin->reloading = call; /* admin_apply writes the audit entry */
 	ok = admin->hooks.reload(
 	    admin->hooks.ctx, call->actor.name, &diags, &err);
@@ -250,6 +257,11 @@ api_config_reload(struct call *call)
 		answer_reload(call, &diags);
 	else if (diags.errors > 0)
 		refuse_config(call, &diags);
+	else if (admin->is_reload_refused)
+		call_problem(call,
+		    &(struct problem){409, "rollout-active",
+		        "nothing was changed", NULL, NULL},
+		    "%s", err.text);
 	else
 		call_problem(call,
 		    &(struct problem){422, "reload-refused",

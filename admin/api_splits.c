@@ -12,6 +12,7 @@
 #include "admin/api.h"
 #include "admin/events.h"
 #include "admin/log.h"
+#include "admin/rollouts.h"
 #include "admin/sampler.h"
 
 /* ---- showing ---- */
@@ -99,6 +100,16 @@ text_or_null(const char *text)
 	return text ? json_string(text) : json_null();
 }
 
+static json_t *
+rollout_of(const struct admin *admin, const struct split *split)
+{
+	const struct run *run =
+	    admin->rollouts ? rollouts_live(admin->rollouts, split->name)
+	                    : NULL;
+
+	return run ? run_brief(run) : json_null();
+}
+
 json_t *
 split_to_json(const struct admin *admin, const struct split *split)
 {
@@ -122,6 +133,7 @@ split_to_json(const struct admin *admin, const struct split *split)
 	json_object_set_new(
 	    object, "changed_by", text_or_null(split->changed_by));
 	json_object_set_new(object, "reason", text_or_null(split->reason));
+	json_object_set_new(object, "rollout", rollout_of(admin, split));
 	json_object_set_new(object, "pools", pools);
 	return object;
 }
@@ -172,8 +184,8 @@ api_splits(struct call *call)
 	    NULL);
 }
 
-static void
-answer_split(struct call *call, const struct split *split)
+void
+call_answer_split(struct call *call, const struct split *split)
 {
 	char etag[32];
 
@@ -189,7 +201,7 @@ api_split(struct call *call)
 	if (!split)
 		return;
 	sampler_read(call->admin->sampler, now_mono());
-	answer_split(call, split);
+	call_answer_split(call, split);
 }
 
 /* ---- reading what is asked ---- */
@@ -330,6 +342,36 @@ check_healthy(struct call *call, const struct split *split, const bp_t *bp)
 	return true;
 }
 
+/* A rollout moves these weights; a freeze lets none but the stable one's grow.
+ */
+static bool
+check_unguarded(struct call *call, const struct split *split, const bp_t *bp)
+{
+	struct rollouts *rollouts = call->admin->rollouts;
+	const struct run *live = rollouts_live(rollouts, split->name);
+	const struct weights *now = split_weights(split);
+
+	if (live) {
+		call_rollout_active(call, live);
+		return false;
+	}
+	for (uint32_t i = 0; rollouts->freeze.is_on && i < split->n_pools;
+	     i++) {
+		if (bp[i] <= now->bp[i] || i == now->stable)
+			continue;
+		call_problem(call,
+		    &(struct problem){409, "frozen",
+		        "weirctl freeze off ends it; weights may shrink and "
+		        "go back to the stable pool meanwhile",
+		        "weights", NULL},
+		    "there is a freeze by %s: the weight of pool '%s' cannot "
+		    "grow",
+		    rollouts->freeze.by, split->pools[i]);
+		return false;
+	}
+	return true;
+}
+
 static char *
 copy_or_null(const char *text)
 {
@@ -402,7 +444,7 @@ change(struct call *call, struct split *split, const bp_t *bp)
 		log_event(LOG_INFO, "weights changed", "split", split->name,
 		    "weights", told ? told : "", "by", call->actor.name,
 		    "reason", call->reason ? call->reason : "", NULL);
-		answer_split(call, split);
+		call_answer_split(call, split);
 	}
 	free(told);
 	json_decref(before);
@@ -441,8 +483,41 @@ api_weights(struct call *call)
 	if (split &&
 	    call_matches(
 	        call, split_weights(split)->version, split->changed_by) &&
-	    read_weights(call, split, bp))
+	    read_weights(call, split, bp) && check_unguarded(call, split, bp))
 		decide(call, split, bp);
+}
+
+/* What the split's last rollout has to say. True: answered. */
+static bool
+undo_rollout(struct call *call, const struct split *split)
+{
+	struct run *run = rollouts_newest(call->admin->rollouts, split->name);
+	bool is_done;
+	char by[ROLLOUT_ID_MAX + 16];
+
+	if (!run)
+		return false;
+	if (run_is_live(run)) {
+		call->answers_split = true;
+		call_verb(call, run, VERB_UNDO, false);
+		return true;
+	}
+	snprintf(by, sizeof(by), "rollout %s", run->rollout.id);
+	if (!split->changed_by || strcmp(split->changed_by, by) != 0)
+		return false; /* somebody has moved the weights since */
+	is_done = run->rollout.state == ROLLOUT_DONE;
+	call_problem(call,
+	    &(struct problem){is_done ? 410 : 409,
+	        is_done ? "no-longer-warm" : "nothing-to-undo",
+	        is_done ? "start a rollout to the other pool, or set the "
+	                  "weights"
+	                : "weirctl rollout retry starts it anew",
+	        NULL, NULL},
+	    is_done ? "rollout %s is done: its old pool is not kept warm any "
+	              "more"
+	            : "rollout %s went back already",
+	    run->rollout.id);
+	return true;
 }
 
 void
@@ -455,7 +530,7 @@ api_undo(struct call *call)
 	if (!split ||
 	    !call_matches(
 	        call, split_weights(split)->version, split->changed_by) ||
-	    !call_body_knows(call, known))
+	    !call_body_knows(call, known) || undo_rollout(call, split))
 		return;
 	if (!split->has_previous) {
 		call_problem(call,

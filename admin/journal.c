@@ -128,13 +128,36 @@ item_unreserve(struct journal *journal, struct journal_item *item)
 	*item = journal->items[--journal->n_items];
 }
 
+static void
+item_remove(struct journal *journal, const char *key)
+{
+	struct journal_item *item = item_at(journal, key);
+
+	if (!item)
+		return;
+	free(item->key);
+	free(item->text);
+	*item = journal->items[--journal->n_items];
+}
+
+static bool
+is_dropped(struct span text)
+{
+	return span_eq(text, SPAN("null"));
+}
+
 bool
 journal_keep(struct journal *journal, const struct journal_record *record)
 {
-	char *text = strndup(record->text.ptr, record->text.len);
-	struct journal_item *item =
-	    text ? item_reserve(journal, record->key) : NULL;
+	struct journal_item *item;
+	char *text;
 
+	if (is_dropped(record->text)) {
+		item_remove(journal, record->key);
+		return true;
+	}
+	text = strndup(record->text.ptr, record->text.len);
+	item = text ? item_reserve(journal, record->key) : NULL;
 	if (!item) {
 		free(text);
 		return false;
@@ -290,6 +313,17 @@ journal_put(
 	free(item->text);
 	item->text = copy;
 	item->sequence = ++journal->sequence;
+	return true;
+}
+
+bool
+journal_drop(struct journal *journal, const char *key, struct err *err)
+{
+	if (!item_at(journal, key))
+		return true;
+	if (!journal_put(journal, key, "null", err))
+		return false;
+	item_remove(journal, key);
 	return true;
 }
 

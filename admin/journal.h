@@ -50,6 +50,8 @@ bool journal_open(struct journal *journal, const char *dir, uint64_t *cut_out,
  * `key` has no space. */
 bool journal_put(struct journal *journal, const char *key, const char *text,
     struct err *err);
+/* The key is gone, as durably as a put; its line is a text "null". */
+bool journal_drop(struct journal *journal, const char *key, struct err *err);
 const struct journal_item *journal_find(
     const struct journal *journal, const char *key);
 /* Writes the snapshot anew and empties the journal. */

@@ -11,8 +11,8 @@ char *metrics_text(struct admin *admin, bool is_open, size_t *len_out);
 /* The parts of it. */
 void metrics_traffic(
     struct exposition *x, const struct admin *admin); /* metrics_traffic.c */
-void metrics_policy(
-    struct exposition *x, const struct admin *admin); /* metrics_policy.c */
+void metrics_policy(struct exposition *x, const struct admin *admin,
+    const struct process_facts *facts); /* metrics_policy.c */
 void metrics_process(struct exposition *x,
     const struct process_facts *facts); /* metrics_process.c */
 

@@ -42,9 +42,32 @@ put_denial(void *ctx, const char *route, enum access_denial denial, uint64_t n)
 	    n);
 }
 
-void
-metrics_policy(struct exposition *x, const struct admin *admin)
+static void
+about_redis(struct exposition *x, const struct process_facts *facts)
 {
+	family_begin(x, FAMILY_GAUGE, "weir_redis_up",
+	    "1 when the Redis server answers.");
+	family_value(x, NULL, facts->redis_is_up);
+	family_begin(x, FAMILY_COUNTER, "weir_redis_failures",
+	    "Connections to the Redis server that failed.");
+	family_count(x, NULL, facts->redis_failures);
+	family_begin(x, FAMILY_GAUGE, "weir_rate_limit_instances",
+	    "Instances that share rate limits; 0 while Redis is away.");
+	family_value(x, NULL, facts->limit_instances);
+	family_begin(x, FAMILY_COUNTER, "weir_rate_limit_syncs",
+	    "Keys of shared limits that were agreed on with the others.");
+	family_count(x, NULL, facts->limits_synced);
+	family_begin(x, FAMILY_COUNTER, "weir_rate_limit_sync_lost",
+	    "Requests that the others were not told of: too many at once.");
+	family_count(x, NULL, facts->limits_lost);
+}
+
+void
+metrics_policy(struct exposition *x, const struct admin *admin,
+    const struct process_facts *facts)
+{
+	if (facts->has_redis)
+		about_redis(x, facts);
 	family_begin(x, FAMILY_COUNTER, "weir_rate_limit_decisions",
 	    "Requests that a rate limit judged, by what it decided.");
 	registry_each_limit(admin->registry, put_decisions, x);

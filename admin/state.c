@@ -386,6 +386,49 @@ state_restore_endpoints(struct state *state, struct registry *registry)
 	}
 }
 
+/* ---- what others keep ---- */
+
+bool
+state_put(
+    struct state *state, const char *key, const char *text, struct err *err)
+{
+	return journal_put(&state->journal, key, text, err);
+}
+
+bool
+state_drop(struct state *state, const char *key, struct err *err)
+{
+	return journal_drop(&state->journal, key, err);
+}
+
+const char *
+state_get(const struct state *state, const char *key)
+{
+	const struct journal_item *item = journal_find(&state->journal, key);
+
+	return item ? item->text : NULL;
+}
+
+void
+state_each(
+    const struct state *state, const char *prefix, state_fn *fn, void *ctx)
+{
+	size_t len = strlen(prefix);
+
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+
+		if (strncmp(item->key, prefix, len) == 0)
+			fn(ctx, item->key, item->text);
+	}
+}
+
+int
+state_directory(const struct state *state)
+{
+	return state->journal.dir_fd;
+}
+
 uint64_t
 state_write_errors(const struct state *state)
 {

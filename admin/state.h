@@ -15,6 +15,31 @@ bool state_put_endpoint(struct state *state, const char *pool,
     const char *address, enum endpoint_admin admin, struct err *err);
 /* Gives endpoints that appeared (a start, a reload) their recorded state. */
 void state_restore_endpoints(struct state *state, struct registry *registry);
+
+/* What others keep there: an object's whole JSON text under a key of their own.
+ */
+bool state_put(
+    struct state *state, const char *key, const char *text, struct err *err);
+bool state_drop(struct state *state, const char *key, struct err *err);
+/* NULL: nothing there. */
+const char *state_get(const struct state *state, const char *key);
+/* All whose key begins with `prefix`; `fn` must not put or drop. */
+typedef void state_fn(void *ctx, const char *key, const char *text);
+void state_each(
+    const struct state *state, const char *prefix, state_fn *fn, void *ctx);
+
+/*
+ * Files beside the journal for what may be a second old: written whole and
+ * renamed, not synced. They survive the process, not always the machine.
+ */
+bool state_write_file(struct state *state, const char *name, const void *bytes,
+    size_t len, struct err *err);
+/* The caller frees; false: there is none that can be read. */
+bool state_read_file(
+    const struct state *state, const char *name, void **bytes_out, size_t *len_out);
+void state_remove_file(struct state *state, const char *name);
+int state_directory(const struct state *state); /* for state_file.c */
+
 const char *endpoint_admin_name(enum endpoint_admin admin);
 bool endpoint_admin_of(const char *word, enum endpoint_admin *out);
 

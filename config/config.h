@@ -275,6 +275,21 @@ struct match_cfg {
 	struct geo_cfg_match geo;
 };
 
+/* What a shared limit is while Redis is away. */
+enum on_failure { ON_FAILURE_LOCAL, ON_FAILURE_OPEN, ON_FAILURE_CLOSED };
+
+struct redis_cfg {
+	bool is_on;
+	struct address address;
+	uint32_t database;
+	char *user;          /* owned; NULL without */
+	struct secret password;
+	char *prefix;        /* owned */
+	enum on_failure on_failure;
+	struct pool_tls_cfg tls;
+	nsec_t connect_timeout, answer_timeout;
+};
+
 /* Ranges as written and those of files, all together. */
 struct range_list {
 	bool is_given;
@@ -298,6 +313,8 @@ struct limit_cfg {
 	struct rate rate;
 	uint32_t burst;
 	bool is_dry_run;
+	bool is_global;         /* shared by all instances, through Redis */
+	enum on_failure on_failure;
 };
 
 /*
@@ -453,6 +470,7 @@ struct config {
 	char *state_dir;  /* owned */
 	struct admin_cfg admin;
 	struct logs_cfg logs;
+	struct redis_cfg redis;
 	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;

@@ -242,6 +242,7 @@ load_model(struct load *load)
 	load_admin(load);
 	load_logs(load);
 	load_geo(load);
+	load_redis(load);
 	load_listeners(load);
 	load_pools(load);
 	load_splits(load);

@@ -27,6 +27,9 @@ struct config *config_load_trusted(const char *name, struct span text, struct di
 void load_admin(struct load *load);
 void load_logs(struct load *load);
 void load_geo(struct load *load);
+void load_redis(struct load *load);
+/* {verify, ca, server_name}: the rows of a client's TLS. */
+void load_client_tls(struct load *load, const struct node *map, enum row_id verify, enum row_id ca, enum row_id server_name, struct pool_tls_cfg *cfg);
 void load_listeners(struct load *load);
 void load_pools(struct load *load);
 void load_splits(struct load *load);

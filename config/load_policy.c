@@ -82,6 +82,28 @@ check_rate(struct load *load, const struct node *map, const struct node *rate,
 }
 
 static void
+load_scope(struct load *load, const struct node *map, struct limit_cfg *cfg)
+{
+	const struct node *scope = field(map, ROW_RATE_SCOPE);
+	const struct node *failure = field(map, ROW_RATE_ON_FAILURE);
+	char where[WHERE_MAX];
+
+	cfg->is_global = field_word(map, ROW_RATE_SCOPE) == 1;
+	cfg->on_failure =
+	    failure ? (enum on_failure)field_word(map, ROW_RATE_ON_FAILURE)
+	            : load->config->redis.on_failure;
+	if (cfg->is_global && field(load->root, ROW_REDIS) == NULL)
+		report_add(load->report, DIAG_CONFLICT, scope->at,
+		    "add redis: {url: \"redis://HOST\"}",
+		    "%s: a global limit needs redis", node_where(map, where));
+	if (!cfg->is_global && failure)
+		report_add(load->report, DIAG_CONFLICT, failure->key_at,
+		    "write scope: global, or take on_failure away",
+		    "%s: on_failure is for global limits",
+		    node_where(map, where));
+}
+
+static void
 load_limit(struct load *load, const struct node *map, struct limit_cfg *cfg)
 {
 	const struct node *rate = field(map, ROW_RATE_RATE);
@@ -99,6 +121,7 @@ load_limit(struct load *load, const struct node *map, struct limit_cfg *cfg)
 	cfg->is_dry_run = field_bool(map, ROW_RATE_DRY_RUN);
 	if (rate)
 		check_rate(load, map, rate, cfg);
+	load_scope(load, map, cfg);
 }
 
 /* ---- access ---- */

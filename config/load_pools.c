@@ -99,20 +99,21 @@ load_endpoints(struct load *load, const struct node *written,
 
 /* ---- the rest of a pool ---- */
 
-static void
-load_pool_tls(
-    struct load *load, const struct node *map, struct pool_tls_cfg *cfg)
+void
+load_client_tls(struct load *load, const struct node *map,
+    enum row_id verify_row, enum row_id ca_row, enum row_id name_row,
+    struct pool_tls_cfg *cfg)
 {
-	int verify = field_word(map, ROW_POOL_VERIFY);
-	const struct node *ca = field(map, ROW_POOL_CA);
-	const struct node *given = field(map, ROW_POOL_VERIFY);
+	int verify = field_word(map, verify_row);
+	const struct node *ca = field(map, ca_row);
+	const struct node *given = field(map, verify_row);
 	char where[WHERE_MAX];
 
 	if (map == NULL || map->kind != NODE_MAP)
 		return;
 	cfg->on = true;
-	cfg->ca_file = load_path(load, map, ROW_POOL_CA);
-	cfg->server_name = field_lower(map, ROW_POOL_SERVER_NAME);
+	cfg->ca_file = load_path(load, map, ca_row);
+	cfg->server_name = field_lower(map, name_row);
 	cfg->verify = verify != NODE_ABSENT ? VERIFY_SYSTEM + (unsigned)verify
 	              : cfg->ca_file        ? VERIFY_FILE
 	                                    : VERIFY_SYSTEM;
@@ -127,7 +128,7 @@ load_pool_tls(
 		    node_where(map, where));
 	if (cfg->verify == VERIFY_OFF)
 		report_add(load->report, DIAG_NOT_VERIFIED, given->at, NULL,
-		    "%s: anybody may answer in the name of the pool",
+		    "%s: anybody may answer in the server's name",
 		    node_where(map, where));
 }
 
@@ -191,7 +192,8 @@ load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 	load_endpoints(load, written, map, cfg);
 	cfg->protocol =
 	    field_word(map, ROW_POOL_PROTOCOL) == 1 ? PROTOCOL_H2 : PROTOCOL_H1;
-	load_pool_tls(load, field(map, ROW_POOL_TLS), &cfg->tls);
+	load_client_tls(load, field(map, ROW_POOL_TLS), ROW_POOL_VERIFY,
+	    ROW_POOL_CA, ROW_POOL_SERVER_NAME, &cfg->tls);
 	cfg->tls.protocols = cfg->protocol;
 	load_hash(load, map, cfg);
 	cfg->connect_timeout = field_duration(timeouts, ROW_TIMEOUT_CONNECT);

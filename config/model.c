@@ -153,6 +153,12 @@ config_free(struct config **config_in)
 	admin_release(&config->admin);
 	logs_release(&config->logs);
 	strings_release(&config->geo);
+	address_release(&config->redis.address);
+	free(config->redis.user);
+	free(config->redis.password.where);
+	free(config->redis.prefix);
+	free(config->redis.tls.ca_file);
+	free(config->redis.tls.server_name);
 	for (size_t i = 0; i < config->n_listeners; i++)
 		listener_release(&config->listeners[i]);
 	free(config->listeners);

@@ -222,6 +222,37 @@ admin(const struct renderer *r, const struct admin_cfg *cfg)
 	return map;
 }
 
+static const char *const on_failures[] = {
+    [ON_FAILURE_LOCAL] = "local",
+    [ON_FAILURE_OPEN] = "open",
+    [ON_FAILURE_CLOSED] = "closed",
+};
+
+static json_t *pool_tls(const struct pool_tls_cfg *cfg);
+
+static json_t *
+redis(const struct renderer *r, const struct redis_cfg *cfg)
+{
+	json_t *map = json_object(), *timeouts = json_object();
+
+	if (cfg->address.kind == ADDRESS_UNIX)
+		put_text(map, "url", cfg->address.text);
+	else
+		json_object_set_new(map, "url",
+		    json_sprintf("%s://%s/%u", cfg->tls.on ? "rediss" : "redis",
+		        cfg->address.text, cfg->database));
+	put_text(map, "user", cfg->user);
+	put_secret(r, map, "password", &cfg->password);
+	put_text(map, "prefix", cfg->prefix);
+	put_text(map, "on_failure", on_failures[cfg->on_failure]);
+	if (cfg->tls.on)
+		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
+	put_duration(timeouts, "connect", cfg->connect_timeout);
+	put_duration(timeouts, "answer", cfg->answer_timeout);
+	json_object_set_new(map, "timeouts", timeouts);
+	return map;
+}
+
 static json_t *
 logs(const struct logs_cfg *cfg)
 {
@@ -576,6 +607,9 @@ rate_limit(const struct limit_cfg *cfg)
 	put_number(map, "burst", cfg->burst);
 	if (cfg->is_dry_run)
 		json_object_set_new(map, "dry_run", json_true());
+	put_text(map, "scope", cfg->is_global ? "global" : "local");
+	if (cfg->is_global)
+		put_text(map, "on_failure", on_failures[cfg->on_failure]);
 	return map;
 }
 
@@ -829,6 +863,8 @@ config_tree(const struct config *config, bool to_compare)
 	put_text(root, "state_dir", config->state_dir);
 	json_object_set_new(root, "admin", admin(&r, &config->admin));
 	json_object_set_new(root, "logs", logs(&config->logs));
+	if (config->redis.is_on)
+		json_object_set_new(root, "redis", redis(&r, &config->redis));
 	if (config->geo.n > 0)
 		json_object_set_new(root, "geo",
 		    json_pack("{s:o}", "database", strings(&config->geo)));

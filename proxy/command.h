@@ -64,12 +64,14 @@ int args_refuse(const struct args *args, const char *format, ...)
 /* ---- the commands, by file ---- */
 
 extern const struct flag run_flags[], check_flags[], proxy_flags[],
-    demo_flags[], upstream_flags[], health_flags[], explain_flags[];
+    demo_flags[], upstream_flags[], health_flags[], explain_flags[],
+    simulate_flags[];
 int cmd_run(struct args *args);
 int cmd_check(struct args *args);
 int cmd_proxy(struct args *args);
 int cmd_demo(struct args *args);
 int cmd_upstream(struct args *args);
+int cmd_simulate(struct args *args);
 int cmd_schema(struct args *args);
 int cmd_explain(struct args *args);
 int cmd_health(struct args *args);

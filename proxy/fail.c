@@ -27,6 +27,7 @@ fail_of_refusal(enum refusal refusal)
 	    [REFUSED_NOT] = FAIL_NONE,
 	    [REFUSED_ACCESS] = FAIL_FORBIDDEN,
 	    [REFUSED_RATE] = FAIL_RATE_LIMITED,
+	    [REFUSED_UNKNOWN] = FAIL_LIMIT_UNKNOWN,
 	};
 
 	assert(refusal < sizeof(fails) / sizeof(*fails));

@@ -37,6 +37,18 @@ const struct command commands[] = {
 	    "asked for by Accept.\n",
 	    "weir demo-upstream --listen 127.0.0.1:9001 --name blue --latency 5ms\n",
 	    upstream_flags, cmd_upstream},
+	{"simulate", "-c FILE --split S --plan P [--effect E] [--log FILE] ...", "What a plan would do, in virtual time",
+	    "Runs a plan with its guards many times over synthetic traffic or a recorded access\n"
+	    "log and prints how often and after how many requests the candidate goes back. Gates\n"
+	    "are open, nobody intervenes, a run ends at the promotion. The same seed gives the\n"
+	    "same bytes.\n"
+	    "An effect is errors:+2pp, errors:+50%, latency:+20%, hang:5% or size:10%, optionally\n"
+	    "with ,share=3% (of the candidate's requests) and ,after=10m (since it has traffic).\n"
+	    "Weather is shared by both pools: drift (rate, errors and latency by 50 % up and\n"
+	    "down), periodic (a bad second of every ten), outage (3 % more errors, ten minutes\n"
+	    "of each hour).\n",
+	    "weir simulate -c weir.yaml --split shop --plan standard --rps 1000 --errors 0.5% --effect errors:+2pp\n",
+	    simulate_flags, cmd_simulate},
 	{"explain", "KEY | --all | --list", "What a setting means, its type, range and default", NULL,
 	    "weir explain pools.balance\nweir explain --all\n", explain_flags, cmd_explain},
 	{"schema", "", "The config's JSON Schema, for editors", NULL,

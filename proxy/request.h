@@ -158,6 +158,8 @@ void request_done(struct request *request);
 void trial_watch(struct request *request);
 /* The first attempt's final head. */
 void trial_note_answer(struct request *request, const struct h1_head *head);
+/* The answer has ended, and its trailers are here. */
+void trial_note_trailers(struct request *request);
 /* A failure of the pool's, unless weir itself stood still over it. */
 void trial_blame(struct request *request, enum fail fail);
 /* The first attempt has failed: the baseline's pool answers in its stead, where that is allowed. */

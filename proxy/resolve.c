@@ -323,6 +323,11 @@ resolver_prefetch(struct resolver *resolver, const struct config *config)
 
 	LIST_FOREACH(answer, &resolver->answers, link)
 	answer->is_wanted = false;
+	if (config->redis.is_on &&
+	    config->redis.address.kind == ADDRESS_NAME) {
+		want(resolver, config->redis.address.host);
+		has_names = true;
+	}
 	for (size_t i = 0; i < config->n_pools; i++)
 		for (size_t j = 0; j < config->pools[i].n_endpoints; j++) {
 			const struct address *address =

@@ -370,8 +370,11 @@ request_response_end(struct request *request)
 	} else if (!request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 	} else if (body->in == H1_FRAMES) {
-		bool sent = forward_end(body, request->client);
+		bool sent;
 
+		if (trial_is_on(request))
+			trial_note_trailers(request);
+		sent = forward_end(body, request->client);
 		after_response_bytes(request, 0, !sent);
 	} else {
 		request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);

@@ -28,6 +28,7 @@
 #include "proxy/probe.h"
 #include "proxy/process.h"
 #include "proxy/proxy.h"
+#include "proxy/quota.h"
 #include "proxy/resolve.h"
 #include "proxy/sd_notify.h"
 #include "proxy/worker.h"
@@ -58,6 +59,7 @@ struct supervisor {
 	struct prober *prober;       /* owned */
 	struct resolver *resolver;   /* owned */
 	struct geo_watch *geo;       /* owned */
+	struct quota *quota;         /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
 	nsec_t began, drain_until, rotated_at, beat_at;
@@ -173,7 +175,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	size_t n_notes;
 	bool applied;
 
-	if (!bindings_open(sup->bindings, config, err)) {
+	if (!admin_allows(sup->admin, config, err) ||
+	    !bindings_open(sup->bindings, config, err)) {
 		config_free(&config);
 		return false;
 	}
@@ -181,6 +184,10 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	if (!snapshot) {
 		bindings_cancel(sup->bindings);
 		return false;
+	}
+	if (!admin_prepare(sup->admin, snapshot_config(snapshot), err)) {
+		bindings_cancel(sup->bindings);
+		return false; /* the next build frees this one */
 	}
 	if (!geo_watch_apply(sup->geo, snapshot_config(snapshot), err)) {
 		bindings_cancel(sup->bindings);
@@ -193,6 +200,9 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
 	await_adoption(sup, snapshot_generation(snapshot));
+	if (!quota_apply(sup->quota, now, err))
+		log_event(LOG_ERROR, "redis stays as it was", "error",
+		    err->text, NULL);
 	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
 	free(notes);
 	return applied;
@@ -394,6 +404,7 @@ process_facts(void *ctx, struct process_facts *out)
 	out->uptime = clock_now() - sup->began;
 	out->started_at = sup->started_at;
 	out->workers = sup->shared.n_workers;
+	quota_facts(sup->quota, out);
 	out->access_log_dropped = access_log_dropped(sup->access);
 	out->access_log_lines = access_log_lines(sup->access);
 	for (unsigned i = 0; i < sup->n_started && i < PROCESS_WORKERS_MAX; i++)
@@ -490,6 +501,9 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->shared.clients = client_table_new(key);
 	sup->resolver = resolver_new();
 	if (sup->base && sup->registry)
+		sup->quota =
+		    quota_new(sup->base, sup->registry, resolve_name, sup);
+	if (sup->quota)
 		sup->geo = geo_watch_new(sup->base, sup->registry);
 	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings ||
 	    !sup->registry || !sup->shared.clients || !sup->resolver ||
@@ -564,7 +578,8 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (!snapshot)
 		return false;
 	now = snapshot_config(snapshot);
-	if (!geo_watch_apply(sup->geo, now, err))
+	if (!geo_watch_apply(sup->geo, now, err) ||
+	    !quota_apply(sup->quota, now, err))
 		return false;
 	ok = process_drop_privileges(now, err) &&
 	     (sup->state = state_open(now->state_dir, err));
@@ -614,6 +629,7 @@ stop(struct supervisor *sup)
 	access_log_close(&sup->access);
 	bindings_free(&sup->bindings);
 	geo_watch_free(&sup->geo);
+	quota_free(&sup->quota);
 	if (sup->registry)
 		registry_free(&sup->registry);
 	client_table_free(&sup->shared.clients);

@@ -191,6 +191,25 @@ typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIM
 void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
 typedef void denial_fn(void *ctx, const char *route, enum access_denial denial, uint64_t n);
 void registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx);
+/* ---- limits that instances share: routing/limit_shared.h says how ---- */
+
+struct limit_spent {
+	uint64_t hash;
+	uint32_t limit, n; /* requests; 0: one was refused, what do the others say? */
+};
+enum { LIMIT_FORGIVEN = INT32_MAX }; /* as n: to be forgotten everywhere */
+/* What was let pass since the last call; several entries may be of one key. */
+size_t registry_take_spent(struct registry *registry, struct limit_spent *out, size_t cap);
+/* What a key owes here, and what a request of a limit costs. */
+nsec_t registry_limit_debt(const struct registry *registry, uint64_t hash, nsec_t now);
+double registry_limit_interval_usec(const struct registry *registry, uint32_t limit);
+/* All instances together owe `debt`; this one owed `seen` when it was asked, aged since. */
+void registry_settle(struct registry *registry, uint64_t hash, nsec_t now, nsec_t seen, nsec_t debt);
+/* How many share; 0: nobody knows, Redis is away. */
+void registry_share_limits(struct registry *registry, uint32_t instances);
+bool registry_has_shared_limits(const struct registry *registry);
+uint64_t registry_spent_lost(const struct registry *registry);
+
 /* Keys that owe something, of all routes; bytes reserved for them. */
 size_t registry_limit_keys(const struct registry *registry);
 /* The control thread's beat: frees a part of what is paid off. */
@@ -212,7 +231,8 @@ struct endpoint_stats {
 void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, struct endpoint_stats *out);
 
 struct listener_stats {
-	uint64_t accepted, refused, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
+	uint64_t refused[CONN_REFUSAL_COUNT], too_slow[CLIENT_SLOWNESS_COUNT];
+	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
 	int64_t active, idle, tunnels, in_flight;
 };
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);

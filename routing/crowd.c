@@ -1,7 +1,8 @@
 /*
  * Draws. Binomials come from inversion where few successes are expected and
  * from Hörmann's transformed rejection (BTRS, 1993) else; both are exact up
- * to the arithmetic. A multinomial is a chain of binomials.
+ * to the arithmetic. Latencies are thrown one by one with an alias table
+ * (Walker; Vose 1991) while that is cheaper than a chain of binomials.
  */
 #include "routing/crowd.h"
 
@@ -10,6 +11,8 @@
 #include <sys/param.h>
 
 #include "routing/chance.h"
+
+enum { THROWS_MAX = 1500 };
 
 double
 draw_uniform(struct rng *rng)
@@ -110,6 +113,36 @@ normal_below(double z)
 	return erfc(-z * M_SQRT1_2) / 2;
 }
 
+/* Every cell keeps a part of its own width and gives the rest to one other. */
+static void
+make_alias(struct mood *mood)
+{
+	unsigned small[HISTOGRAM_BUCKETS], large[HISTOGRAM_BUCKETS];
+	unsigned n_small = 0, n_large = 0;
+	double part[HISTOGRAM_BUCKETS];
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		part[i] = mood->latency[i] * HISTOGRAM_BUCKETS;
+		mood->keep[i] = 1;
+		mood->alias[i] = (uint16_t)i;
+		if (part[i] < 1)
+			small[n_small++] = i;
+		else
+			large[n_large++] = i;
+	}
+	while (n_small > 0 && n_large > 0) {
+		unsigned from = large[n_large - 1], to = small[--n_small];
+
+		mood->keep[to] = (float)part[to];
+		mood->alias[to] = (uint16_t)from;
+		part[from] -= 1 - part[to];
+		if (part[from] < 1) {
+			small[n_small++] = from;
+			n_large--;
+		}
+	}
+}
+
 void
 mood_init(struct mood *mood, double errors, nsec_t median, double sigma)
 {
@@ -125,7 +158,7 @@ mood_init(struct mood *mood, double errors, nsec_t median, double sigma)
 		if (i == HISTOGRAM_BUCKETS - 1)
 			up_to = 1;
 		mood->latency[i] = up_to - below;
-		if (mood->latency[i] < 1e-12)
+		if (mood->latency[i] < 1e-9)
 			mood->latency[i] = 0;
 		else
 			mood->last = i;
@@ -133,6 +166,7 @@ mood_init(struct mood *mood, double errors, nsec_t median, double sigma)
 			mood->first = i;
 		below = up_to;
 	}
+	make_alias(mood);
 	mood->shape[SHAPE_STATUS + 2] = 1;
 	mood->shape[SHAPE_SIZE + 6] = 1;
 	mood->shape[SHAPE_TYPE + SHAPE_TYPE_JSON] = 1;
@@ -165,6 +199,14 @@ mood_slow(struct mood *mood, double factor, double share)
 		mood->latency[i] *= 1 - share;
 	for (unsigned i = before.first; i <= before.last; i++)
 		mood_move(mood, i, buckets, before.latency[i] * share);
+	make_alias(mood);
+}
+
+void
+mood_unmeasure(struct mood *mood)
+{
+	mood->first = 1;
+	mood->last = 0;
 }
 
 /* ---- a crowd ---- */
@@ -189,23 +231,33 @@ draw_cells(struct rng *rng, uint64_t n, const double *chance, unsigned first,
 	out[last] += n;
 }
 
-/* Cheaper for few: along the chances once for each. */
+static unsigned
+moved_by(const struct mood *mood, unsigned bucket)
+{
+	int to = (int)bucket + mood->moved;
+
+	return (unsigned)MAX(MIN(to, HISTOGRAM_BUCKETS - 1), 0);
+}
+
 static void
 draw_latencies(
     struct rng *rng, uint64_t n, const struct mood *mood, uint64_t *out)
 {
-	if (n > 8) {
-		draw_cells(rng, n, mood->latency, mood->first, mood->last, out);
-		return;
-	}
-	for (; n > 0; n--) {
-		double at = draw_uniform(rng);
-		unsigned i = mood->first;
+	uint64_t cells[HISTOGRAM_BUCKETS] = {0};
 
-		while (i < mood->last && (at -= mood->latency[i]) > 0)
-			i++;
-		out[i]++;
+	for (; n > 0 && n <= THROWS_MAX; n--) {
+		uint64_t bits = chance_next(rng);
+		unsigned i = (unsigned)((bits >> 32) * HISTOGRAM_BUCKETS >> 32);
+		float part = (float)(bits & 0xffffff) * 0x1p-24f;
+
+		out[moved_by(
+		    mood, part < mood->keep[i] ? i : mood->alias[i])]++;
 	}
+	if (n == 0)
+		return;
+	draw_cells(rng, n, mood->latency, mood->first, mood->last, cells);
+	for (unsigned i = mood->first; i <= mood->last; i++)
+		out[moved_by(mood, i)] += cells[i];
 }
 
 static void
@@ -218,13 +270,15 @@ draw_arm(const struct mood *mood, uint64_t n, nsec_t cut, struct rng *rng,
 
 	out->n += n - hung;
 	out->bad += bad;
-	if (cut > 0) {
+	if (cut > 0 && mood->first <= mood->last) {
 		out->slow += hung;
 		out->n_latency += hung;
 		out->latency[histogram_bucket(cut)] += hung;
 	}
-	out->n_latency += good + bad;
-	draw_latencies(rng, good + bad, mood, out->latency);
+	if (mood->first <= mood->last) {
+		out->n_latency += good + bad;
+		draw_latencies(rng, good + bad, mood, out->latency);
+	}
 	out->shape[SHAPE_STATUS + 5] += bad;
 	out->shape[SHAPE_SIZE] += bad;
 	out->shape[SHAPE_TYPE + SHAPE_TYPE_TEXT] += bad;

@@ -23,11 +23,16 @@ struct mood {
 	double hangs;  /* of an answer that never comes: seen by its age alone */
 	/* chances of the latency buckets, see mood_latency */
 	double latency[HISTOGRAM_BUCKETS];
-	unsigned first, last; /* buckets with a chance above 0 */
+	unsigned first, last; /* buckets with a chance above 0; first > last: none is measured */
+	int moved;            /* all latencies by so many buckets: weather */
+	float keep[HISTOGRAM_BUCKETS]; /* the same chances as an alias table */
+	uint16_t alias[HISTOGRAM_BUCKETS];
 	double shape[SHAPE_COUNT]; /* of answers that did not fail; each kind sums to 1 */
 };
 /* Log-normal, `sigma` of the logarithm; 0 is one value. All 200, 4 to 16 KiB of JSON. */
 void mood_init(struct mood *mood, double errors, nsec_t median, double sigma);
+/* No latencies are drawn: nobody judges them. */
+void mood_unmeasure(struct mood *mood);
 /* A share of the answers takes `factor` times as long. */
 void mood_slow(struct mood *mood, double factor, double share);
 

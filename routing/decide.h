@@ -161,7 +161,7 @@ struct limit_answer {
 };
 
 /* Why a request goes nowhere although a route matches. */
-enum refusal { REFUSED_NOT, REFUSED_ACCESS, REFUSED_RATE };
+enum refusal { REFUSED_NOT, REFUSED_ACCESS, REFUSED_RATE, REFUSED_UNKNOWN };
 
 struct route_query {
 	uint32_t listener; /* listener id */

@@ -48,7 +48,6 @@ judge_alpha(const struct plan_cfg *plan)
 		          guard_method(&plan->guards[i]) != NULL;
 	for (size_t i = 0; i < plan->n_phases; i++)
 		phases += plan->phases[i].weight > 0;
-	phases += plan->holdback > 0 && plan->keep_warm > 0;
 	return plan->false_rollback / (guards > 0 ? guards : 1) /
 	       (phases > 0 ? phases : 1);
 }
@@ -115,6 +114,9 @@ set_weights(struct judge *judge, bp_t candidate, bp_t baseline)
 	}
 	judge->reweighed = judge->now;
 	judge->n_reweighed = judge->sum.arm[ARM_CANDIDATE].n;
+	for (size_t i = 0; i < judge_n(judge); i++)
+		judge->watches[i].verdict =
+		    watch_verdict(judge, &judge->watches[i]);
 }
 
 void
@@ -173,20 +175,28 @@ count_up(uint64_t *into, uint64_t by)
 }
 
 static void
-sum_arm(struct arm_sum *into, const struct arm_sum *delta)
+find_filled(struct filled *filled, const struct arm_sum *delta)
+{
+	filled->n = 0;
+	for (unsigned i = 0; delta->n_latency > 0 && i < HISTOGRAM_BUCKETS; i++)
+		if (delta->latency[i] > 0)
+			filled->at[filled->n++] = (uint16_t)i;
+}
+
+static void
+sum_arm(struct arm_sum *into, const struct arm_sum *delta,
+    const struct filled *filled)
 {
 	count_up(&into->n, delta->n);
 	count_up(&into->bad, delta->bad);
 	count_up(&into->slow, delta->slow);
 	count_up(&into->shielded, delta->shielded);
+	count_up(&into->n_latency, delta->n_latency);
 	for (int i = 0; i < SHAPE_COUNT; i++)
 		count_up(&into->shape[i], delta->shape[i]);
-	if (delta->n_latency == 0)
-		return;
-	count_up(&into->n_latency, delta->n_latency);
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
-		if (delta->latency[i] > 0)
-			count_up(&into->latency[i], delta->latency[i]);
+	for (unsigned i = 0; i < filled->n; i++)
+		count_up(&into->latency[filled->at[i]],
+		    delta->latency[filled->at[i]]);
 }
 
 static void
@@ -196,7 +206,9 @@ sum_up(struct judge *judge, const struct evidence_sum *delta)
 	                     *b = &delta->arm[ARM_BASELINE];
 
 	for (int arm = 0; arm < ARM_COUNT; arm++) {
-		sum_arm(&judge->sum.arm[arm], &delta->arm[arm]);
+		find_filled(&judge->filled[arm], &delta->arm[arm]);
+		sum_arm(&judge->sum.arm[arm], &delta->arm[arm],
+		    &judge->filled[arm]);
 		count_up(&judge->rollout_n[arm], delta->arm[arm].n);
 		count_up(&judge->rollout_bad[arm], delta->arm[arm].bad);
 	}
@@ -249,7 +261,6 @@ take_signals(struct judge *judge, const uint64_t *signals)
 static void
 take_units(struct judge *judge, const struct judge_news *news)
 {
-	struct calibration *calibration = &judge->calibration;
 	const struct arm_sum *baseline = &news->delta->arm[ARM_BASELINE];
 
 	sum_up(judge, news->delta);
@@ -263,11 +274,8 @@ take_units(struct judge *judge, const struct judge_news *news)
 		if (watch->method && !news->is_blind)
 			watch_look(judge, watch, news->delta);
 	}
-	if (!calibration->is_done && !news->is_blind && judge->has_latency &&
-	    baseline->n_latency > 0) {
-		calibration_add(calibration, baseline->latency);
-		calibration_settle(calibration);
-	}
+	if (judge->has_latency && !news->is_blind && baseline->n_latency > 0)
+		calibration_learn(&judge->calibration, baseline->latency);
 }
 
 static void
@@ -295,9 +303,15 @@ judge_look(struct judge *judge, const struct judge_news *news)
 			window_turn(judge->watches[i].window, judge->now);
 	if (has_units)
 		take_units(judge, news);
-	for (size_t i = 0; i < judge_n(judge) && !news->is_blind; i++)
-		if (is_new || judge->watches[i].method == NULL)
-			decide(judge, &judge->watches[i]);
+	for (size_t i = 0; i < judge_n(judge); i++) {
+		struct watch *watch = &judge->watches[i];
+
+		if (!is_new && watch->method)
+			continue;
+		if (!news->is_blind)
+			decide(judge, watch);
+		watch->verdict = watch_verdict(judge, watch);
+	}
 }
 
 nsec_t
@@ -306,7 +320,7 @@ judge_cut(const struct judge *judge)
 	const struct calibration *calibration = &judge->calibration;
 	unsigned shift = 0, bucket;
 
-	if (!judge->has_latency || !calibration->is_done)
+	if (!judge->has_latency || !calibration_is_usable(calibration))
 		return 0;
 	for (size_t i = 0; i < judge_n(judge); i++)
 		if (judge->watches[i].guard->metric == GUARD_LATENCY)
@@ -345,9 +359,16 @@ watch_verdict(const struct judge *judge, const struct watch *watch)
 	if (!judge->is_comparing || !guard_can_be_proven(watch->guard) ||
 	    !watch_has_answers(judge, watch))
 		return VERDICT_UNDECIDED;
-	return watch_log_pass(watch) >= judge->log_pass_needed
+	return watch_is_proven(watch, judge->log_pass_needed)
 	           ? VERDICT_PASS
 	           : VERDICT_UNDECIDED;
+}
+
+enum verdict
+judge_guard(const struct judge *judge, size_t guard)
+{
+	assert(guard < judge_n(judge));
+	return judge->watches[guard].verdict;
 }
 
 /*
@@ -369,7 +390,7 @@ judge_verdict(const struct judge *judge)
 
 		if (watch->guard->action != ACTION_ROLLBACK)
 			continue;
-		one = watch_verdict(judge, watch);
+		one = watch->verdict;
 		if (one == VERDICT_FAIL)
 			return VERDICT_FAIL;
 		if (one != VERDICT_PASS && judge->is_comparing &&

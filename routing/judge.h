@@ -6,7 +6,9 @@
  * for the mixture over change times). Pure: time and counters are arguments.
  *
  * One judge serves one rollout. Alpha is split evenly over the plan's
- * comparing and absolute guards and over its phases with a weight above 0.
+ * comparing and absolute guards that roll back, and over its phases with a
+ * weight above 0; guards that hold or observe have the same share and take
+ * nothing from the others.
  * All functions: one thread at a time.
  */
 #ifndef WEIR_ROUTING_JUDGE_H
@@ -29,8 +31,9 @@ struct judge_phase {
 	nsec_t length;            /* expected: the checkpoints of late regressions stand at 60ths of it */
 	/*
 	 * First-byte latencies of the baseline before the phase, for the scores of
-	 * the latency guard; with fewer than JUDGE_CALIBRATION of them the judge
-	 * takes the baseline's first ones of the phase and judges from then on.
+	 * the latency guard. With fewer than JUDGE_CALIBRATION of them the judge
+	 * keeps what it learned in the phases before, or learns from the baseline's
+	 * first ones of this phase: roughly at once, better as they become more.
 	 */
 	const struct histogram_sum *calibration; /* borrowed for the call; may be NULL */
 	/*
@@ -71,7 +74,7 @@ struct finding {
 	bool is_relative;              /* of the baseline's rate or latency, else a difference of rates */
 	double estimate, low, high;    /* 95 %, for people; never what decides */
 	nsec_t p50[ARM_COUNT], p95[ARM_COUNT], p99[ARM_COUNT]; /* latency guards */
-	double log_e, log_needed;      /* fails at log_e >= log_needed; natural logarithms */
+	double log_e, log_needed;      /* fails at log_e >= log_needed; natural logarithms. Counts: log(1 + count), fails above */
 	double log_pass, log_pass_needed;
 	double excess;                 /* excess_failures: failures above what the baseline's rate explains; signal: events */
 	const char *shape;             /* shape guards: the category that moved most; else NULL */
@@ -103,10 +106,11 @@ bool judge_restore(struct judge *judge, const double *in, size_t n, nsec_t now);
  * The trail of a guard: the counters at each checkpoint of the phase, from
  * which anybody can recompute the e-value: rows of `columns` numbers. What
  * finding says must follow from it: judge_recompute does, and `weirctl audit
- * verify` compares.
+ * verify` compares. Returns how many numbers there are, writes at most cap; 0:
+ * there is no trail (none yet, or more rows than are kept).
  */
 size_t judge_trail(const struct judge *judge, size_t guard, double *out, size_t cap, size_t *columns_out);
-/* The fail side's log e-value again, from a trail and the finding's guard, weights and alpha alone. False: the trail is not one. */
+/* The fail side's log e-value again, from a trail of n numbers and the finding's guard and test alone. False: the trail is not one. */
 bool judge_recompute(const struct guard_cfg *guard, const char *test, const double *trail, size_t n, size_t columns, double *log_e_out);
 
 /* ---- planning: what a phase can see (Wald's approximation) ---- */

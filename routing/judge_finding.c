@@ -154,7 +154,7 @@ find_latency(
 		const struct arm_sum *sum = &judge->sum.arm[arm];
 
 		out->n[arm] = sum->n_latency;
-		if (judge->calibration.is_done)
+		if (calibration_is_usable(&judge->calibration))
 			for (unsigned i =
 			         judge->calibration.edge[CLASS_P99 - 1] + 1;
 			     i < HISTOGRAM_BUCKETS; i++)
@@ -342,7 +342,7 @@ find_progress(const struct judge *judge, const struct watch *watch, nsec_t now,
 	out->so_far = is_latency ? c->n_latency : c->n;
 	if (out->verdict != VERDICT_UNDECIDED || !judge->is_comparing ||
 	    !guard_can_be_proven(watch->guard) ||
-	    (is_latency && !judge->calibration.is_done))
+	    (is_latency && !calibration_is_usable(&judge->calibration)))
 		return;
 	more = requests_to_go(judge, watch);
 	if (more > 1e15)
@@ -367,7 +367,7 @@ find_why(const struct judge *judge, const struct watch *watch)
 	if (watch->method && judge->sum.arm[ARM_CANDIDATE].n == 0 &&
 	    judge->sum.arm[ARM_BASELINE].n == 0)
 		return "no traffic";
-	if (is_latency && !judge->calibration.is_done)
+	if (is_latency && !calibration_is_usable(&judge->calibration))
 		return "calibrating";
 	if (is_latency && (judge->first == INT64_MAX ||
 	                      judge->now - judge->first < watch->guard->warmup))

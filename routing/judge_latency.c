@@ -21,6 +21,7 @@
 #include "routing/judge_watch.h"
 
 enum { WEALTH_BODY, WEALTH_P95, WEALTH_P99, LATENCY_WEALTHS };
+enum { CALIBRATION_FIRST = 250 };
 
 static const double class_end[CLASSES] = {
     0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 1};
@@ -55,51 +56,90 @@ latency_shift(const struct guard_cfg *guard, enum side side)
 
 /* ---- calibration ---- */
 
+static bool
+is_full(const struct calibration *calibration)
+{
+	return calibration->settled >= JUDGE_CALIBRATION;
+}
+
+bool
+calibration_is_usable(const struct calibration *calibration)
+{
+	return calibration->settled > 0;
+}
+
 /* What is known about the baseline: from before the phase, else from the
    phases before, else it is learned. */
 void
 calibration_begin(
     struct calibration *calibration, const struct histogram_sum *seen)
 {
-	if (seen == NULL || seen->count < JUDGE_CALIBRATION) {
-		if (calibration->is_done)
-			return;
-		*calibration = (struct calibration){0};
-		if (seen)
-			calibration_add(calibration, seen->bucket);
+	bool is_enough = seen && seen->count >= JUDGE_CALIBRATION;
+
+	if (is_full(calibration) && !is_enough)
 		return;
-	}
 	*calibration = (struct calibration){0};
-	calibration_add(calibration, seen->bucket);
-	calibration_settle(calibration);
+	if (seen)
+		calibration_learn(calibration, seen->bucket);
 }
 
-void
-calibration_add(struct calibration *calibration, const uint64_t *bucket)
+static void
+set_classes(struct calibration *calibration)
 {
+	unsigned class = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		calibration->class_of[i] = (uint8_t) class;
+		while (class < CLASSES - 1 && calibration->edge[class] <= i)
+			class ++;
+	}
+}
+
+static void
+settle(struct calibration *calibration)
+{
+	double seen = 0, n = (double)calibration->n;
+	unsigned class = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		seen += (double)calibration->bucket[i];
+		while (class < CLASSES - 1 && seen >= class_end[class] * n)
+			calibration->edge[class ++] = i;
+	}
+	calibration->settled = calibration->n;
+	set_classes(calibration);
+}
+
+/* Rough edges are good enough to begin with, since both arms are measured by
+   them; better ones follow as their number doubles. */
+void
+calibration_learn(struct calibration *calibration, const uint64_t *bucket)
+{
+	uint64_t next = calibration->settled > 0
+	                    ? MIN(2 * calibration->settled, JUDGE_CALIBRATION)
+	                    : CALIBRATION_FIRST;
+
+	if (is_full(calibration))
+		return;
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		uint64_t n = MIN(bucket[i], COUNT_MAX - calibration->n);
 
 		calibration->bucket[i] += n;
 		calibration->n += n;
 	}
+	if (calibration->n >= next)
+		settle(calibration);
 }
 
-void
-calibration_settle(struct calibration *calibration)
+bool
+calibration_restore(struct calibration *calibration)
 {
-	double seen = 0, n = (double)calibration->n;
-	unsigned class = 0;
-
-	if (calibration->n < JUDGE_CALIBRATION)
-		return;
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		calibration->class_of[i] = (uint8_t) class;
-		seen += (double)calibration->bucket[i];
-		while (class < CLASSES - 1 && seen >= class_end[class] * n)
-			calibration->edge[class ++] = i;
-	}
-	calibration->is_done = true;
+	for (int i = 0; i < CLASSES - 1; i++)
+		if (calibration->edge[i] >= HISTOGRAM_BUCKETS ||
+		    (i > 0 && calibration->edge[i] < calibration->edge[i - 1]))
+			return false;
+	set_classes(calibration);
+	return true;
 }
 
 /* ---- odds ---- */
@@ -184,38 +224,36 @@ is_warm(const struct judge *judge, const struct guard_cfg *guard)
 }
 
 static void
-classify(const struct calibration *calibration, const uint64_t *bucket,
-    unsigned shift, double *counts)
+classify(const struct judge *judge, const struct evidence_sum *delta,
+    enum arm arm, unsigned shift, double *counts)
 {
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
-		if (bucket[i] > 0)
-			counts[calibration
-			           ->class_of[i > shift ? i - shift : 0]] +=
-			    (double)bucket[i];
+	const struct filled *filled = &judge->filled[arm];
+
+	for (unsigned i = 0; i < filled->n; i++) {
+		unsigned bucket = filled->at[i];
+		unsigned moved = bucket > shift ? bucket - shift : 0;
+
+		counts[arm * CLASSES + judge->calibration.class_of[moved]] +=
+		    (double)delta->arm[arm].latency[bucket];
+	}
 }
 
 static bool
 latency_gather(const struct judge *judge, const struct watch *watch,
     const struct evidence_sum *delta, double *fail, double *pass)
 {
-	const struct calibration *calibration = &judge->calibration;
-	const struct arm_sum *candidate = &delta->arm[ARM_CANDIDATE],
-	                     *baseline = &delta->arm[ARM_BASELINE];
+	double *baseline = fail + ARM_BASELINE * CLASSES;
 
-	if (!calibration->is_done || !is_warm(judge, watch->guard))
+	if (!calibration_is_usable(&judge->calibration) ||
+	    !is_warm(judge, watch->guard))
 		return false;
-	if (candidate->n_latency > 0) {
-		classify(calibration, candidate->latency,
-		    watch->shift[SIDE_FAIL], fail + ARM_CANDIDATE * CLASSES);
-		classify(calibration, candidate->latency,
-		    watch->shift[SIDE_PASS], pass + ARM_CANDIDATE * CLASSES);
-	}
-	if (baseline->n_latency > 0)
-		classify(calibration, baseline->latency, 0,
-		    fail + ARM_BASELINE * CLASSES);
-	memcpy(pass + ARM_BASELINE * CLASSES, fail + ARM_BASELINE * CLASSES,
-	    CLASSES * sizeof(*pass));
-	return candidate->n_latency + baseline->n_latency > 0;
+	classify(judge, delta, ARM_CANDIDATE, watch->shift[SIDE_FAIL], fail);
+	classify(judge, delta, ARM_CANDIDATE, watch->shift[SIDE_PASS], pass);
+	classify(judge, delta, ARM_BASELINE, 0, fail);
+	memcpy(
+	    pass + ARM_BASELINE * CLASSES, baseline, CLASSES * sizeof(*pass));
+	return judge->filled[ARM_CANDIDATE].n + judge->filled[ARM_BASELINE].n >
+	       0;
 }
 
 const struct method method_latency = {

@@ -126,11 +126,17 @@ tape_arm(struct tape *tape, struct arm_sum *sum)
 static void
 tape_calibration(struct tape *tape, struct calibration *calibration)
 {
-	tape_bool(tape, &calibration->is_done);
 	tape_count(tape, &calibration->n);
+	tape_count(tape, &calibration->settled);
 	tape_histogram(tape, calibration->bucket);
-	if (tape->is_reading && !tape->is_broken && calibration->is_done)
-		calibration_settle(calibration);
+	for (int i = 0; i < CLASSES - 1; i++) {
+		uint64_t edge = calibration->edge[i];
+
+		tape_count_below(tape, &edge, HISTOGRAM_BUCKETS - 1);
+		calibration->edge[i] = (unsigned)edge;
+	}
+	if (tape->is_reading && !tape->is_broken)
+		tape->is_broken = !calibration_restore(calibration);
 }
 
 static void
@@ -266,6 +272,9 @@ judge_restore(struct judge *judge, const double *in, size_t n, nsec_t now)
 	           other->begun != INT64_MAX && other->reweighed != INT64_MAX;
 	if (is_whole) {
 		judge_schedule(other);
+		for (size_t i = 0; i < judge_n(other); i++)
+			other->watches[i].verdict =
+			    watch_verdict(other, &other->watches[i]);
 		swap = *judge;
 		*judge = *other;
 		*other = swap;

@@ -73,6 +73,7 @@ struct watch {
 	const struct guard_cfg *guard; /* borrowed from the plan */
 	const struct method *method;   /* NULL: it counts */
 	bool has_failed;
+	enum verdict verdict;          /* as of the last look */
 	/* betting */
 	double setting;                /* of the tables; < 0: none made */
 	struct tables tables[SIDE_COUNT];
@@ -87,9 +88,15 @@ struct watch {
 	uint64_t events;
 };
 
+/* The buckets of a look that hold anything: most are empty. */
+struct filled {
+	unsigned n;
+	uint16_t at[HISTOGRAM_BUCKETS];
+};
+
 struct calibration {
 	uint64_t n, bucket[HISTOGRAM_BUCKETS];
-	bool is_done;
+	uint64_t settled; /* n when the edges were set last; 0: never */
 	unsigned edge[CLASSES - 1]; /* a bucket is of class i when i edges lie below it */
 	uint8_t class_of[HISTOGRAM_BUCKETS];
 };
@@ -105,6 +112,7 @@ struct judge {
 	unsigned checkpoint;
 	nsec_t next_checkpoint; /* absolute; INT64_MAX: none left */
 	struct evidence_sum sum; /* of the phase */
+	struct filled filled[ARM_COUNT]; /* of the present look's latencies */
 	double expected, expected_latency; /* units that the weights promised the candidate */
 	nsec_t reweighed;
 	uint64_t n_reweighed; /* the candidate's units then */
@@ -131,6 +139,7 @@ void watch_set(struct watch *watch, double setting);
 void watch_enter(struct watch *watch, double mass, unsigned checkpoint);
 void watch_look(struct judge *judge, struct watch *watch, const struct evidence_sum *delta);
 bool watch_exceeds(const struct watch *watch, double log_needed);
+bool watch_is_proven(const struct watch *watch, double log_needed);
 double watch_log_e(const struct watch *watch);
 double watch_log_pass(const struct watch *watch); /* of the part that is proven least */
 size_t watch_least_proven(const struct watch *watch);
@@ -146,8 +155,10 @@ bool guard_can_be_proven(const struct guard_cfg *guard);
 /* ---- judge_latency.c ---- */
 unsigned latency_shift(const struct guard_cfg *guard, enum side side);
 void calibration_begin(struct calibration *calibration, const struct histogram_sum *seen);
-void calibration_add(struct calibration *calibration, const uint64_t *bucket);
-void calibration_settle(struct calibration *calibration);
+void calibration_learn(struct calibration *calibration, const uint64_t *bucket);
+bool calibration_is_usable(const struct calibration *calibration);
+/* The classes from the edges; false: these are none. */
+bool calibration_restore(struct calibration *calibration);
 double class_score(unsigned class); /* -1/2 .. 1/2 */
 double latency_odd(double stake, double w, enum side side, enum arm arm, unsigned class);
 

@@ -70,6 +70,12 @@ enum limit_verdict limit_table_take(struct limit_table *table, uint64_t hash,
 /* What a key owes; 0 when it is not known. */
 tick_t limit_table_debt(
     const struct limit_table *table, uint64_t hash, tick_t now);
+/*
+ * What all instances together owe for a key is `debt`, and this one has
+ * added to its own since the time at which it owed `seen`: both together.
+ */
+void limit_table_settle(struct limit_table *table, uint64_t hash, tick_t now,
+    tick_t seen, tick_t debt);
 /* Says what a key owes; 0 forgets it. False when it was not known. */
 bool limit_table_set(
     struct limit_table *table, uint64_t hash, tick_t now, tick_t debt);

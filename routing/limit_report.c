@@ -4,6 +4,7 @@
  */
 #include <netinet/in.h>
 
+#include "routing/limit_shared.h"
 #include "routing/memory.h"
 #include "routing/policy.h"
 
@@ -68,6 +69,15 @@ hash_of(const struct policy *policy, const char *text, uint64_t *out,
 	case KEY_TOKEN:
 		key = policy_token(key);
 		break;
+	case KEY_COUNTRY:
+		country_print(country_of(key), (char *)room);
+		if (room[0] == '\0')
+			return err_set(err,
+			    "\"%.100s\" is not a country, and this limit "
+			    "counts by country",
+			    text);
+		key = (struct span){(const char *)room, 2};
+		break;
 	case KEY_REQUEST:
 		key = (struct span){"", 0};
 		break;
@@ -131,8 +141,11 @@ look(struct registry *registry, const char *route, const char *key, nsec_t now,
 	if (!hash_of(policy, key, &hash, err))
 		return false;
 	report_key(policy, hash, now, out);
-	if (forget)
-		limit_table_set(policy->table, hash, limit_ticks(now), 0);
+	if (!forget)
+		return true;
+	limit_table_set(policy->table, hash, limit_ticks(now), 0);
+	if (policy->sharing != NULL)
+		sharing_forgive(policy->sharing, policy->number, hash);
 	return true;
 }
 

@@ -172,6 +172,26 @@ limit_table_set(
 	}
 }
 
+void
+limit_table_settle(struct limit_table *table, uint64_t hash, tick_t now,
+    tick_t seen, tick_t debt)
+{
+	uint64_t tag = tag_of(hash);
+
+	for (;;) {
+		struct place at = place_find(bucket_of(table, hash), tag, now);
+		tick_t own = at.is_known ? at.debt : 0;
+		tick_t sum = debt + (own > seen ? own - seen : 0);
+
+		/* No other key is forgotten for what others owe. */
+		if (!at.is_known && at.debt > 0)
+			return;
+		if (word_swap(at.word, &at.seen,
+		        sum > 0 ? word_of(tag, now, sum) : 0))
+			return;
+	}
+}
+
 /* ---- the sweep ---- */
 
 void

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "routing/geo.h"
+#include "routing/limit_shared.h"
 #include "routing/memory.h"
 
 /* ---- keys ---- */
@@ -137,30 +138,59 @@ access_refuses(const struct policy *policy, unsigned worker,
 	return true;
 }
 
+static enum limit_decision
+limit_decide(const struct policy *policy, unsigned worker,
+    const struct route_query *query, struct decision *out, uint32_t instances)
+{
+	struct policy_cell *cell = &policy->tally->cells[worker];
+	struct limit_rule rule = policy->rule;
+	enum limit_verdict verdict;
+	uint8_t room[16];
+	enum key_kind kind;
+	struct span key = key_of(policy, query, room, &kind);
+	uint64_t hash = policy_hash(policy, kind, key.ptr, key.len);
+
+	rule.share = instances > 0 ? instances : 1;
+	verdict = limit_table_take(
+	    policy->table, hash, &rule, limit_ticks(query->now), &out->limit);
+	out->limit.limit = policy->cfg->limit.burst;
+	out->is_over_limit = verdict == LIMIT_REFUSED;
+	if (out->is_over_limit && instances > 0)
+		sharing_ask(policy->sharing, worker, policy->number, hash);
+	if (out->is_over_limit)
+		return policy->cfg->limit.is_dry_run ? LIMIT_DRY_RUN
+		                                     : LIMIT_LIMITED;
+	if (verdict == LIMIT_PASSED_EVICTING)
+		counter_add(&cell->evictions, 1);
+	if (instances > 0)
+		sharing_spend(policy->sharing, worker, policy->number, hash);
+	return LIMIT_ALLOWED;
+}
+
 static bool
 limit_refuses(const struct policy *policy, unsigned worker,
     const struct route_query *query, struct decision *out)
 {
-	struct policy_cell *cell = &policy->tally->cells[worker];
-	enum limit_decision decision = LIMIT_ALLOWED;
-	uint8_t room[16];
-	enum key_kind kind;
-	struct span key = key_of(policy, query, room, &kind);
-	enum limit_verdict verdict = limit_table_take(policy->table,
-	    policy_hash(policy, kind, key.ptr, key.len), &policy->rule,
-	    limit_ticks(query->now), &out->limit);
+	enum on_failure on_failure = policy->cfg->limit.on_failure;
+	enum limit_decision decision;
+	uint32_t instances = 0;
 
-	out->limit.limit = policy->cfg->limit.burst;
-	out->is_over_limit = verdict == LIMIT_REFUSED;
-	if (verdict == LIMIT_PASSED_EVICTING)
-		counter_add(&cell->evictions, 1);
-	if (out->is_over_limit)
-		decision = policy->cfg->limit.is_dry_run ? LIMIT_DRY_RUN
-		                                         : LIMIT_LIMITED;
-	counter_add(&cell->decisions[decision], 1);
+	if (policy->sharing != NULL)
+		instances = atomic_load_explicit(
+		    &policy->sharing->instances, memory_order_relaxed);
+	if (policy->sharing == NULL || instances > 0 ||
+	    on_failure == ON_FAILURE_LOCAL)
+		decision = limit_decide(policy, worker, query, out, instances);
+	else if (on_failure == ON_FAILURE_OPEN || policy->cfg->limit.is_dry_run)
+		decision = LIMIT_OPEN;
+	else
+		decision = LIMIT_CLOSED;
+	counter_add(&policy->tally->cells[worker].decisions[decision], 1);
 	if (decision == LIMIT_LIMITED)
 		out->refusal = REFUSED_RATE;
-	return decision == LIMIT_LIMITED;
+	else if (decision == LIMIT_CLOSED)
+		out->refusal = REFUSED_UNKNOWN;
+	return out->refusal != REFUSED_NOT;
 }
 
 bool
@@ -196,7 +226,9 @@ limit_identity(const struct registry *registry, const struct route_cfg *cfg,
 	    (unsigned long long)limit->rate.count, (long long)limit->rate.per,
 	    limit->burst);
 
-	memcpy(secret, registry->secret, sizeof(secret));
+	memcpy(secret,
+	    limit->is_global ? registry->shared_secret : registry->secret,
+	    sizeof(secret));
 	for (size_t i = 0; i < 2; i++) {
 		uint64_t half;
 
@@ -221,6 +253,12 @@ limit_bind(struct registry *registry, const struct route_cfg *cfg,
 	policy->table = registry->limit_table;
 	policy->rule = limit_rule_of(&cfg->limit);
 	limit_identity(registry, cfg, policy->key);
+	if (cfg->limit.is_global) {
+		policy->sharing = registry->sharing;
+		policy->number =
+		    sharing_number(registry->sharing, &registry->shared_limits,
+		        policy->key, policy->rule.interval);
+	}
 	return true;
 }
 

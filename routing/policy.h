@@ -17,6 +17,9 @@ struct policy {
 	struct limit_table *table; /* borrowed: the registry outlives us; NULL:
 	                              no rate limit */
 	struct limit_rule rule;
+	/* NULL unless the limit is shared */
+	struct sharing *sharing; /* borrowed, like the table */
+	uint32_t number;         /* in it */
 	uint8_t key[16]; /* of the hash of this limit's keys: equal limits of
 	                    one route have equal ones, so that counts survive
 	                    a reload */

@@ -6,6 +6,7 @@
 #include "routing/registry.h"
 
 #include "routing/limit.h"
+#include "routing/limit_shared.h"
 #include "routing/memory.h"
 
 struct registry *
@@ -16,11 +17,19 @@ registry_new(unsigned workers, const uint8_t secret[16])
 	assert(workers > 0);
 	registry->workers = workers;
 	memcpy(registry->secret, secret, sizeof(registry->secret));
+	registry->sharing = sharing_new(workers);
 	registry->publication.registry = registry;
 	atomic_init(&registry->publication.epoch, 1);
 	registry->publication.seats =
 	    memory_take_lines(workers, sizeof(struct seat));
 	return registry;
+}
+
+/* A name whose object is the sharing itself. */
+static void
+shared_limit_drop(void *sharing)
+{
+	(void)sharing;
 }
 
 static void
@@ -87,6 +96,8 @@ registry_free(struct registry **registry)
 	geo = atomic_load(&dead->geo);
 	geo_free(&geo);
 	limit_table_free(&dead->limit_table);
+	names_release(&dead->shared_limits, shared_limit_drop);
+	sharing_free(&dead->sharing);
 	pending_free_all(dead);
 	free(dead->publication.seats);
 	free(dead);

@@ -85,11 +85,13 @@ struct pending {
 
 struct registry {
 	unsigned workers;
-	uint8_t secret[16];
+	uint8_t secret[16], shared_secret[16];
 	struct names pools, endpoints, series, listeners, tallies;
 	struct names geo_tallies;
 	_Atomic(struct geo *) geo; /* owned: what the workers ask; NULL without */
 	struct geo *retired_geo;
+	struct names shared_limits;      /* numbers in sharing, by identity */
+	struct sharing *sharing;         /* owned: see limit_shared.h */
 	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
@@ -120,6 +122,9 @@ void series_free(void *series);
 /* `bucket` is the one of outcome->total. */
 void series_record(struct series *series, unsigned worker,
     const struct outcome *outcome, unsigned bucket);
+
+/* What all instances must agree on, from redis.prefix. */
+void registry_share_secret(struct registry *registry, const char *prefix);
 
 /* ---- the epoch ---- */
 

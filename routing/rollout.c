@@ -75,7 +75,10 @@ guards_look(struct rollout *r, const struct rollout_input *in,
 		const struct guard_cfg *guard = &r->plan->guards[g];
 		enum verdict verdict = judge_guard(r->judge, g);
 
-		if (verdict != (enum verdict)r->verdicts[g]) {
+		/* A proof once given is not taken back by chance. */
+		if (verdict != (enum verdict)r->verdicts[g] &&
+		    !(r->verdicts[g] == VERDICT_PASS &&
+		        verdict == VERDICT_UNDECIDED)) {
 			r->verdicts[g] = (int8_t)verdict;
 			tell_verdict(r, g, verdict, in->now, out);
 		}

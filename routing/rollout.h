@@ -115,6 +115,7 @@ struct rollout {
 	unsigned group_size;
 	time_t started_at;                 /* wall */
 	uint64_t salt;                     /* of the affinity hash */
+	uint64_t before_n, before_bad;     /* the baseline's requests and failures before; 0: unknown */
 	bp_t share;                        /* what both arms have together: BP_ALL less the split's other pools */
 	struct plan_cfg *plan;             /* owned by the driver; as it was at the start */
 	struct judge *judge;               /* owned: rollout_start, rollout_release */
@@ -216,12 +217,12 @@ struct rollout_request {
 	bool is_frozen, is_healthy;        /* as in the input */
 	time_t wall;
 };
-enum rollout_refusal { REFUSED_NOT, REFUSED_VERB, REFUSED_FROZEN, REFUSED_UNHEALTHY, REFUSED_GATE, REFUSED_REQUESTER, REFUSED_TWICE, REFUSED_FULL };
+enum rollout_refusal { REFUSAL_NONE, REFUSAL_VERB, REFUSAL_FROZEN, REFUSAL_UNHEALTHY, REFUSAL_GATE, REFUSAL_REQUESTER, REFUSAL_TWICE, REFUSAL_FULL };
 
 bool rollout_may(const struct rollout *rollout, enum rollout_verb verb);
 /* "pause, promote, abort"; "none" when it is over for good. */
 char *rollout_verbs_print(const struct rollout *rollout, char *buf, size_t cap);
-/* Not REFUSED_NOT: err says why, nothing has changed. */
+/* Not REFUSAL_NONE: err says why, nothing has changed. */
 enum rollout_refusal rollout_verb(struct rollout *rollout, const struct rollout_request *request,
     struct rollout_output *out, struct err *err);
 

@@ -98,7 +98,9 @@ static void
 judge_phase_begin(struct rollout *r, nsec_t now)
 {
 	struct histogram_sum calibration = {0};
-	struct judge_phase phase = {.length = expected_length(r)};
+	struct judge_phase phase = {.length = expected_length(r),
+	    .before_n = r->before_n,
+	    .before_bad = r->before_bad};
 
 	rollout_arms(r, &phase.candidate, &phase.baseline);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
@@ -138,7 +140,9 @@ rollout_start(struct rollout *r)
 void
 rollout_resume(struct rollout *r, nsec_t gap, nsec_t now)
 {
-	struct judge_phase phase = {.length = expected_length(r)};
+	struct judge_phase phase = {.length = expected_length(r),
+	    .before_n = r->before_n,
+	    .before_bad = r->before_bad};
 
 	if (gap < 0)
 		gap = 0;

@@ -342,6 +342,8 @@ snapshot_build(struct registry *registry, struct config *config,
 	snapshot->generation = ++registry->generation;
 	if (options != NULL)
 		snapshot->options = *options;
+	if (config->redis.is_on)
+		registry_share_secret(registry, config->redis.prefix);
 	snapshot_make_room(snapshot);
 	if (!snapshot_bind(snapshot, err)) {
 		snapshot_free(&snapshot);

@@ -1,0 +1,432 @@
+/*
+ * What this instance let pass (and, at a cost of nothing, what it refused by
+ * what it knew) goes to Redis, and comes back as what all
+ * instances together owe (routing/limit_shared.h says how that makes a limit).
+ *
+ * Fifty times a second the workers' news are taken, added up by key and sent,
+ * up to 128 keys in one script. Twice a second the instance says that it
+ * lives, in the same answer it hears how many do. The server's clock counts,
+ * so instances need not agree on the time. A key lives as long as something
+ * is owed.
+ */
+#include "proxy/quota.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/log.h"
+#include "proxy/redis.h"
+#include "proxy/worker.h"
+
+enum {
+	TICK_MS = 20,
+	BEAT_MS = 500,    /* "I live" */
+	LIVES_MS = 2000,  /* ... for so long */
+	TAKEN_MAX = 4096, /* news in one turn */
+	BATCH_MAX = 128,  /* keys in one script */
+	BATCHES_MAX = 32, /* scripts without an answer */
+	KEY_MAX = 192,    /* bytes of a key's name */
+	NUMBER_MAX = 32,
+};
+
+/* Adds the cost of each key to its debt; answers with the debts, in us. */
+static const char spend_script[] =
+    "local t=redis.call('TIME') local now=t[1]*1000000+t[2] local out={} "
+    "for i=1,#KEYS do local due=tonumber(redis.call('GET',KEYS[i]) or '0') "
+    "if due<now then due=now end local cost=tonumber(ARGV[i]) "
+    "if cost>0 then due=due+cost "
+    "redis.call('SET',KEYS[i],string.format('%.0f',due),'PX',"
+    "string.format('%.0f',math.ceil((due-now)/1000)+1)) end "
+    "out[i]=string.format('%.0f',due-now) end return out";
+
+/* The instances that were here within the time; this one among them. */
+static const char beat_script[] =
+    "local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) "
+    "redis.call('ZADD',KEYS[1],string.format('%.0f',now),ARGV[1]) "
+    "redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf',"
+    "string.format('%.0f',now-tonumber(ARGV[2]))) "
+    "redis.call('PEXPIRE',KEYS[1],60000) return redis.call('ZCARD',KEYS[1])";
+
+struct quota {
+	struct event_base *base;   /* borrowed */
+	struct registry *registry; /* borrowed */
+	quota_resolve_fn *resolve;
+	void *resolve_ctx;
+	struct event *tick;  /* owned */
+	struct redis *redis; /* owned; NULL: not configured */
+	char *settings;      /* owned: what it was made from */
+	char prefix[132];
+	char name[33]; /* of this instance */
+	nsec_t beat_at;
+	bool is_beating; /* a beat has no answer yet */
+	uint32_t instances;
+	unsigned n_batches;
+	uint64_t failures; /* of connections that are gone */
+	uint64_t synced;   /* keys */
+};
+
+/* Keys that were sent together. */
+struct batch {
+	struct quota *quota; /* borrowed: redis_free answers all of them */
+	nsec_t at;
+	size_t n;
+	struct {
+		uint64_t hash;
+		nsec_t seen; /* owed here when it was sent */
+	} keys[BATCH_MAX];
+};
+
+/* ---- the server's state ---- */
+
+static void
+share(struct quota *quota, uint32_t instances)
+{
+	char number[12];
+
+	snprintf(number, sizeof(number), "%u", instances);
+	if (instances != quota->instances && instances > 0)
+		log_event(LOG_INFO, "rate limits are shared", "instances",
+		    number, NULL);
+	quota->instances = instances;
+	registry_share_limits(quota->registry, instances);
+}
+
+static void
+on_up(void *ctx)
+{
+	struct quota *quota = ctx;
+
+	log_event(LOG_INFO, "redis is up", NULL);
+	quota->beat_at = 0; /* at once: limits are shared with its answer */
+}
+
+static void
+on_down(void *ctx, const char *why)
+{
+	struct quota *quota = ctx;
+
+	log_event(LOG_WARN, "redis is away", "why", why, "instead",
+	    "shared rate limits do as on_failure says", NULL);
+	share(quota, 0);
+}
+
+static size_t
+resolve(void *ctx, const struct address *address, struct sockaddr_storage *out,
+    size_t cap)
+{
+	struct quota *quota = ctx;
+
+	return quota->resolve(quota->resolve_ctx, address, out, cap);
+}
+
+/* An answer that is none: the server lives and cannot do what it must. */
+static bool
+is_usable(struct quota *quota, const redisReply *answer, int type)
+{
+	char why[128];
+
+	if (!answer)
+		return false; /* the connection has failed, and said so */
+	if (answer->type == type)
+		return true;
+	snprintf(why, sizeof(why), "%.*s",
+	    answer->type == REDIS_REPLY_ERROR ? (int)answer->len : 25,
+	    answer->type == REDIS_REPLY_ERROR ? answer->str
+	                                      : "an answer of another kind");
+	redis_fail(quota->redis, why);
+	return false;
+}
+
+/* ---- who is there ---- */
+
+static void
+on_beat(void *ctx, const redisReply *answer)
+{
+	struct quota *quota = ctx;
+
+	quota->is_beating = false;
+	if (is_usable(quota, answer, REDIS_REPLY_INTEGER))
+		share(
+		    quota, answer->integer > 0 ? (uint32_t)answer->integer : 1);
+}
+
+static void
+beat(struct quota *quota, nsec_t now)
+{
+	char key[KEY_MAX], lives[NUMBER_MAX];
+	int n = snprintf(key, sizeof(key), "%s:instances", quota->prefix);
+	const char *words[] = {
+	    "EVAL", beat_script, "1", key, quota->name, lives};
+	size_t lens[] = {4, sizeof(beat_script) - 1, 1, (size_t)n,
+	    strlen(quota->name),
+	    (size_t)snprintf(lives, sizeof(lives), "%d", LIVES_MS)};
+
+	if (quota->is_beating || now < quota->beat_at)
+		return;
+	quota->beat_at = now + BEAT_MS * NSEC_PER_MSEC;
+	quota->is_beating = true;
+	if (!redis_send(quota->redis, 6, words, lens, on_beat, quota))
+		quota->is_beating = false;
+}
+
+/* ---- what was spent ---- */
+
+static void
+on_spent(void *ctx, const redisReply *answer)
+{
+	struct batch *batch = ctx;
+	struct quota *quota = batch->quota;
+	nsec_t now = clock_now();
+
+	quota->n_batches--;
+	if (is_usable(quota, answer, REDIS_REPLY_ARRAY)) {
+		for (size_t i = 0; i < batch->n && i < answer->elements; i++) {
+			const redisReply *one = answer->element[i];
+			nsec_t aged = batch->keys[i].seen - (now - batch->at);
+			int64_t debt = 0;
+
+			if (one->type == REDIS_REPLY_STRING)
+				units_integer(
+				    (struct span){one->str, one->len}, &debt);
+			registry_settle(quota->registry, batch->keys[i].hash,
+			    now, aged > 0 ? aged : 0, debt * NSEC_PER_USEC);
+		}
+		quota->synced += batch->n;
+	}
+	free(batch);
+}
+
+static int
+key_name(const struct quota *quota, const struct limit_spent *spent,
+    char out[KEY_MAX])
+{
+	return snprintf(out, KEY_MAX, "%s:limit:%016llx", quota->prefix,
+	    (unsigned long long)spent->hash);
+}
+
+static void
+send_batch(
+    struct quota *quota, const struct limit_spent *spent, size_t n, nsec_t now)
+{
+	static const char *const eval = "EVAL";
+	struct batch *batch = calloc(1, sizeof(*batch));
+	char names[BATCH_MAX][KEY_MAX], costs[BATCH_MAX][NUMBER_MAX];
+	const char *words[3 + 2 * BATCH_MAX] = {eval, spend_script};
+	size_t lens[3 + 2 * BATCH_MAX] = {4, sizeof(spend_script) - 1};
+	char count[NUMBER_MAX];
+
+	if (!batch)
+		return;
+	batch->quota = quota;
+	batch->at = now;
+	batch->n = n;
+	words[2] = count;
+	lens[2] = (size_t)snprintf(count, sizeof(count), "%zu", n);
+	for (size_t i = 0; i < n; i++) {
+		double cost = spent[i].n * registry_limit_interval_usec(
+		                               quota->registry, spent[i].limit);
+
+		batch->keys[i].hash = spent[i].hash;
+		batch->keys[i].seen =
+		    registry_limit_debt(quota->registry, spent[i].hash, now);
+		words[3 + i] = names[i];
+		lens[3 + i] = (size_t)key_name(quota, &spent[i], names[i]);
+		words[3 + n + i] = costs[i];
+		lens[3 + n + i] =
+		    (size_t)snprintf(costs[i], NUMBER_MAX, "%.4f", cost);
+	}
+	quota->n_batches++;
+	if (redis_send(
+	        quota->redis, (int)(3 + 2 * n), words, lens, on_spent, batch))
+		return;
+	quota->n_batches--;
+	free(batch);
+}
+
+static void
+forgive(struct quota *quota, const struct limit_spent *spent)
+{
+	char key[KEY_MAX];
+	size_t lens[] = {3, (size_t)key_name(quota, spent, key)};
+	const char *words[] = {"DEL", key};
+
+	redis_send(quota->redis, 2, words, lens, NULL, NULL);
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	const struct limit_spent *x = a, *y = b;
+
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+/* One entry a key; what is forgiven is sent at once. */
+static size_t
+add_up(struct quota *quota, struct limit_spent *spent, size_t n)
+{
+	size_t kept = 0;
+
+	qsort(spent, n, sizeof(*spent), by_key);
+	for (size_t i = 0; i < n; i++) {
+		if (spent[i].n == LIMIT_FORGIVEN)
+			forgive(quota, &spent[i]);
+		else if (kept > 0 && spent[kept - 1].hash == spent[i].hash)
+			spent[kept - 1].n += spent[i].n;
+		else
+			spent[kept++] = spent[i];
+	}
+	return kept;
+}
+
+static void
+on_tick(int fd, short what, void *arg)
+{
+	struct quota *quota = arg;
+	struct limit_spent spent[TAKEN_MAX];
+	nsec_t now = clock_now();
+	size_t n;
+
+	(void)fd;
+	(void)what;
+	if (!quota->redis || !redis_is_up(quota->redis)) {
+		/* What was let pass alone is nobody else's debt. */
+		registry_take_spent(quota->registry, spent, TAKEN_MAX);
+		return;
+	}
+	beat(quota, now);
+	if (quota->n_batches >= BATCHES_MAX)
+		return; /* the rings keep the rest */
+	n = add_up(quota, spent,
+	    registry_take_spent(quota->registry, spent, TAKEN_MAX));
+	for (size_t i = 0; i < n; i += BATCH_MAX)
+		send_batch(quota, spent + i,
+		    n - i < BATCH_MAX ? n - i : BATCH_MAX, now);
+}
+
+/* ---- with the config ---- */
+
+/* All that a connection depends on, in one text. */
+static char *
+settings_of(const struct redis_cfg *cfg)
+{
+	char *text = NULL;
+	int n = asprintf(&text, "%s %u %s %s %d %s %d %d %s %s %lld %lld",
+	    cfg->address.text, cfg->database, cfg->user ? cfg->user : "",
+	    cfg->prefix, (int)cfg->password.from,
+	    cfg->password.where ? cfg->password.where : "", cfg->tls.on,
+	    (int)cfg->tls.verify, cfg->tls.ca_file ? cfg->tls.ca_file : "",
+	    cfg->tls.server_name ? cfg->tls.server_name : "",
+	    (long long)cfg->connect_timeout, (long long)cfg->answer_timeout);
+
+	return n < 0 ? NULL : text;
+}
+
+static void
+let_go(struct quota *quota)
+{
+	if (quota->redis)
+		quota->failures += redis_failures(quota->redis);
+	redis_free(&quota->redis);
+	free(quota->settings);
+	quota->settings = NULL;
+	quota->is_beating = false;
+	share(quota, 0);
+}
+
+/* A connection that is down is made anew: perhaps with another password. */
+static bool
+is_the_same(const struct quota *quota, const char *settings)
+{
+	return quota->redis && strcmp(settings, quota->settings) == 0 &&
+	       redis_is_up(quota->redis);
+}
+
+bool
+quota_apply(struct quota *quota, const struct config *config, struct err *err)
+{
+	struct redis_hooks hooks = {
+	    .ctx = quota, .up = on_up, .down = on_down, .resolve = resolve};
+	struct timeval every = {0, TICK_MS * 1000};
+	struct redis *redis;
+	char *settings;
+
+	if (!config->redis.is_on) {
+		let_go(quota);
+		event_del(quota->tick);
+		return true;
+	}
+	settings = settings_of(&config->redis);
+	if (!settings)
+		return err_set(err, "out of memory");
+	if (is_the_same(quota, settings)) {
+		free(settings);
+		return true;
+	}
+	redis = redis_new(quota->base, &config->redis, &hooks, err);
+	if (!redis) {
+		free(settings);
+		return false;
+	}
+	let_go(quota);
+	event_add(quota->tick, &every);
+	quota->redis = redis;
+	quota->settings = settings;
+	snprintf(
+	    quota->prefix, sizeof(quota->prefix), "%s", config->redis.prefix);
+	return true;
+}
+
+void
+quota_facts(const struct quota *quota, struct process_facts *out)
+{
+	out->has_redis = quota->redis != NULL;
+	out->redis_is_up = quota->redis && redis_is_up(quota->redis);
+	out->redis_failures =
+	    quota->failures + (quota->redis ? redis_failures(quota->redis) : 0);
+	out->limit_instances = quota->instances;
+	out->limits_synced = quota->synced;
+	out->limits_lost = registry_spent_lost(quota->registry);
+}
+
+/* ---- life ---- */
+
+struct quota *
+quota_new(struct event_base *base, struct registry *registry,
+    quota_resolve_fn *resolve_fn, void *ctx)
+{
+	struct quota *quota = calloc(1, sizeof(*quota));
+	uint64_t random[2];
+
+	if (!quota)
+		return NULL;
+	quota->base = base;
+	quota->registry = registry;
+	quota->resolve = resolve_fn;
+	quota->resolve_ctx = ctx;
+	quota->tick = event_new(base, -1, EV_PERSIST, on_tick, quota);
+	if (!quota->tick || !tls_random(random, sizeof(random))) {
+		quota_free(&quota);
+		return NULL;
+	}
+	snprintf(quota->name, sizeof(quota->name), "%016llx%016llx",
+	    (unsigned long long)random[0], (unsigned long long)random[1]);
+	return quota;
+}
+
+void
+quota_free(struct quota **quota)
+{
+	struct quota *dead = *quota;
+
+	*quota = NULL;
+	if (!dead)
+		return;
+	redis_free(&dead->redis);
+	free(dead->settings);
+	if (dead->tick)
+		event_free(dead->tick);
+	free(dead);
+}

@@ -1,0 +1,332 @@
+"""Rate limits that instances share: what they add up to, and what happens while Redis is away."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+
+from harness import SLOW, Case, Client, get, one_pool, run, until
+
+from redis import Redis
+
+ALL = {"name": "all", "match": {"path_prefix": "/"}, "pool": "app"}
+
+
+class Global(Case):
+
+    limit = 60
+
+    def setUp(self):
+        self.up = self.upstream("echo")
+
+    def redis(self, *options, **more):
+        self.server = self.enter(Redis(*options, **more))
+        return self.server
+
+    def config(self, limit, redis=None, **more):
+        settings = dict({"url": "redis://" + self.server.address, "prefix": "t"}, **(redis or {}))
+        return one_pool(self.up.address, routes=[dict(ALL, rate_limit=dict({"scope": "global", "key": "route"}, **limit))],
+                        redis=settings, logs={"access": {"path": "off"}}, **more)
+
+    def fleet(self, n, limit, redis=None, **more):
+        self.weirs = [self.start(self.config(limit, redis, **more)) for _ in range(n)]
+        self.agree(n)
+        return self.weirs
+
+    def agree(self, n):
+        for weir in self.weirs:
+            until(lambda: weir.metric("weir_rate_limit_instances") == n, 10, "%d instances" % n)
+
+    def flood(self, weirs, seconds, request=None):
+        """All at once, one connection each; how many passed, in what time."""
+        passed = [0] * len(weirs)
+        until_time = time.monotonic() + seconds
+
+        def drive(i):
+            with Client(weirs[i].address) as client:
+                while time.monotonic() < until_time:
+                    passed[i] += client.ask(request or get()).status == 200
+
+        began = time.monotonic()
+        threads = [threading.Thread(target=drive, args=(i,)) for i in range(len(weirs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(passed), time.monotonic() - began
+
+    def statuses(self, weir, n):
+        with weir.client() as client:
+            return [client.ask(get()).status for _ in range(n)]
+
+
+class Together(Global):
+
+    def test_three_instances_let_pass_what_one_would(self):
+        self.redis()
+        weirs = self.fleet(3, {"rate": "50/s", "burst": 100})
+        passed, took = self.flood(weirs, 4)
+        allowed = 100 + 50 * took
+        self.assertLessEqual(passed, allowed * 1.05)
+        self.assertGreaterEqual(passed, allowed * 0.85)
+
+    def test_who_comes_to_one_instance_only_has_the_whole_limit(self):
+        self.redis()
+        weirs = self.fleet(3, {"rate": "50/s", "burst": 60})
+        passed, took = self.flood(weirs[:1], 3)
+        allowed = 60 + 50 * took
+        self.assertLessEqual(passed, allowed * 1.05)
+        self.assertGreaterEqual(passed, allowed * 0.85)
+
+    def test_what_one_instance_let_pass_the_others_know(self):
+        self.redis()
+        first, second = self.fleet(2, {"rate": "1/m", "burst": 10})
+        # Until the news are there it has the half; with them, what is left.
+        self.assertEqual(self.statuses(first, 5), [200] * 5)
+        until(lambda: first.metric("weir_rate_limit_syncs_total") >= 1)
+        self.assertEqual(self.statuses(second, 1), [200])
+        until(lambda: second.metric("weir_rate_limit_syncs_total") >= 1)
+        said = second.admin("GET", "/v1/rate_limits/all").json
+        self.assertEqual(said["remaining"], 4)
+
+    def test_a_burst_below_the_number_of_instances_still_passes(self):
+        self.redis()
+        weirs = self.fleet(3, {"rate": "5/s", "burst": 1})
+        passed, took = self.flood(weirs, 4)
+        self.assertGreaterEqual(passed, 5 * took * 0.7)
+        self.assertLessEqual(passed, 5 * took + 1 + 2)  # at most one each is let pass too early
+
+    def test_keys_are_shared_each_for_itself(self):
+        self.redis()
+        weirs = self.fleet(2, {"rate": "1/m", "burst": 8, "key": {"by": "header", "name": "x-key"}})
+        for key in "ab":
+            passed = 0
+            for _ in range(10):
+                for weir in weirs:
+                    passed += weir.ask(get(x_key=key)).status == 200
+                time.sleep(0.03)
+            self.assertIn(passed, (8, 9))
+        until(lambda: len(self.server.ask("keys", "t:limit:*")) == 2)
+
+    def test_forgiving_one_forgives_everywhere(self):
+        self.redis()
+        first, second = self.fleet(2, {"rate": "1/h", "burst": 6})
+        until(lambda: self.statuses(first, 1) == [429])
+        until(lambda: self.server.ask("keys", "t:limit:*") != [""] and self.server.ask("keys", "t:limit:*"))
+        until(lambda: self.statuses(second, 1) == [429])
+        first.admin("DELETE", "/v1/rate_limits/all?key=x")
+        until(lambda: "t:limit" not in "".join(self.server.ask("keys", "t:limit:*")))
+        # The other one asks when it refuses, and hears of it.
+        until(lambda: self.statuses(second, 1) == [200])
+
+    def test_an_instance_that_goes_leaves_its_share(self):
+        self.redis()
+        weirs = self.fleet(2, {"rate": "50/s", "burst": 50})
+        weirs[1].stop()
+        self.weirs = weirs[:1]
+        self.agree(1)
+
+    def test_prefixes_keep_fleets_apart(self):
+        self.redis()
+        self.weirs = [self.start(self.config({"rate": "1/h", "burst": 3}, {"prefix": p})) for p in ("a", "b")]
+        self.agree(1)
+        for weir in self.weirs:
+            self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
+
+
+class Away(Global):
+
+    def away(self, weir):
+        until(lambda: weir.metric("weir_redis_up") == 0, 10, "redis is away")
+
+    def back(self, weirs):
+        for weir in weirs:
+            until(lambda: weir.metric("weir_redis_up") == 1, 10, "redis is back")
+        self.agree(len(weirs))
+
+    def test_local_counts_alone_and_together_again_afterwards(self):
+        server = self.redis()
+        weirs = self.fleet(2, {"rate": "1/h", "burst": 6, "on_failure": "local", "key": {"by": "header", "name": "x-key"}})
+        server.kill()
+        for weir in weirs:
+            self.away(weir)
+            self.assertEqual(self.statuses(weir, 7), [200] * 6 + [429])
+            self.assertGreaterEqual(weir.metric("weir_redis_failures_total"), 1)
+            self.assertIn("redis is away", weir.err())
+        server.start()
+        self.back(weirs)
+        # The debts that were made alone stay debts.
+        self.assertEqual(self.statuses(weirs[0], 1), [429])
+        until(lambda: self.statuses(weirs[1], 1) == [429])
+        # And a key that was not seen meanwhile is one count again.
+        passed = sum(weir.ask(get(x_key="fresh")).status == 200 for _ in range(8) for weir in weirs)
+        self.assertLessEqual(passed, 7)
+        self.assertGreaterEqual(passed, 6)
+
+    def test_open_lets_everybody_pass_meanwhile(self):
+        server = self.redis()
+        weir, = self.fleet(1, {"rate": "1/h", "burst": 2}, {"on_failure": "open"})
+        self.assertEqual(self.statuses(weir, 3), [200, 200, 429])
+        server.kill()
+        self.away(weir)
+        self.assertEqual(self.statuses(weir, 5), [200] * 5)
+        self.assertEqual(weir.metric("weir_rate_limit_decisions_total", decision="open"), 5)
+        server.start()
+        self.back([weir])
+        self.assertEqual(self.statuses(weir, 1), [429])
+
+    def test_closed_lets_nobody_pass_meanwhile(self):
+        server = self.redis()
+        weir, = self.fleet(1, {"rate": "1000/s", "on_failure": "closed"}, {"on_failure": "open"})
+        self.assertEqual(self.statuses(weir, 3), [200] * 3)
+        server.kill()
+        self.away(weir)
+        with weir.client() as client:
+            answer = client.ask(get())
+            self.assertEqual((answer.status, answer.json()["error"]), (503, "limit_unknown"))
+            self.assertEqual(answer.one("retry-after"), "1")
+        self.assertGreaterEqual(weir.metric("weir_rate_limit_decisions_total", decision="closed"), 1)
+        server.start()
+        self.back([weir])
+        self.assertEqual(self.statuses(weir, 3), [200] * 3)
+
+    def test_a_server_that_does_not_answer_delays_no_request(self):
+        server = self.redis()
+        weir, = self.fleet(1, {"rate": "100000/s", "burst": 100000}, {"timeouts": {"answer": "300ms"}})
+        times = []
+        with weir.client() as client:
+            client.ask(get())
+            server.freeze()
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                began = time.monotonic()
+                self.assertEqual(client.ask(get()).status, 200)
+                times.append(time.monotonic() - began)
+        times.sort()
+        self.assertLess(times[len(times) * 99 // 100], 0.1 * SLOW)
+        self.away(weir)
+        self.assertIn("no answer in time", weir.err())
+        server.thaw()
+        self.back([weir])
+
+    def test_it_starts_and_reloads_without_the_server(self):
+        server = self.redis()
+        server.kill()
+        began = time.monotonic()
+        weir = self.start(self.config({"rate": "1/h", "burst": 2}))
+        self.weirs = [weir]
+        self.assertLess(time.monotonic() - began, 5 * SLOW)
+        self.assertEqual(self.statuses(weir, 3), [200, 200, 429])
+        weir.reload()
+        server.start()
+        self.back([weir])
+
+    def test_a_server_that_cannot_write_counts_as_away(self):
+        server = self.redis("--replica-read-only", "yes", "--replicaof", "127.0.0.1 1")
+        weir = self.start(self.config({"rate": "1/h", "burst": 2}))
+        until(lambda: "READONLY" in weir.err() or "MASTERDOWN" in weir.err())
+        self.assertEqual(self.statuses(weir, 3), [200, 200, 429])
+
+
+class Login(Global):
+
+    def up_with(self, redis, env=None):
+        config = self.config({"rate": "1/h", "burst": 3}, redis)
+        self.weirs = [self.start(config, env=env)]
+        self.agree(1)
+        return self.weirs[0]
+
+    def test_password_and_database(self):
+        server = self.redis("--requirepass", "secret one")
+        weir = self.up_with({"url": "redis://%s/3" % server.address, "password": {"env": "WEIR_TEST_REDIS"}},
+                            {"WEIR_TEST_REDIS": "secret one"})
+        self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
+        until(lambda: "t:limit" in "".join(server.ask("-n", "3", "keys", "*", auth=("-a", "secret one"))))
+        self.assertNotIn("secret one", weir.err() + weir.admin("GET", "/v1/config").text)
+
+    def test_a_user_of_an_access_list(self):
+        self.redis("--user", "edge", "on", ">pass", "~t:*", "+@all")
+        weir = self.up_with({"user": "edge", "password": {"env": "WEIR_TEST_REDIS"}}, {"WEIR_TEST_REDIS": "pass"})
+        self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
+
+    def test_a_wrong_password_is_said_once_and_a_reload_brings_the_right_one(self):
+        server = self.redis("--requirepass", "right")
+        folder = tempfile.mkdtemp(prefix="weir-secret-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        path = os.path.join(folder, "password")
+
+        def put(text):
+            with open(path, "w") as out:
+                out.write(text)
+            os.chmod(path, 0o600)
+
+        put("wrong\n")
+        weir = self.start(self.config({"rate": "1/h", "burst": 3}, {"password": {"file": path}}))
+        self.weirs = [weir]
+        until(lambda: "login: WRONGPASS" in weir.err())
+        self.assertEqual(self.statuses(weir, 1), [200])
+        until(lambda: weir.metric("weir_redis_failures_total") >= 3)
+        self.assertEqual(weir.err().count("redis is away"), 1)
+        put("right\n")
+        weir.reload()
+        self.agree(1)
+
+    def test_a_unix_socket(self):
+        server = self.redis()
+        path = os.path.join(server.dir, "s")
+        server.ask("config", "set", "save", "")
+        server.kill()
+        server.options += ("--unixsocket", path)
+        server.start()
+        weir = self.up_with({"url": "unix:" + path})
+        self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
+
+    def test_tls_is_verified(self):
+        folder = tempfile.mkdtemp(prefix="weir-redis-tls-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cert, key = os.path.join(folder, "r.crt"), os.path.join(folder, "r.key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                        "-out", cert, "-days", "30", "-subj", "/CN=redis.test", "-addext", "subjectAltName=DNS:redis.test"],
+                       check=True, capture_output=True)
+        server = self.redis("--requirepass", "p", tls=(cert, key, cert))
+        settings = {"url": "rediss://" + server.address, "password": {"env": "WEIR_TEST_REDIS"},
+                    "tls": {"ca": cert, "server_name": "redis.test"}}
+        weir = self.up_with(settings, {"WEIR_TEST_REDIS": "p"})
+        self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
+        settings["tls"]["server_name"] = "other.test"
+        weir.reload(self.config({"rate": "1/h", "burst": 3}, settings))
+        until(lambda: weir.metric("weir_redis_up") == 0 and weir.metric("weir_redis_failures_total") >= 1)
+        self.assertRegex(weir.err(), "redis is away.*wrong_host")
+
+
+class Mistakes(Global):
+
+    def check(self, redis, limit=None):
+        import json
+        folder = tempfile.mkdtemp(prefix="weir-check-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        config = one_pool("127.0.0.1:1", routes=[dict(ALL, rate_limit=limit or {"rate": "1/s", "scope": "global"})],
+                          version=1, listeners={"http": {"bind": "127.0.0.1:1"}})
+        if redis is not None:
+            config["redis"] = redis
+        with open(os.path.join(folder, "weir.yaml"), "w") as out:
+            json.dump(config, out, indent=1)
+        done = run("check", "-c", os.path.join(folder, "weir.yaml"))
+        return done.returncode, done.stdout + done.stderr
+
+    def test_they_are_named(self):
+        self.assertEqual(self.check({"url": "redis://127.0.0.1"})[0], 0)
+        self.assertEqual(self.check({"url": "redis://[::1]:6379/7"})[0], 0)
+        for redis, word in ((None, "a global limit needs redis"), ({"url": "http://x"}, "begins with redis://"),
+                            ({"url": "redis://"}, "host is missing"), ({"url": "redis://h/x"}, "database is a number"),
+                            ({"url": "redis://:pass@h"}, "never stands in the file"),
+                            ({"url": "redis://h", "tls": {"verify": "system"}}, "rediss://"),
+                            ({"url": "redis://h", "on_failure": "closd"}, 'did you mean "closed"'), ({}, '"url" is missing')):
+            code, said = self.check(redis)
+            self.assertEqual(code, 2, said)
+            self.assertIn(word, said)
+        self.assertNotIn(":pass@", self.check({"url": "redis://:pass@h"})[1])
+        code, said = self.check({"url": "redis://h"}, {"rate": "1/s", "on_failure": "open"})
+        self.assertEqual((code, "on_failure is for global limits" in said), (2, True))
