@@ -43,6 +43,7 @@ struct endpoint_local {
 	uint32_t failures_in_row; /* this worker's connect failures since its last success */
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
+	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
 };
 
 /* What active checks have found. Control thread only. */
