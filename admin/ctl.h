@@ -31,9 +31,11 @@ struct ctl {
 	size_t n_words;
 	bool is_json, is_watch, is_dry_run, is_follow;
 	bool has_colour;
-	const char *admin; /* "unix:/path", "host:port", "http://..." */
+	const char *admin; /* "unix:/path", "host:port", "https://host:port" */
+	const char *cacert, *cert, *key; /* of an https address; NULL: not given */
 	const char *reason, *if_match, *pool, *limit; /* NULL: not given */
 	long timeout_ms;
+	char error[256]; /* what the HTTP client says of the last failure */
 };
 
 struct ctl_command {

@@ -451,11 +451,10 @@ class Crashes(Rollouts):
 
     def test_a_full_disk_stops_promotions_and_no_rollback(self):
         self.pair(preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
-        for _ in range(8):      # so that what there is to write is larger than what the limit below lets through
-            self.verb(self.begin(reason="x" * 500), "abort")
         id = self.begin()
-        limit = os.path.getsize(self.weir.err_path) + 6000      # the log goes on
-        self.assertGreater(os.path.getsize(os.path.join(self.weir.dir, "state", "journal")), 2 * limit)
+        limit = os.path.getsize(os.path.join(self.weir.dir, "state", "journal"))
+        # A snapshot, which may be smaller than the journal, must not fit either.
+        os.mkdir(os.path.join(self.weir.dir, "state", "snapshot.new"))
         resource.prlimit(self.weir.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         reply = self.weir.admin("POST", "/v1/rollouts/%s/promote" % id)
         self.assertEqual((reply.status, reply.json["code"]), (507, "state-unwritable"))
@@ -465,6 +464,7 @@ class Crashes(Rollouts):
         self.assertEqual(self.weir.weights()["green"], 0)
         self.assertIn("although it cannot be recorded", self.weir.err())
         resource.prlimit(self.weir.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        os.rmdir(os.path.join(self.weir.dir, "state", "snapshot.new"))
         until(lambda: self.look(id)["recorded"])
         self.weir.kill()
         self.weir.start()
