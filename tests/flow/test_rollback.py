@@ -67,7 +67,7 @@ class Load:
     """So many requests a second for so long; counts() when it has ended."""
 
     def __init__(self, weir, rate, seconds, path="/api"):
-        self.process = subprocess.Popen([steady_path(), "-c", "1024", str(weir.port), path, str(rate), str(seconds)],
+        self.process = subprocess.Popen([steady_path(), "-c", "1024", str(weir.port), path, str(rate), str(seconds * SLOW)],
                                         stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
