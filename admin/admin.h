@@ -74,6 +74,11 @@ struct admin;
  */
 struct admin *admin_start(struct event_base *base, const struct config *config, struct registry *registry,
     struct state *state, const struct admin_hooks *hooks, struct err *err);
+/*
+ * Before a reload is published: reads tokens, certificate and key of the admin
+ * API, so that a mistake in them changes nothing. admin_apply takes the result.
+ */
+bool admin_prepare(struct admin *admin, const struct config *config, struct err *err);
 /* After a reload: new access rules, new listeners; the notes are audited and announced. */
 bool admin_apply(struct admin *admin, const struct config *config, const char *by,
     const struct merge_note *notes, size_t n_notes, struct err *err);
@@ -103,7 +108,8 @@ void admin_stop(struct admin **admin);
 struct access_record {
 	uint64_t wall_ns; /* end of the request */
 	enum http_method method;
-	struct span method_text, path, query, host, user_agent, request_id, trace_id, span_id;
+	struct span method_text; /* as it came, when method is METHOD_OTHER */
+	struct span path, query, host, user_agent, request_id, trace_id, span_id;
 	struct span client, peer;   /* printed addresses */
 	struct span upstream;       /* endpoint address, "" when none */
 	struct span listener, route, split, pool;

@@ -61,8 +61,11 @@ extern const size_t api_n_rows;
 struct api_counts {
 	uint64_t by_class[6];
 	uint64_t limited; /* 429 */
+	uint64_t refused; /* connections */
 };
 
+struct tls_gate;
+struct admin_parts;
 struct events;
 struct answers;
 struct sampler;
@@ -77,6 +80,8 @@ struct admin {
 	struct state *state;       /* borrowed */
 	struct admin_hooks hooks;
 	struct auth *auth; /* owned, as all below */
+	struct tls_gate *gate; /* of the TCP doors; NULL: they are clear */
+	struct admin_parts *parts; /* prepared for the next admin_apply, NULL */
 	struct audit audit;
 	struct events *events;
 	struct answers *answers;
@@ -149,6 +154,10 @@ void admin_audit(struct admin *admin, const struct audit_entry *entry);
 /* ---- things that several api_*.c show ---- */
 
 const struct config *admin_config(const struct admin *admin);
+/* Of the listeners and of the admin API itself; returns how many there are. */
+struct tls_cert_info;
+size_t admin_certificates(
+    const struct admin *admin, struct tls_cert_info *out, size_t cap);
 const struct pool_view *admin_pool(const struct admin *admin, const char *name);
 json_t *json_time(time_t wall); /* RFC 3339, null for 0 */
 json_t *json_percent(bp_t bp);

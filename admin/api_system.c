@@ -130,7 +130,7 @@ static json_t *
 certificates_json(const struct admin *admin)
 {
 	struct tls_cert_info infos[64];
-	size_t n = admin->hooks.certificates(admin->hooks.ctx, infos, 64);
+	size_t n = admin_certificates(admin, infos, 64);
 	json_t *list = json_array();
 	time_t now = time(NULL);
 

@@ -1,8 +1,10 @@
 /*
  * Tokens are kept as SHA-256 and compared over all rules without an early
  * exit, so that the time of an answer tells nothing about how near a guess
- * was. Wrong tokens are limited per address (IPv6 by /64): above the limit a
- * caller is turned away before its token is looked at.
+ * was. Wrong tokens are limited per address (IPv6 by /64). All callers on
+ * loopback have one address, and so do those behind one NAT: above the limit a
+ * token that is long enough not to be guessed at any rate still opens, or one
+ * of them could lock out the others. A short one waits.
  */
 #include "admin/auth.h"
 
@@ -16,8 +18,10 @@
 
 struct rule {
 	char name[128];
-	bool is_token;
+	enum { BY_UID, BY_TOKEN, BY_CERT } by;
+	bool is_strong; /* a token that may be shown above the limit */
 	uid_t uid;
+	char field[24], value[128]; /* of a certificate's subject */
 	uint8_t digest[32];
 	struct grant grant;
 };
@@ -70,8 +74,28 @@ read_token(const struct access_rule *cfg, struct rule *rule, struct err *err)
 		    cfg->who);
 	}
 	tls_sha256(bytes, len, rule->digest);
+	rule->is_strong = len >= AUTH_STRONG_BYTES;
 	explicit_bzero(bytes, len);
 	free(bytes);
+	return true;
+}
+
+/* "cert:OU=release-leads" */
+static bool
+read_subject(const struct access_rule *cfg, struct rule *rule, struct err *err)
+{
+	const char *field = cfg->who + strlen("cert:");
+	const char *equals = strchr(field, '=');
+	size_t len = equals ? (size_t)(equals - field) : 0;
+
+	if (len == 0 || len >= sizeof(rule->field) || equals[1] == '\0' ||
+	    strlen(equals + 1) >= sizeof(rule->value))
+		return err_set(err,
+		    "admin.access: %s: write cert:FIELD=VALUE, as in "
+		    "cert:OU=ops",
+		    cfg->who);
+	memcpy(rule->field, field, len);
+	strcpy(rule->value, equals + 1);
 	return true;
 }
 
@@ -80,18 +104,20 @@ add_rule(struct auth *auth, const struct access_rule *cfg, struct err *err)
 {
 	struct rule *rule = &auth->rules[auth->n_rules];
 
-	if (cfg->kind == WHO_CERT)
-		return true; /* told by the listener that could check it */
 	snprintf(rule->name, sizeof(rule->name), "%s", cfg->who);
-	rule->is_token = cfg->kind == WHO_TOKEN;
+	rule->by = cfg->kind == WHO_CERT    ? BY_CERT
+	           : cfg->kind == WHO_TOKEN ? BY_TOKEN
+	                                    : BY_UID;
+	if (rule->by == BY_CERT && !read_subject(cfg, rule, err))
+		return false;
 	rule->uid = cfg->uid;
 	rule->grant.role = cfg->role;
 	auth->n_rules++;
 	if (!copy_splits(&cfg->splits, &rule->grant.splits))
 		return err_set(err, "out of memory");
-	if (!rule->is_token)
+	if (rule->by == BY_UID)
 		auth->has_uid_rules = true;
-	return !rule->is_token || read_token(cfg, rule, err);
+	return rule->by != BY_TOKEN || read_token(cfg, rule, err);
 }
 
 struct auth *
@@ -225,7 +251,8 @@ actor_grant(struct actor *actor, const char *name, const struct grant *grant)
 }
 
 static void
-match_token(const struct auth *auth, struct span token, struct actor *actor)
+match_token(const struct auth *auth, struct span token, bool strong_only,
+    struct actor *actor)
 {
 	uint8_t digest[32];
 
@@ -234,7 +261,7 @@ match_token(const struct auth *auth, struct span token, struct actor *actor)
 		const struct rule *rule = &auth->rules[i];
 
 		if (tls_equal(digest, rule->digest, sizeof(digest)) &&
-		    rule->is_token)
+		    rule->by == BY_TOKEN && (rule->is_strong || !strong_only))
 			actor_grant(actor, rule->name, &rule->grant);
 	}
 }
@@ -247,7 +274,7 @@ match_uid(const struct auth *auth, uid_t uid, struct actor *actor)
 	for (size_t i = 0; i < auth->n_rules; i++) {
 		const struct rule *rule = &auth->rules[i];
 
-		if (!rule->is_token && rule->uid == uid)
+		if (rule->by == BY_UID && rule->uid == uid)
 			actor_grant(actor, rule->name, &rule->grant);
 	}
 	if (!auth->has_uid_rules && (uid == 0 || uid == auth->own)) {
@@ -256,19 +283,61 @@ match_uid(const struct auth *auth, uid_t uid, struct actor *actor)
 	}
 }
 
+static bool
+subject_has(const struct tls_peer *subject, const struct rule *rule)
+{
+	for (size_t i = 0; i < subject->n; i++)
+		if (strcasecmp(subject->part[i].field, rule->field) == 0 &&
+		    strcmp(subject->part[i].value, rule->value) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Whoever holds the certificate is the actor, not the rule that lets them in:
+ * two of one OU are two persons in the audit log and in approvals.
+ */
+static void
+match_subject(const struct auth *auth, const struct tls_peer *subject,
+    struct actor *actor)
+{
+	char name[sizeof(actor->name)] = "";
+
+	for (size_t i = 0; i < subject->n && !name[0]; i++)
+		if (strcmp(subject->part[i].field, "CN") == 0)
+			snprintf(name, sizeof(name), "cert:CN=%.119s",
+			    subject->part[i].value);
+	for (size_t i = 0; i < auth->n_rules; i++) {
+		const struct rule *rule = &auth->rules[i];
+
+		if (rule->by == BY_CERT && subject_has(subject, rule))
+			actor_grant(
+			    actor, name[0] ? name : rule->name, &rule->grant);
+	}
+	if (actor->n_grants == 0)
+		snprintf(actor->name, sizeof(actor->name), "%s",
+		    name[0] ? name : "this certificate");
+}
+
 enum auth_result
 auth_identify(struct auth *auth, const struct credentials *credentials,
     nsec_t now, struct actor *out)
 {
 	*out = (struct actor){0};
 	if (credentials->token.len > 0) {
-		if (is_limited(auth, credentials->address, now))
-			return AUTH_LIMITED;
-		match_token(auth, credentials->token, out);
+		bool limited = is_limited(auth, credentials->address, now);
+
+		match_token(auth, credentials->token, limited, out);
 		if (out->n_grants > 0)
 			return AUTH_KNOWN;
+		if (limited)
+			return AUTH_LIMITED;
 		auth_charge(auth, credentials->address, now);
 		return AUTH_WRONG;
+	}
+	if (credentials->subject) {
+		match_subject(auth, credentials->subject, out);
+		return out->n_grants > 0 ? AUTH_KNOWN : AUTH_MISSING;
 	}
 	if (!credentials->is_unix)
 		return AUTH_MISSING;

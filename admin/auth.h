@@ -16,8 +16,10 @@ enum {
 	AUTH_GRANTS_MAX = 8,    /* rules that one caller may match */
 	AUTH_CALLERS_MAX = 256, /* addresses whose failures are remembered */
 	AUTH_FAILURES_PER_SECOND = 5,
+	AUTH_STRONG_BYTES = 16, /* tokens that nobody guesses at any rate */
 };
 
+struct tls_peer;
 struct auth;
 /* Reads the tokens' secrets and keeps only their hashes. `own` is the uid that
  * runs weir. */
@@ -27,6 +29,7 @@ void auth_free(struct auth **auth);
 struct credentials {
 	bool is_unix;
 	uid_t uid;           /* is_unix */
+	const struct tls_peer *subject; /* of a verified certificate; NULL */
 	const char *address; /* of the peer: failures are limited by it */
 	struct span token;   /* after "Bearer "; len 0: none given */
 };
@@ -38,7 +41,7 @@ struct grant {
 
 /* Good until the auth that it came from is freed. */
 struct actor {
-	char name[128]; /* "uid:0", "token:ci" */
+	char name[128]; /* "uid:0", "token:ci", "cert:CN=alice" */
 	const struct grant *grants[AUTH_GRANTS_MAX];
 	size_t n_grants;
 };
@@ -47,7 +50,7 @@ enum auth_result {
 	AUTH_KNOWN,
 	AUTH_MISSING, /* nothing was shown that could be judged */
 	AUTH_WRONG,
-	AUTH_LIMITED, /* too many wrong ones from there: not even looked at */
+	AUTH_LIMITED, /* too many wrong ones from there, and this is no strong right one */
 };
 enum auth_result auth_identify(struct auth *auth,
     const struct credentials *credentials, nsec_t now, struct actor *out);

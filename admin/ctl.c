@@ -61,7 +61,9 @@ static const struct ctl_command commands[] = {
 static const char flags_text[] =
     "flags:\n"
     "  -o, --output table|json  a table (default) or one JSON document\n"
-    "      --admin ADDR         unix:/path or host:port; WEIR_ADMIN, else unix:/run/weir/admin.sock\n"
+    "      --admin ADDR         unix:/path, host:port or https://host:port; WEIR_ADMIN, else unix:/run/weir/admin.sock\n"
+    "      --cacert FILE        trust this authority for https; WEIR_CACERT, else the system's\n"
+    "      --cert FILE          client certificate for https, with --key FILE; WEIR_CERT, WEIR_KEY\n"
     "      --reason TEXT        goes into the audit log\n"
     "      --if-match VERSION   change only what is still at this version\n"
     "      --dry-run            check everything, change nothing\n"
@@ -135,6 +137,9 @@ print_help(
 enum flag_key {
 	FLAG_OUTPUT,
 	FLAG_ADMIN,
+	FLAG_CACERT,
+	FLAG_CERT,
+	FLAG_KEY,
 	FLAG_REASON,
 	FLAG_IF_MATCH,
 	FLAG_TIMEOUT,
@@ -163,6 +168,9 @@ static const struct {
 } flags[FLAG_COUNT] = {
     [FLAG_OUTPUT] = {"output", true},
     [FLAG_ADMIN] = {"admin", true},
+    [FLAG_CACERT] = {"cacert", true},
+    [FLAG_CERT] = {"cert", true},
+    [FLAG_KEY] = {"key", true},
     [FLAG_REASON] = {"reason", true},
     [FLAG_IF_MATCH] = {"if-match", true},
     [FLAG_TIMEOUT] = {"timeout", true},
@@ -230,6 +238,15 @@ set_flag(struct ctl *ctl, enum flag_key key, const char *value)
 		return set_timeout(ctl, value);
 	case FLAG_ADMIN:
 		ctl->admin = value;
+		break;
+	case FLAG_CACERT:
+		ctl->cacert = value;
+		break;
+	case FLAG_CERT:
+		ctl->cert = value;
+		break;
+	case FLAG_KEY:
+		ctl->key = value;
 		break;
 	case FLAG_REASON:
 		ctl->reason = value;
@@ -525,6 +542,15 @@ run_words(struct ctl *ctl, int argc, char **argv)
 	return code == CTL_OK ? run(ctl) : code;
 }
 
+/* NULL when it is empty, too. */
+static const char *
+setting(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? value : NULL;
+}
+
 int
 ctl_main(int argc, char **argv)
 {
@@ -532,9 +558,12 @@ ctl_main(int argc, char **argv)
 	const char *no_colour = getenv("NO_COLOR");
 	int code;
 
-	ctl.admin = getenv("WEIR_ADMIN");
-	if (!ctl.admin || !*ctl.admin)
+	ctl.admin = setting("WEIR_ADMIN");
+	if (!ctl.admin)
 		ctl.admin = "unix:/run/weir/admin.sock";
+	ctl.cacert = setting("WEIR_CACERT");
+	ctl.cert = setting("WEIR_CERT");
+	ctl.key = setting("WEIR_KEY");
 	ctl.has_colour = isatty(STDOUT_FILENO) && (!no_colour || !*no_colour);
 	if (argc > 1 && has_word(argv + 1, 1, "--version", "version")) {
 		puts("weirctl " WEIR_VERSION);

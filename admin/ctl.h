@@ -38,10 +38,12 @@ struct ctl {
 	bool is_json, is_watch, is_dry_run, is_follow;
 	bool is_waiting, is_full;
 	bool has_colour, has_timeout;
-	const char *admin; /* "unix:/path", "host:port", "http://..." */
+	const char *admin; /* "unix:/path", "host:port", "https://host:port" */
+	const char *cacert, *cert, *key; /* of an https address; NULL: not given */
 	const char *reason, *if_match, *pool, *limit; /* NULL: not given */
 	const char *to, *plan, *release, *wait_for, *gate, *count, *id;
 	long timeout_ms;
+	char error[256]; /* what the HTTP client says of the last failure */
 };
 
 /* Of a command, or of a verb of one. */

@@ -40,6 +40,45 @@ read_token(char token[TOKEN_MAX])
 
 /* ---- telling what went wrong ---- */
 
+/* False: it has nothing to do with TLS. */
+static bool
+unreachable_by_tls(const struct ctl *ctl, CURLcode code)
+{
+	bool is_https = strncasecmp(ctl->admin, "https://", 8) == 0;
+	const char *hint;
+
+	switch (code) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		hint = "--cacert FILE or WEIR_CACERT names the authority; the "
+		       "certificate must hold the address's host";
+		break;
+	case CURLE_SSL_CERTPROBLEM:
+		hint = "--cert and --key (WEIR_CERT, WEIR_KEY) are PEM files "
+		       "that belong together";
+		break;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+	case CURLE_GOT_NOTHING:
+		if (is_https)
+			hint = "does the address speak TLS, and is your "
+			       "certificate one of its client_ca's?";
+		else if (strncmp(ctl->admin, "unix:", 5) != 0)
+			hint = "does the address speak TLS? --admin "
+			       "https://HOST:PORT";
+		else
+			return false;
+		break;
+	default:
+		return false;
+	}
+	fprintf(stderr, "weirctl: no connection to weir at %s: %s\n  %s\n",
+	    ctl->admin, ctl->error[0] ? ctl->error : curl_easy_strerror(code),
+	    hint);
+	return true;
+}
+
 /* `error`: errno of the connect(2) that failed, 0 when it was something else.
  */
 static int
@@ -60,6 +99,8 @@ unreachable(const struct ctl *ctl, CURLcode code, long error)
 		    ctl->admin,
 		    error == ENOENT ? "there is no such socket"
 		                    : "connection refused");
+	else if (unreachable_by_tls(ctl, code))
+		return CTL_UNREACHABLE;
 	else if (code == CURLE_OPERATION_TIMEDOUT)
 		fprintf(stderr,
 		    "weirctl: weir at %s did not answer within %ld ms\n",
@@ -225,8 +266,23 @@ make_headers(const struct ctl *ctl, const char *type, const char *token)
 	return curl_slist_append(list, "Expect:");
 }
 
+/* The one who has the certificate often has the key in the same file. */
+static void
+set_tls(CURL *curl, const struct ctl *ctl)
+{
+	if (ctl->cacert)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, ctl->cacert);
+	if (ctl->cert) {
+		curl_easy_setopt(curl, CURLOPT_SSLCERT, ctl->cert);
+		curl_easy_setopt(
+		    curl, CURLOPT_SSLKEY, ctl->key ? ctl->key : ctl->cert);
+	}
+	curl_easy_setopt(
+	    curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+}
+
 static CURL *
-prepare(const struct ctl *ctl, const char *path)
+prepare(struct ctl *ctl, const char *path)
 {
 	CURL *curl = curl_easy_init();
 
@@ -238,6 +294,9 @@ prepare(const struct ctl *ctl, const char *path)
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	set_tls(curl, ctl);
+	ctl->error[0] = '\0';
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, ctl->error);
 	return curl;
 }
 

@@ -2,7 +2,8 @@
  * The checks of a request to the admin API, in order; the first that fails
  * answers:
  *
- *	Host (421) -> path (404) -> method (405) -> who (401, 429)
+ *	TLS (403) -> Host (400, 421) -> path (404) -> method (405) -> who (401,
+ *429)
  *	-> cross-site (403) -> role (403) -> body (413, 415, 400)
  *	-> dry run, replay -> the row's function
  *
@@ -23,6 +24,7 @@
 #include "admin/guard.h"
 #include "admin/log.h"
 #include "admin/row.h"
+#include "admin/seat.h"
 
 const char *
 call_header(const struct call *call, const char *name)
@@ -234,7 +236,7 @@ is_open(const struct call *call)
 static bool
 passes(struct call *call)
 {
-	return guard_host(call) && find_row(call) &&
+	return guard_secrecy(call) && guard_host(call) && find_row(call) &&
 	       (is_open(call) || (guard_identity(call) && guard_origin(call) &&
 	                             guard_role(call))) &&
 	       take_query(call) && body_take(call) && !take_replay(call);
@@ -246,6 +248,7 @@ dispatch(struct evhttp_request *http, void *door)
 	struct call call;
 
 	call_init(&call, http, door);
+	seats_serve(call.door->seats, http);
 	guard_peer(&call);
 	if (passes(&call))
 		call.row->fn(&call);

@@ -9,6 +9,7 @@ struct door {
 	TAILQ_ENTRY(door) link;
 	struct admin *admin;
 	struct evhttp *http;               /* owned */
+	struct seats *seats;               /* owned: its connections */
 	struct evhttp_bound_socket *bound; /* NULL once it no longer accepts */
 	struct event *grave; /* a retired door is freed a little later */
 	char *text;          /* owned: as in the file */
@@ -17,6 +18,7 @@ struct door {
 	uint16_t port;
 	bool is_metrics; /* /metrics, /healthz, /readyz and nothing else */
 	bool is_loopback;
+	bool is_tls; /* for connections from now on */
 	bool is_listed; /* in admin->doors */
 };
 

@@ -172,8 +172,13 @@ door_new(struct admin *admin, const struct address *address)
 		        address->host) >= 0)
 			door->host = host;
 	}
+	door->is_loopback =
+	    address->kind == ADDRESS_UNIX || is_loopback(address);
 	door->http = evhttp_new(admin->base);
-	if (door->text && (door->unix_path || door->host) && door->http)
+	door->seats =
+	    seats_new(admin->base, door->is_loopback, &admin->counts.refused);
+	if (door->text && (door->unix_path || door->host) && door->http &&
+	    door->seats)
 		return door;
 	door_free(door);
 	return NULL;
@@ -190,19 +195,29 @@ door_configure(struct door *door)
 	evhttp_set_max_body_size(door->http, API_TEXT_MAX + 4096);
 	evhttp_set_timeout(door->http, DOOR_IDLE_SECONDS);
 	evhttp_set_gencb(door->http, dispatch, door);
+	evhttp_set_bevcb(door->http, seats_take, door->seats);
+}
+
+void
+door_gate(struct door *door, const struct tls_gate *gate)
+{
+	door->is_tls = gate && !door->is_metrics && !door->unix_path;
+	seats_gate(door->seats, door->is_tls ? gate : NULL);
 }
 
 static bool
-may_listen(const struct address *address, bool is_metrics, struct err *err)
+may_listen(const struct admin *admin, const struct address *address,
+    bool is_metrics, struct err *err)
 {
 	if (address->kind == ADDRESS_NAME)
 		return refuse(err, address,
 		    "give an address or unix:/path instead of a name");
-	if (address->kind == ADDRESS_UNIX || is_metrics || is_loopback(address))
+	if (address->kind == ADDRESS_UNIX || is_metrics || admin->gate ||
+	    is_loopback(address))
 		return true;
 	return refuse(err, address,
-	    "TLS for the admin API is not in this version; listen at "
-	    "unix:/path or loopback and reach it over ssh or a mesh");
+	    "it would be open to others: give admin.tls, or listen at "
+	    "unix:/path or loopback");
 }
 
 /*
@@ -219,8 +234,9 @@ on_accept_failed(struct evconnlistener *listener, void *arg)
 }
 
 void
-door_retry(struct door *door)
+door_tick(struct door *door, nsec_t now)
 {
+	seats_sweep(door->seats, now);
 	if (door->bound)
 		evconnlistener_enable(
 		    evhttp_bound_socket_get_listener(door->bound));
@@ -233,7 +249,7 @@ door_open(struct admin *admin, const struct address *address, bool is_metrics,
 	struct door *door;
 	int fd;
 
-	if (!may_listen(address, is_metrics, err))
+	if (!may_listen(admin, address, is_metrics, err))
 		return NULL;
 	fd = address->kind == ADDRESS_UNIX ? bind_unix(address, err)
 	                                   : bind_tcp(address, err);
@@ -252,8 +268,7 @@ door_open(struct admin *admin, const struct address *address, bool is_metrics,
 	evconnlistener_set_error_cb(
 	    evhttp_bound_socket_get_listener(door->bound), on_accept_failed);
 	door->is_metrics = is_metrics;
-	door->is_loopback =
-	    address->kind == ADDRESS_UNIX || is_loopback(address);
+	door_gate(door, admin->gate);
 	door_configure(door);
 	TAILQ_INSERT_TAIL(&admin->doors, door, link);
 	door->is_listed = true;
@@ -303,6 +318,7 @@ door_free(struct door *door)
 		door_shut(door);
 		evhttp_free(door->http);
 	}
+	seats_free(&door->seats);
 	if (door->grave)
 		event_free(door->grave);
 	free(door->text);

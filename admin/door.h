@@ -3,12 +3,16 @@
 #define WEIR_ADMIN_DOOR_H
 
 #include "admin/dispatch.h"
+#include "admin/seat.h"
 
 /* NULL with err: the address cannot be listened at. */
 struct door *door_open(struct admin *admin, const struct address *address,
     bool is_metrics, struct err *err);
-/* A shortage of descriptors may be over: accepts again. */
-void door_retry(struct door *door);
+/* About once a second: ends connections that take too long, and accepts again
+ * when a shortage of descriptors may be over. */
+void door_tick(struct door *door, nsec_t now);
+/* TLS for who comes from now on, where this door is to have it. */
+void door_gate(struct door *door, const struct tls_gate *gate);
 /* Accepts no more; what is open has a few seconds, streams of events end by
  * themselves. */
 void door_retire(struct door *door);

@@ -7,6 +7,7 @@
 #include "admin/guard.h"
 
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "admin/dispatch.h"
+#include "tls/tls.h"
 
 /* ---- the peer ---- */
 
@@ -53,7 +55,44 @@ guard_peer(struct call *call)
 	    address ? address : "?");
 }
 
+/* NULL on a connection in the clear. */
+static const struct ssl_st *
+peer_ssl(const struct call *call)
+{
+	return bufferevent_openssl_get_ssl(evhttp_connection_get_bufferevent(
+	    evhttp_request_get_connection(call->http)));
+}
+
+/* One that was opened before a reload brought TLS is still in the clear. */
+bool
+guard_secrecy(struct call *call)
+{
+	if (!call->door->is_tls || peer_ssl(call))
+		return true;
+	evhttp_add_header(evhttp_request_get_output_headers(call->http),
+	    "Connection", "close");
+	call_problem(call,
+	    &(struct problem){
+	        403, "clear", "connect again with https", NULL, NULL},
+	    "this address speaks TLS since the last reload");
+	return false;
+}
+
 /* ---- Host ---- */
+
+/* Which of two would have been meant, and by whom, is a question that an
+ * intermediary may answer otherwise. */
+static bool
+has_one_host(const struct call *call)
+{
+	const struct evkeyval *field;
+	int n = 0;
+
+	TAILQ_FOREACH (
+	    field, evhttp_request_get_input_headers(call->http), next)
+		n += strcasecmp(field->key, "Host") == 0;
+	return n <= 1;
+}
 
 static bool
 host_is(const char *host, const char *name, uint16_t port)
@@ -75,9 +114,18 @@ guard_host(struct call *call)
 	const struct door *door = call->door;
 	const char *host = call_header(call, "Host");
 
-	/* a unix socket cannot be reached from a page, and scrapers use any
-	 * name */
-	if (door->unix_path || (door->is_metrics && !door->is_loopback))
+	if (!has_one_host(call)) {
+		call_problem(call,
+		    &(struct problem){400, "two-hosts", NULL, "Host", NULL},
+		    "the request has more than one Host field");
+		return false;
+	}
+	/*
+	 * A unix socket cannot be reached from a page, scrapers use any name,
+	 * and over TLS the browser has held the name against the certificate.
+	 */
+	if (door->unix_path || door->is_tls ||
+	    (door->is_metrics && !door->is_loopback))
 		return true;
 	if (host && (host_is(host, "localhost", door->port) ||
 	                host_is(host, "127.0.0.1", door->port) ||
@@ -123,6 +171,16 @@ refuse_identity(struct call *call, enum auth_result result)
 		return;
 	}
 	evhttp_add_header(headers, "WWW-Authenticate", "Bearer realm=\"weir\"");
+	if (call->door->is_tls && result == AUTH_MISSING &&
+	    call->actor.name[0]) {
+		call_problem(call,
+		    &(struct problem){401, "unauthorized",
+		        "admin.access has no rule for this certificate; add "
+		        "{who: \"cert:CN=NAME\", role: operator}",
+		        NULL, NULL},
+		    "%s is not known here", call->actor.name);
+		return;
+	}
 	if (call->door->unix_path)
 		call_problem(call,
 		    &(struct problem){401, "unauthorized",
@@ -149,12 +207,16 @@ guard_identity(struct call *call)
 	    .address = call->peer_key,
 	    .token = bearer(call),
 	};
+	const struct ssl_st *ssl = peer_ssl(call);
 	enum auth_result result;
 	struct ucred peer = {.uid = (uid_t)-1};
+	struct tls_peer subject;
 
 	if (credentials.is_unix && !peer_credentials(call, &peer))
 		credentials.is_unix = false;
 	credentials.uid = peer.uid;
+	if (ssl && tls_gate_peer(ssl, &subject))
+		credentials.subject = &subject;
 	result = auth_identify(
 	    call->admin->auth, &credentials, now_mono(), &call->actor);
 	if (result == AUTH_KNOWN)

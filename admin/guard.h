@@ -6,6 +6,7 @@
 
 void guard_peer(
     struct call *call); /* who is at the other end, for log and limits */
+bool guard_secrecy(struct call *call);
 bool guard_host(struct call *call);
 bool guard_identity(struct call *call);
 bool guard_origin(struct call *call);

@@ -97,7 +97,7 @@ static void
 about_certificates(struct exposition *x, const struct admin *admin)
 {
 	struct tls_cert_info infos[64];
-	size_t n = admin->hooks.certificates(admin->hooks.ctx, infos, 64);
+	size_t n = admin_certificates(admin, infos, 64);
 
 	family_begin(x, FAMILY_GAUGE,
 	    "weir_tls_certificate_not_after_timestamp_seconds",
@@ -131,6 +131,10 @@ about_admin(struct exposition *x, const struct admin *admin)
 	    "Requests to the admin API turned away after too many wrong "
 	    "tokens.",
 	    admin->counts.limited);
+	put_counter(x, "weir_admin_connections_refused",
+	    "Connections to the admin and metrics addresses closed over a "
+	    "bound, or for the sake of a newer one.",
+	    admin->counts.refused);
 	put_counter(x, "weir_state_write_errors",
 	    "Failed writes of runtime state; the changes were refused.",
 	    state_write_errors(admin->state));

@@ -191,12 +191,32 @@ accepts(struct exposition *x, const struct admin *admin)
 			    stats.accepted);
 	family_begin(x, FAMILY_COUNTER, "weir_connections_refused",
 	    "Client connections refused over a limit.");
-	for (size_t i = 0; i < config->n_listeners; i++)
-		if (read_listener(admin, &config->listeners[i], &stats))
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		if (!read_listener(admin, &config->listeners[i], &stats))
+			continue;
+		for (int j = 0; j < CONN_REFUSAL_COUNT; j++)
 			family_count(x,
 			    (struct label[]){
-			        {"listener", config->listeners[i].name}, {0}},
-			    stats.refused);
+			        {"listener", config->listeners[i].name},
+			        {"reason",
+			            conn_refusal_name((enum conn_refusal)j)},
+			        {0}},
+			    stats.refused[j]);
+	}
+	family_begin(x, FAMILY_COUNTER, "weir_clients_too_slow",
+	    "Clients that were given up, by what they were slow at.");
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		if (!read_listener(admin, &config->listeners[i], &stats))
+			continue;
+		for (int j = 0; j < CLIENT_SLOWNESS_COUNT; j++)
+			family_count(x,
+			    (struct label[]){
+			        {"listener", config->listeners[i].name},
+			        {"at", client_slowness_name(
+			                   (enum client_slowness)j)},
+			        {0}},
+			    stats.too_slow[j]);
+	}
 }
 
 static void
@@ -343,6 +363,15 @@ by_pool(struct exposition *x, const struct admin *admin)
 	    publication_current(registry_publication(admin->registry));
 	unsigned workers = registry_workers(admin->registry);
 
+	family_begin(x, FAMILY_GAUGE, "weir_pool_panic",
+	    "1 while all endpoints are out and get requests all the same.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool_view *view = snapshot_pool(snapshot, i);
+
+		family_value(x,
+		    (struct label[]){{"pool", view->pool->name}, {0}},
+		    pool_panics(view));
+	}
 	family_begin(x, FAMILY_HISTOGRAM, "weir_upstream_connect_seconds",
 	    "Time to connect to an endpoint.");
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {

@@ -36,7 +36,8 @@ struct run {
 	struct evidence_sum seen; /* as read last */
 	uint64_t serial; /* the weights that it is of; 0: none of ours */
 	nsec_t save_at, cut;
-	uint32_t judged; /* the phase that the judge is in, from 1; 0: none yet */
+	uint32_t
+	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */
 	uint32_t windows;
 	nsec_t windows_at;
@@ -85,6 +86,8 @@ struct run *rollouts_live(const struct rollouts *rollouts, const char *split);
 /* The last one that began on the split, live or not; NULL: none is known. */
 struct run *rollouts_newest(const struct rollouts *rollouts, const char *split);
 bool run_is_live(const struct run *run);
+/* NULL: it left the file. */
+struct split *run_split(const struct rollouts *rollouts, const struct run *run);
 bool run_is_healthy(const struct rollouts *rollouts, const struct run *run);
 
 /* ---- changing ---- */
@@ -110,7 +113,8 @@ bool rollouts_start(struct rollouts *rollouts, const struct start *starts,
  */
 bool rollouts_settle(struct rollouts *rollouts, struct run *run,
     const char *who, struct err *err);
-/* A reload has replaced the split's weights: ours again, evidence from zero. */
+/* A restart or a reload has replaced the split's weights: ours again, evidence
+ * from zero. */
 void rollouts_publish_again(struct rollouts *rollouts, struct run *run);
 /* What took effect without a record. */
 void rollouts_record_again(struct rollouts *rollouts, struct run *run);

@@ -17,6 +17,7 @@
 #include "admin/rollouts.h"
 #include "admin/sampler.h"
 #include "admin/state.h"
+#include "tls/tls.h"
 
 enum {
 	TICK_COST_DIVISOR = 50
@@ -47,7 +48,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	TAILQ_FOREACH (door, &admin->doors, link)
-		door_retry(door);
+		door_tick(door, before);
 	sampler_read(admin->sampler, before);
 	audit_sync(&admin->audit);
 	tick_arm(admin, now_mono() - before);
@@ -79,16 +80,39 @@ is_wanted(const struct admin_cfg *cfg, const struct door *door)
 	return false;
 }
 
+/* "127.0.0.1:9901" became "0.0.0.0:9901": both at once cannot be. */
+static void
+yield_port(struct admin *admin, const struct admin_cfg *cfg,
+    const struct address *address)
+{
+	struct door *door, *next;
+
+	for (door = TAILQ_FIRST(&admin->doors); door; door = next) {
+		next = TAILQ_NEXT(door, link);
+		if (address->kind == ADDRESS_IP && door->host &&
+		    door->port == address->port && !is_wanted(cfg, door))
+			door_retire(door);
+	}
+}
+
+static bool
+open_door(struct admin *admin, const struct admin_cfg *cfg,
+    const struct address *address, bool is_metrics, struct err *err)
+{
+	if (door_at(admin, address->text, is_metrics))
+		return true;
+	yield_port(admin, cfg, address);
+	return door_open(admin, address, is_metrics, err) != NULL;
+}
+
 static bool
 open_doors(struct admin *admin, const struct admin_cfg *cfg, struct err *err)
 {
 	for (size_t i = 0; i < cfg->n_listen; i++)
-		if (!door_at(admin, cfg->listen[i].text, false) &&
-		    !door_open(admin, &cfg->listen[i], false, err))
+		if (!open_door(admin, cfg, &cfg->listen[i], false, err))
 			return false;
 	return !cfg->metrics_listen ||
-	       door_at(admin, cfg->metrics_listen->text, true) ||
-	       door_open(admin, cfg->metrics_listen, true, err);
+	       open_door(admin, cfg, cfg->metrics_listen, true, err);
 }
 
 static void
@@ -105,16 +129,70 @@ retire_doors(struct admin *admin, const struct admin_cfg *cfg)
 
 /* ---- start ---- */
 
+/* What a config brings that can fail, made before anything is changed. */
+struct admin_parts {
+	struct auth *auth;     /* owned */
+	struct tls_gate *gate; /* owned; NULL without admin.tls */
+};
+
 static void
-warn_of_certificates(const struct admin_cfg *cfg)
+parts_free(struct admin_parts **parts)
 {
-	for (size_t i = 0; i < cfg->n_access; i++)
-		if (cfg->access[i].kind == WHO_CERT)
-			log_event(LOG_WARN,
-			    "a rule of admin.access has no effect: client "
-			    "certificates need TLS for the admin API, which is "
-			    "not in this version",
-			    "who", cfg->access[i].who, NULL);
+	if (!*parts)
+		return;
+	auth_free(&(*parts)->auth);
+	tls_gate_free(&(*parts)->gate);
+	free(*parts);
+	*parts = NULL;
+}
+
+static struct tls_gate *
+make_gate(const struct admin_cfg *cfg, struct err *err)
+{
+	char *warnings = NULL;
+	struct tls_gate *gate =
+	    tls_gate_new(&cfg->tls, cfg->tls_client_ca, &warnings, err);
+
+	if (!gate)
+		err_wrap(err, "admin.tls");
+	if (warnings)
+		log_event(LOG_WARN, "certificate", "listener", "admin",
+		    "warning", warnings, NULL);
+	free(warnings);
+	return gate;
+}
+
+static struct admin_parts *
+parts_new(const struct admin_cfg *cfg, struct err *err)
+{
+	struct admin_parts *parts = calloc(1, sizeof(*parts));
+
+	if (!parts) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	parts->auth = auth_new(cfg, geteuid(), err);
+	if (parts->auth && cfg->has_tls)
+		parts->gate = make_gate(cfg, err);
+	if (!parts->auth || (cfg->has_tls && !parts->gate))
+		parts_free(&parts);
+	return parts;
+}
+
+/* From here on for who asks, and for who comes. */
+static void
+parts_take(struct admin *admin, struct admin_parts **parts)
+{
+	struct door *door;
+
+	auth_free(&admin->auth);
+	tls_gate_free(&admin->gate);
+	admin->auth = (*parts)->auth;
+	admin->gate = (*parts)->gate;
+	free(*parts);
+	*parts = NULL;
+	TAILQ_FOREACH (door, &admin->doors, link)
+		door_gate(door, admin->gate);
 }
 
 static bool
@@ -137,9 +215,10 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 {
 	if (!open_audit(admin, config, err))
 		return false;
-	admin->auth = auth_new(&config->admin, geteuid(), err);
-	if (!admin->auth)
+	admin->parts = parts_new(&config->admin, err);
+	if (!admin->parts)
 		return false;
+	parts_take(admin, &admin->parts);
 	admin->events = events_new(admin->base);
 	admin->answers = answers_new();
 	admin->sampler = sampler_new(admin->registry);
@@ -188,7 +267,6 @@ admin_start(struct event_base *base, const struct config *config,
 		admin_stop(&admin);
 		return NULL;
 	}
-	warn_of_certificates(&config->admin);
 	state_restore_endpoints(state, registry);
 	sampler_read(admin->sampler, now_mono());
 	rollouts_restore(admin->rollouts);
@@ -280,10 +358,17 @@ tell_reload(struct admin *admin, const char *by, const struct merge_note *notes,
 }
 
 bool
+admin_prepare(struct admin *admin, const struct config *config, struct err *err)
+{
+	parts_free(&admin->parts);
+	admin->parts = parts_new(&config->admin, err);
+	return admin->parts != NULL;
+}
+
+bool
 admin_apply(struct admin *admin, const struct config *config, const char *by,
     const struct merge_note *notes, size_t n_notes, struct err *err)
 {
-	struct auth *auth = auth_new(&config->admin, geteuid(), err);
 	bool ok;
 
 	tell_reload(admin, by, notes, n_notes);
@@ -291,11 +376,9 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	record_splits(admin);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
-	if (!auth)
+	if (!admin->parts && !admin_prepare(admin, config, err))
 		return false; /* the old rules stay */
-	auth_free(&admin->auth);
-	admin->auth = auth;
-	warn_of_certificates(&config->admin);
+	parts_take(admin, &admin->parts);
 	ok = open_doors(admin, &config->admin, err);
 	if (ok)
 		retire_doors(admin, &config->admin);
@@ -310,6 +393,19 @@ admin_allows(
 
 	admin->is_reload_refused = !allows;
 	return allows;
+}
+
+size_t
+admin_certificates(
+    const struct admin *admin, struct tls_cert_info *out, size_t cap)
+{
+	size_t n = admin->hooks.certificates(admin->hooks.ctx, out, cap);
+
+	if (!admin->gate)
+		return n;
+	if (n < cap)
+		out[n] = *tls_gate_cert(admin->gate);
+	return n + 1;
 }
 
 void
@@ -369,6 +465,8 @@ admin_stop(struct admin **admin)
 	sampler_free(&a->sampler);
 	answers_free(&a->answers);
 	auth_free(&a->auth);
+	tls_gate_free(&a->gate);
+	parts_free(&a->parts);
 	audit_release(&a->audit);
 	free(a);
 	*admin = NULL;

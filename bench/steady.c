@@ -289,6 +289,20 @@ drive(struct run *run, double rate, double seconds)
 	}
 }
 
+/* All of them are free by now. */
+static void
+conns_free(struct run *run)
+{
+	struct conn *conn;
+
+	while ((conn = TAILQ_FIRST(&run->free)) != NULL) {
+		TAILQ_REMOVE(&run->free, conn, link);
+		conn_close(conn);
+		free(conn);
+	}
+	close(run->epoll);
+}
+
 static int
 usage(void)
 {
@@ -339,5 +353,6 @@ main(int argc, char **argv)
 	    (unsigned long long)run.broken, (unsigned long long)run.late,
 	    (unsigned long long)run.stalled, quantile_ms(&run, 0.5),
 	    quantile_ms(&run, 0.99), (double)run.worst / 1e6, run.n_conns);
+	conns_free(&run);
 	return run.stalled == 0 ? 0 : 1;
 }

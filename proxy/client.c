@@ -74,7 +74,8 @@ client_accept(
 	if (cfg->limits.per_client > 0) {
 		if (!client_table_take(worker->shared->clients, listener, peer,
 		        cfg->limits.per_client)) {
-			counter_add(&cell_of(conn)->refused, 1);
+			counter_add(
+			    &cell_of(conn)->refused[REFUSED_PER_CLIENT], 1);
 			conn_end(conn);
 			return;
 		}
@@ -497,6 +498,7 @@ body_timeout(struct conn *conn, struct request *request)
 	                     : (uint64_t)(BODY_RATE * window / NSEC_PER_SEC);
 
 	if (!conn->is_paused && conn->client.progress < least) {
+		counter_add(&cell_of(conn)->too_slow[SLOW_BODY], 1);
 		request_fail(request, FAIL_BODY_TIMEOUT);
 		return;
 	}
@@ -519,9 +521,14 @@ client_timeout(struct conn *conn)
 		    !conn->is_paused) {
 			client_set_busy(conn);
 			conn->has_unread = true;
+			counter_add(&cell_of(conn)->too_slow[SLOW_HEAD], 1);
 			reply_refuse(conn, 408, "header_timeout",
 			    "the request's head did not arrive in time");
 		} else {
+			if (conn->phase == CONN_HANDSHAKE)
+				counter_add(
+				    &cell_of(conn)->too_slow[SLOW_HANDSHAKE],
+				    1);
 			count_handshake_error(conn);
 			conn_end(conn);
 		}
@@ -530,6 +537,7 @@ client_timeout(struct conn *conn)
 	} else if (request->state == REQUEST_WAIT_BODY) {
 		request_body_late(request);
 	} else if (conn->out) {
+		counter_add(&cell_of(conn)->too_slow[SLOW_READ], 1);
 		request_abandon(request, FAIL_CLIENT_STALLED);
 	} else if (conn->saw_close) {
 		request_abandon(request, FAIL_CLIENT_GONE);

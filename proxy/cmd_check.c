@@ -100,6 +100,24 @@ check_pool(const struct pool_cfg *cfg, struct diags *diags)
 }
 
 static void
+check_admin(const struct admin_cfg *cfg, struct diags *diags)
+{
+	char *warnings = NULL;
+	struct err err;
+	struct tls_gate *gate =
+	    tls_gate_new(&cfg->tls, cfg->tls_client_ca, &warnings, &err);
+
+	if (!gate) {
+		err_wrap(&err, "admin.tls");
+		add_diag(diags, false, "E034", err.text);
+	}
+	if (warnings)
+		add_warnings(diags, "admin", warnings);
+	free(warnings);
+	tls_gate_free(&gate);
+}
+
+static void
 check_tls(const struct config *config, struct diags *diags)
 {
 	struct tls_tickets *tickets = tls_tickets_new();
@@ -110,6 +128,8 @@ check_tls(const struct config *config, struct diags *diags)
 	for (size_t i = 0; i < config->n_pools; i++)
 		if (config->pools[i].tls.on)
 			check_pool(&config->pools[i], diags);
+	if (config->admin.has_tls)
+		check_admin(&config->admin, diags);
 	if (tickets)
 		tls_tickets_free(&tickets);
 }

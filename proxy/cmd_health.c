@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "proxy/command.h"
 #include "proxy/fetch.h"
+#include "tls/tls.h"
 
 const struct flag health_flags[] = {
     {FLAG_LONG, "admin", "ADDR",
@@ -16,9 +17,9 @@ const struct flag health_flags[] = {
 };
 
 static int
-ask_health(const struct address *admin, nsec_t timeout)
+ask_health(const struct address *admin, struct tls_client *tls, nsec_t timeout)
 {
-	struct fetch *fetch = fetch_new(admin, NULL, 0, timeout);
+	struct fetch *fetch = fetch_new(admin, tls, 0, timeout);
 	struct fetch_reply reply;
 	struct err err;
 	int code = EXIT_INTERNAL;
@@ -41,7 +42,12 @@ ask_health(const struct address *admin, nsec_t timeout)
 int
 cmd_health(struct args *args)
 {
+	/* nothing is told and little is believed: who answers there lives */
+	static const struct pool_tls_cfg believing = {
+	    .on = true, .verify = VERIFY_OFF};
 	const char *where = getenv("WEIR_ADMIN");
+	struct tls_client *tls = NULL;
+	bool is_tls;
 	nsec_t timeout = 2 * NSEC_PER_SEC;
 	struct address admin;
 	struct err err;
@@ -64,9 +70,15 @@ cmd_health(struct args *args)
 			    "\"2s\"",
 			    args->value);
 	}
+	is_tls = strncasecmp(where, "https://", 8) == 0;
+	where += is_tls ? 8 : strncasecmp(where, "http://", 7) == 0 ? 7 : 0;
 	if (!address_parse(span_of(where), &admin, &err))
 		return args_refuse(args, "--admin: %s", err.text);
-	code = ask_health(&admin, timeout);
+	if (is_tls && !(tls = tls_client_new(&believing, 1, &err)))
+		return EXIT_INTERNAL;
+	code = ask_health(&admin, tls, timeout);
+	if (tls)
+		tls_client_free(&tls);
 	address_release(&admin);
 	return code;
 }

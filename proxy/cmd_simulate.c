@@ -306,27 +306,43 @@ tell_traffic(const struct simulate_wish *wish)
 }
 
 static void
+tell_guards(const struct plan_cfg *plan, const struct simulation_result *result)
+{
+	for (size_t i = 0; i < plan->n_guards; i++)
+		if (result->by_guard[i] > 0)
+			printf("  by guard %s  %u\n", plan->guards[i].name,
+			    result->by_guard[i]);
+	for (size_t i = 0; i < plan->n_guards; i++)
+		if (result->seen_by[i] > 0 &&
+		    plan->guards[i].action != ACTION_ROLLBACK)
+			printf("  guard %s failed, which is to %s  %u\n",
+			    plan->guards[i].name,
+			    guard_action_name(plan->guards[i].action),
+			    result->seen_by[i]);
+}
+
+static void
 tell_table(
     const struct simulate_wish *wish, const struct simulation_result *result)
 {
-	const struct plan_cfg *plan = wish->simulation.plan;
+	char time[32];
+	nsec_t seconds = (nsec_t)(result->mean_seconds + 0.5);
 
 	tell_traffic(wish);
-	printf("rolled back  %u of %u: %.3g%%, below %.3g%% with 95%% "
-	       "confidence\n",
+	printf("rolled back  %u of %u: %.3g%%, 95%% bound %.3g%%\n",
 	    result->rolled_back, result->runs, result->rollback_rate * 100,
 	    result->rollback_rate_high * 100);
-	for (size_t i = 0; i < plan->n_guards; i++)
-		if (result->by_guard[i] > 0)
-			printf("             %u by guard %s\n",
-			    result->by_guard[i], plan->guards[i].name);
 	printf("promoted     %u\nheld         %u\n", result->promoted,
 	    result->held);
-	if (result->rolled_back > 0)
-		printf("requests until rollback  mean %.0f, p50 %.0f, p95 "
-		       "%.0f; of the candidate %.0f, after %.3gs\n",
-		    result->mean, result->p50, result->p95,
-		    result->mean_candidates, result->mean_seconds);
+	tell_guards(wish->simulation.plan, result);
+	if (result->rolled_back == 0)
+		return;
+	printf("requests until rollback  mean %.0f, p50 %.0f, p95 %.0f\n",
+	    result->mean, result->p50, result->p95);
+	printf("  on average %.0f of the candidate, %s\n",
+	    result->mean_candidates,
+	    units_print_duration(
+	        MAX(seconds, 1) * NSEC_PER_SEC, time, sizeof(time)));
 }
 
 /* ---- the command ---- */

@@ -39,6 +39,8 @@ static void
 out_of_descriptors(struct accepting *accepting)
 {
 	struct worker *worker = accepting->worker;
+	struct listener_cell *cell = snapshot_listener_cell(
+	    worker->snapshot, accepting->listener, worker->id);
 	struct accepting *each;
 	int fd;
 
@@ -47,6 +49,8 @@ out_of_descriptors(struct accepting *accepting)
 		fd = accept4(accepting->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			close(fd);
+		if (fd >= 0 && cell)
+			counter_add(&cell->refused[REFUSED_DESCRIPTORS], 1);
 		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	worker->accepts_paused = true;
@@ -86,7 +90,7 @@ accept_some(struct accepting *accepting)
 		        worker, accepting->listener, cfg->limits.connections)) {
 			counter_add(&snapshot_listener_cell(worker->snapshot,
 			                accepting->listener, worker->id)
-			                 ->refused,
+			                 ->refused[REFUSED_CONNECTIONS],
 			    1);
 			close(fd);
 			continue;

@@ -349,11 +349,13 @@ quota_apply(struct quota *quota, const struct config *config, struct err *err)
 {
 	struct redis_hooks hooks = {
 	    .ctx = quota, .up = on_up, .down = on_down, .resolve = resolve};
+	struct timeval every = {0, TICK_MS * 1000};
 	struct redis *redis;
 	char *settings;
 
 	if (!config->redis.is_on) {
 		let_go(quota);
+		event_del(quota->tick);
 		return true;
 	}
 	settings = settings_of(&config->redis);
@@ -369,6 +371,7 @@ quota_apply(struct quota *quota, const struct config *config, struct err *err)
 		return false;
 	}
 	let_go(quota);
+	event_add(quota->tick, &every);
 	quota->redis = redis;
 	quota->settings = settings;
 	snprintf(
@@ -395,7 +398,6 @@ quota_new(struct event_base *base, struct registry *registry,
     quota_resolve_fn *resolve_fn, void *ctx)
 {
 	struct quota *quota = calloc(1, sizeof(*quota));
-	struct timeval every = {0, TICK_MS * 1000};
 	uint64_t random[2];
 
 	if (!quota)
@@ -405,8 +407,7 @@ quota_new(struct event_base *base, struct registry *registry,
 	quota->resolve = resolve_fn;
 	quota->resolve_ctx = ctx;
 	quota->tick = event_new(base, -1, EV_PERSIST, on_tick, quota);
-	if (!quota->tick || event_add(quota->tick, &every) < 0 ||
-	    !tls_random(random, sizeof(random))) {
+	if (!quota->tick || !tls_random(random, sizeof(random))) {
 		quota_free(&quota);
 		return NULL;
 	}

@@ -190,32 +190,46 @@ trail_release(struct trail *trail)
 	*trail = (struct trail){0};
 }
 
+static bool
+goes_on(const struct trail *trail, double setting)
+{
+	const double *last;
+
+	if (trail->rows == 0 || trail->mass != 0)
+		return false;
+	last = trail->at + (trail->rows - 1) * trail->columns;
+	return last[TRAIL_SETTING] == setting;
+}
+
+static void
+trail_grow(struct trail *trail)
+{
+	trail->room = trail->room > 0 ? trail->room * 2 : 4;
+	trail->at = realloc(
+	    trail->at, trail->room * trail->columns * sizeof(*trail->at));
+	assert(trail->at != NULL);
+}
+
+/* NULL: no room for more. */
 static double *
 trail_row(struct trail *trail, double setting)
 {
-	double *row = trail->at + trail->rows * trail->columns;
-	double *last = row - trail->columns;
+	double *row;
 
-	if (trail->rows > 0 && trail->mass == 0 &&
-	    last[TRAIL_SETTING] == setting)
-		return last;
-	if (trail->rows == TRAIL_ROWS_MAX) {
-		trail->is_lost = true;
-		return NULL;
+	if (!goes_on(trail, setting)) {
+		if (trail->rows == TRAIL_ROWS_MAX) {
+			trail->is_lost = true;
+			return NULL;
+		}
+		if (trail->rows == trail->room)
+			trail_grow(trail);
+		row = trail->at + trail->rows++ * trail->columns;
+		memset(row, 0, trail->columns * sizeof(*row));
+		row[TRAIL_MASS] = trail->mass;
+		row[TRAIL_SETTING] = setting;
+		trail->mass = 0;
 	}
-	if (trail->rows == trail->room) {
-		trail->room = trail->room > 0 ? trail->room * 2 : 4;
-		trail->at = realloc(trail->at,
-		    trail->room * trail->columns * sizeof(*trail->at));
-		assert(trail->at != NULL);
-		row = trail->at + trail->rows * trail->columns;
-	}
-	memset(row, 0, trail->columns * sizeof(*row));
-	row[TRAIL_MASS] = trail->mass;
-	row[TRAIL_SETTING] = setting;
-	trail->mass = 0;
-	trail->rows++;
-	return row;
+	return trail->at + (trail->rows - 1) * trail->columns;
 }
 
 void

@@ -103,6 +103,7 @@ value_at(const struct arm_sum *sum, double rank)
 {
 	double seen = 0;
 
+	rank = fmin(rank, (double)sum->n_latency);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		double n = (double)sum->latency[i];
 

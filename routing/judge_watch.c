@@ -1,6 +1,7 @@
 /*
  * What all guards that bet have in common: wealths on two sides, the odds at
- * the present weights, and a trail of what was bet on the fail side.
+ * the present weights, and a trail of what was bet on the fail side. A watch
+ * that has failed bets no more: its e-value stays what the verdict stands on.
  */
 #include "routing/judge_watch.h"
 
@@ -139,6 +140,8 @@ watch_enter(struct watch *watch, double mass, unsigned checkpoint)
 {
 	const struct method *method = watch->method;
 
+	if (watch->has_failed)
+		return;
 	watch->mass += mass;
 	if ((checkpoint + 1) % method->stride != 0)
 		return;
@@ -155,7 +158,7 @@ watch_look(
 	const struct method *method = watch->method;
 	double counts[SIDE_COUNT][COUNTS_MAX] = {0};
 
-	if (method->is_comparing && !judge->is_comparing)
+	if (watch->has_failed || (method->is_comparing && !judge->is_comparing))
 		return;
 	assert(watch->setting >= 0);
 	if (!method->gather(

@@ -4,8 +4,8 @@
  */
 #include <netinet/in.h>
 
-#include "routing/memory.h"
 #include "routing/limit_shared.h"
+#include "routing/memory.h"
 #include "routing/policy.h"
 
 /* ---- which limit, which key ---- */
@@ -68,6 +68,15 @@ hash_of(const struct policy *policy, const char *text, uint64_t *out,
 		break;
 	case KEY_TOKEN:
 		key = policy_token(key);
+		break;
+	case KEY_COUNTRY:
+		country_print(country_of(key), (char *)room);
+		if (room[0] == '\0')
+			return err_set(err,
+			    "\"%.100s\" is not a country, and this limit "
+			    "counts by country",
+			    text);
+		key = (struct span){(const char *)room, 2};
 		break;
 	case KEY_REQUEST:
 		key = (struct span){"", 0};

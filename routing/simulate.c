@@ -19,9 +19,8 @@
 #define STEP_MIN (50 * NSEC_PER_MSEC)
 #define STEP_MAX ROLLOUT_STALL
 enum {
-	STEPS_A_MOMENT =
-	    200,     /* a step is at most this part of what has passed */
-	SLICES = 10, /* of a shortest step, see EVIDENCE_ALARM */
+	STEPS_A_MOMENT = 200, /* that part of what has passed is a step */
+	SLICES = 10,          /* of a shortest step, see EVIDENCE_ALARM */
 };
 
 struct run {
@@ -36,7 +35,7 @@ struct run {
 	nsec_t now, begun, changed; /* changed: weights or phase, last */
 	nsec_t exposed; /* the candidate's first traffic; 0: none yet */
 	uint64_t requests, candidates;
-	uint32_t passed;  /* bit per guard */
+	uint32_t passed, failed; /* bit per guard */
 	bool is_slow[16]; /* effects on latency that are in the mood already */
 	size_t at;        /* in the recording */
 	nsec_t round;     /* of the recording: its beginning */
@@ -353,6 +352,17 @@ step_length(const struct run *run)
 }
 
 static void
+note_verdicts(struct run *run)
+{
+	for (size_t i = 0; i < run->plan.n_guards; i++) {
+		enum verdict verdict = judge_guard(run->rollout.judge, i);
+
+		run->passed |= (uint32_t)(verdict == VERDICT_PASS) << i;
+		run->failed |= (uint32_t)(verdict == VERDICT_FAIL) << i;
+	}
+}
+
+static void
 run_step(struct run *run)
 {
 	struct rollout *rollout = &run->rollout;
@@ -376,9 +386,7 @@ run_step(struct run *run)
 	run->input.delta = has_begun ? &run->delta : NULL;
 	rollout_step(rollout, &run->input, &output);
 	rollout_commit(rollout, &output, run->now);
-	for (size_t i = 0; i < run->plan.n_guards; i++)
-		if (judge_guard(rollout->judge, i) == VERDICT_PASS)
-			run->passed |= 1u << i;
+	note_verdicts(run);
 	if (output.judge != JUDGE_GOES_ON)
 		run->changed = run->now;
 	if (run->exposed == 0 && rollout->weight > 0)
@@ -410,6 +418,7 @@ simulate_run(
 	    .requests = run->requests,
 	    .candidates = run->candidates,
 	    .passed = run->passed,
+	    .failed = run->failed,
 	    .time = run->exposed ? run->now - run->exposed : 0,
 	};
 	if (run->rollout.state == ROLLOUT_PROMOTED)
@@ -498,6 +507,8 @@ simulate(const struct simulation *simulation, struct simulation_result *out)
 		simulate_run(simulation, i, &run);
 		out->promoted += run.end == SIMULATED_PROMOTED;
 		out->held += run.end == SIMULATED_HELD;
+		for (size_t g = 0; g < PLAN_GUARDS_MAX; g++)
+			out->seen_by[g] += run.failed >> g & 1;
 		if (run.end == SIMULATED_ROLLED_BACK)
 			count_rollback(out, requests, &run);
 	}

@@ -75,7 +75,7 @@ struct simulated {
 	uint32_t phase;
 	uint64_t requests, candidates; /* since the candidate first had traffic; all, and its own */
 	nsec_t time;
-	uint32_t passed;               /* bit per guard: at some step it said pass */
+	uint32_t passed, failed;       /* bit per guard: at some step it said so */
 };
 void simulate_run(
     const struct simulation *simulation, uint64_t run, struct simulated *out);
@@ -87,7 +87,8 @@ struct simulation_result {
 	/* of those rolled back; 0 without any */
 	double mean, p50, p95;
 	double mean_candidates, mean_seconds;
-	unsigned by_guard[PLAN_GUARDS_MAX];
+	unsigned by_guard[PLAN_GUARDS_MAX]; /* rolled back by it */
+	unsigned seen_by[PLAN_GUARDS_MAX];  /* runs in which it failed, whatever its action */
 };
 void simulate(
     const struct simulation *simulation, struct simulation_result *out);

@@ -41,6 +41,33 @@ glitch_row(enum glitch glitch)
 }
 
 const char *
+conn_refusal_name(enum conn_refusal refusal)
+{
+	static const char *const names[CONN_REFUSAL_COUNT] = {
+	    [REFUSED_CONNECTIONS] = "connections",
+	    [REFUSED_PER_CLIENT] = "per_client",
+	    [REFUSED_DESCRIPTORS] = "descriptors",
+	};
+
+	assert(refusal < CONN_REFUSAL_COUNT);
+	return names[refusal];
+}
+
+const char *
+client_slowness_name(enum client_slowness slowness)
+{
+	static const char *const names[CLIENT_SLOWNESS_COUNT] = {
+	    [SLOW_HANDSHAKE] = "handshake",
+	    [SLOW_HEAD] = "head",
+	    [SLOW_BODY] = "body",
+	    [SLOW_READ] = "read",
+	};
+
+	assert(slowness < CLIENT_SLOWNESS_COUNT);
+	return names[slowness];
+}
+
+const char *
 access_denial_name(enum access_denial denial)
 {
 	static const char *const names[ACCESS_DENIAL_COUNT] = {
@@ -119,7 +146,10 @@ static void
 listener_cell_add(struct listener_cell *cell, struct listener_stats *out)
 {
 	out->accepted += counter_read(&cell->accepted);
-	out->refused += counter_read(&cell->refused);
+	for (int i = 0; i < CONN_REFUSAL_COUNT; i++)
+		out->refused[i] += counter_read(&cell->refused[i]);
+	for (int i = 0; i < CLIENT_SLOWNESS_COUNT; i++)
+		out->too_slow[i] += counter_read(&cell->too_slow[i]);
 	out->bytes_in += counter_read(&cell->bytes_in);
 	out->bytes_out += counter_read(&cell->bytes_out);
 	out->handshake_errors += counter_read(&cell->handshake_errors);

@@ -114,9 +114,27 @@ struct policy_cell {
 	counter_t evictions; /* keys forgotten before their time */
 };
 
+/* Why a connection was closed at once: the labels of weir_connections_refused_total. */
+enum conn_refusal {
+	REFUSED_CONNECTIONS, /* limits.connections */
+	REFUSED_PER_CLIENT,  /* limits.per_client */
+	REFUSED_DESCRIPTORS, /* the process has no more */
+	CONN_REFUSAL_COUNT
+};
+const char *conn_refusal_name(enum conn_refusal refusal);
+
+/* Where a client was too slow: the labels of weir_clients_too_slow_total. */
+enum client_slowness {
+	SLOW_HANDSHAKE, SLOW_HEAD, SLOW_BODY, SLOW_READ,
+	CLIENT_SLOWNESS_COUNT
+};
+const char *client_slowness_name(enum client_slowness slowness);
+
 /* Per worker and listener. */
 struct listener_cell {
-	alignas(CACHE_LINE) counter_t accepted, refused; /* refused: over a limit, or shed */
+	alignas(CACHE_LINE) counter_t accepted;
+	counter_t refused[CONN_REFUSAL_COUNT];
+	counter_t too_slow[CLIENT_SLOWNESS_COUNT];
 	gauge_t active, idle;  /* open connections: in a request, between requests */
 	gauge_t tunnels;
 	gauge_t in_flight;     /* requests */

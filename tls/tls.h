@@ -105,8 +105,36 @@ void tls_stream_facts(const struct tls_stream *stream, struct tls_facts *out);
 /* A word for log and metric: "no_shared_cipher", "certificate_expired", "unknown_ca", "plaintext", "timeout", ... never NULL. */
 const char *tls_stream_failure(const struct tls_stream *stream);
 
+/* ---- a gate: where a library drives OpenSSL itself (the admin API); control thread only ---- */
+
+struct ssl_st; /* OpenSSL's SSL, handed through */
+struct tls_gate;
+/*
+ * `client_ca` (may be NULL): authorities of client certificates; one that is
+ * shown must verify, none need be shown. Warnings as of tls_server_new.
+ */
+struct tls_gate *tls_gate_new(const struct key_pair *pair, const char *client_ca, char **warnings_out, struct err *err);
+void tls_gate_free(struct tls_gate **gate); /* live connections keep what they need */
+const struct tls_cert_info *tls_gate_cert(const struct tls_gate *gate);
+/* For one connection, which owns it; NULL: out of memory. */
+struct ssl_st *tls_gate_accept(const struct tls_gate *gate);
+void tls_gate_refuse(struct ssl_st *ssl); /* nobody took it over */
+bool tls_gate_is_open(const struct ssl_st *ssl); /* the handshake is done */
+
+enum { TLS_PEER_PARTS = 16, TLS_PEER_VALUE_CAP = 128 };
+struct tls_peer {
+	struct tls_peer_part {
+		char field[24]; /* "CN", "OU", "O", "emailAddress" */
+		char value[TLS_PEER_VALUE_CAP];
+	} part[TLS_PEER_PARTS];
+	size_t n;
+};
+/* The subject of the verified client certificate; false: none was shown. */
+bool tls_gate_peer(const struct ssl_st *ssl, struct tls_peer *out);
+
 /* ---- odds that need OpenSSL ---- */
 
+void tls_sha1(const void *bytes, size_t len, uint8_t out[20]); /* for RFC 6455, which knows no other */
 void tls_sha256(const void *bytes, size_t len, uint8_t out[32]);
 void tls_hmac_sha256(struct span key, struct span text, uint8_t out[32]);
 bool tls_equal(const void *a, const void *b, size_t len); /* constant time */

@@ -104,7 +104,7 @@ class Files(Access):
         self.start_with(deny={"file": path})
         self.list_file("192.0.2.0/25", "", "192.0.2.1/25", "nonsense")
         self.weir.reload(ok=False)
-        self.assertIn("%s:3: \"192.0.2.1/25\" is not a range" % path, self.weir.err())
+        self.assertIn("%s:3: " % path, self.weir.err())
         self.assertEqual(self.statuses("192.0.2.1"), [403])
         os.unlink(path)
         self.weir.reload(ok=False)

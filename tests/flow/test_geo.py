@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -159,6 +160,8 @@ class Seen(Geo):
         self.start_with(dict(ALL, rate_limit={"key": "country", "rate": "2/h", "burst": 2}))
         self.assertEqual([self.body("192.0.2.%d" % i) == 429 for i in range(1, 4)], [False, False, True])
         self.assertNotEqual(self.body(JAPAN), 429)
+        self.assertEqual(self.weir.admin("GET", "/v1/rate_limits/all?key=fr").json["remaining"], 0)
+        self.assertEqual(self.weir.admin("GET", "/v1/rate_limits/all?key=nowhere").status, 422)
 
 
 class Files(Geo):
@@ -200,6 +203,25 @@ class Files(Geo):
         self.assertEqual(self.body(FRANCE), "fr")
         write(self.path(), "flat", ["198.51.100.0/24=FR"])
         self.waits(NOWHERE, "fr")
+
+    def test_a_damaged_file_is_refused_or_harmless(self):
+        self.start_with(self.says("fr", country="FR"), {"name": "none", "match": {}, "respond": {"body": "none"}})
+        with open(self.path(), "rb") as good:
+            data = bytearray(good.read())
+        chance = random.Random(11)
+        for _ in range(25):
+            broken = bytearray(data)
+            for _ in range(chance.choice((1, 3, 20))):
+                broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+            with open(self.path(".new"), "wb") as out:
+                out.write(broken)
+            os.rename(self.path(".new"), self.path())
+            self.weir.reload()
+            for address in (FRANCE, CALIFORNIA, JAPAN, NOWHERE):
+                self.assertIn(self.body(address), ("fr", "none"))
+        write(self.path())
+        self.weir.reload()
+        self.assertEqual(self.body(FRANCE), "fr")
 
     def test_sighup_opens_it_anew_at_once(self):
         self.start_with(self.says("fr", country="FR"), {"name": "none", "match": {}, "respond": {"body": "none"}})

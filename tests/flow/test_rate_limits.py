@@ -177,6 +177,36 @@ class Reload(Limited):
         self.assertEqual(self.statuses(2), [200, 429])
 
 
+class Http2(Limited):
+
+    def test_a_limit_counts_streams_and_answers_each(self):
+        import h2
+        self.weir_with()
+        wire = self.enter(h2.client(self.weir.address))
+        streams = range(1, 16, 2)
+        for stream in streams:
+            wire.message(stream)
+            wire.headers(stream, h2.request("/", "GET", "a", "http"), end=True)
+        answers = [wire.answer(stream) for stream in streams]
+        self.assertEqual(sorted(answer.status for answer in answers), [200] * 5 + [429] * 3)
+        late = next(answer for answer in answers if answer.status == 429)
+        fields = dict(late.fields)
+        self.assertEqual((fields["ratelimit-limit"], fields["ratelimit-policy"]), ("5", "5;w=30"))
+        self.assertIn(int(fields["retry-after"]), (5, 6))
+
+    def test_a_body_that_nobody_wants_ends_its_stream_only(self):
+        import h2
+        self.weir_with(burst=1)
+        self.statuses(1)
+        wire = self.enter(h2.client(self.weir.address))
+        wire.message(1)
+        wire.headers(1, h2.request("/", "POST", "a", "http", ("content-length", "100000")), end=False)
+        self.assertEqual(wire.answer(1).status, 429)
+        wire.message(3)
+        wire.headers(3, h2.request("/", "GET", "a", "http"), end=True)
+        self.assertEqual(wire.answer(3).status, 429)
+
+
 class Api(Limited):
 
     def test_it_tells_what_a_key_may_still_do(self):

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 
 #include "admin/auth.h"
+#include "tls/tls.h"
 
 static char ci_word[] = "token:ci", board_word[] = "token:board";
 static char ops_word[] = "uid:1000", leads_word[] = "token:leads";
 static char ci_env[] = "WEIR_TEST_CI", board_env[] = "WEIR_TEST_BOARD";
-static char leads_env[] = "WEIR_TEST_LEADS";
+static char leads_env[] = "WEIR_TEST_LEADS", short_env[] = "WEIR_TEST_SHORT";
+static char short_word[] = "token:short", ou_word[] = "cert:OU=release-leads";
+static char cn_word[] = "cert:CN=deploy";
 static char shop[] = "shop";
 static char *shop_only[] = {shop};
 
@@ -30,18 +33,25 @@ static struct access_rule rules[] = {
         .secret = {SECRET_ENV, leads_env},
         .role = ROLE_APPROVER},
     {.kind = WHO_UID, .who = ops_word, .uid = 1000, .role = ROLE_ADMIN},
+    {.kind = WHO_TOKEN,
+        .who = short_word,
+        .secret = {SECRET_ENV, short_env},
+        .role = ROLE_VIEWER},
+    {.kind = WHO_CERT, .who = ou_word, .role = ROLE_APPROVER},
+    {.kind = WHO_CERT, .who = cn_word, .role = ROLE_OPERATOR},
 };
 
 static int
 set_up(void **state)
 {
-	struct admin_cfg cfg = {.access = rules, .n_access = 4};
+	struct admin_cfg cfg = {.access = rules, .n_access = 7};
 	struct err err = {0};
 	struct auth *auth;
 
 	setenv("WEIR_TEST_CI", "0123456789abcdef-ci", 1);
 	setenv("WEIR_TEST_BOARD", "0123456789abcdef-board", 1);
 	setenv("WEIR_TEST_LEADS", "0123456789abcdef-leads", 1);
+	setenv("WEIR_TEST_SHORT", "hunter2", 1);
 	auth = auth_new(&cfg, 33, &err);
 	if (!auth)
 		print_error("%s\n", err.text);
@@ -123,7 +133,7 @@ test_auth__every_near_miss_is_wrong(void **state)
 }
 
 static void
-test_auth__the_sixth_wrong_token_of_a_second_is_not_looked_at(void **state)
+test_auth__above_the_limit_only_what_cannot_be_guessed_opens(void **state)
 {
 	struct actor actor;
 
@@ -133,15 +143,18 @@ test_auth__the_sixth_wrong_token_of_a_second_is_not_looked_at(void **state)
 		    AUTH_WRONG);
 	assert_int_equal(
 	    by_token(*state, "192.0.2.1", "wrong", 1, &actor), AUTH_LIMITED);
-	/* even the right one, or the limit would be a way to test guesses */
+	/* not even the right one, or the limit would be a way to test guesses
+	 */
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "hunter2", 1, &actor), AUTH_LIMITED);
+	/* but who has a long one is not locked out by a neighbour's guesses */
 	assert_int_equal(
 	    by_token(*state, "192.0.2.1", "0123456789abcdef-ci", 1, &actor),
-	    AUTH_LIMITED);
-	assert_int_equal(
-	    by_token(*state, "192.0.2.2", "0123456789abcdef-ci", 1, &actor),
 	    AUTH_KNOWN);
-	assert_int_equal(by_token(*state, "192.0.2.1", "0123456789abcdef-ci",
-	                     2 * NSEC_PER_SEC, &actor),
+	assert_int_equal(
+	    by_token(*state, "192.0.2.2", "hunter2", 1, &actor), AUTH_KNOWN);
+	assert_int_equal(
+	    by_token(*state, "192.0.2.1", "hunter2", 2 * NSEC_PER_SEC, &actor),
 	    AUTH_KNOWN);
 }
 
@@ -178,6 +191,76 @@ test_auth__many_callers_do_not_free_a_limited_one(void **state)
 	}
 	assert_int_equal(
 	    by_token(*state, "192.0.2.1", "wrong", 1, &actor), AUTH_LIMITED);
+}
+
+static enum auth_result
+by_subject(
+    struct auth *auth, const struct tls_peer *subject, struct actor *actor)
+{
+	struct credentials credentials = {
+	    .address = "192.0.2.1", .subject = subject};
+
+	return auth_identify(auth, &credentials, 0, actor);
+}
+
+static void
+test_auth__a_subject_gives_its_rules_and_its_own_name(void **state)
+{
+	struct tls_peer alice = {
+	    .part = {{"O", "shop"}, {"OU", "release-leads"}, {"CN", "alice"}},
+	    .n = 3};
+	struct tls_peer deploy = {
+	    .part = {{"OU", "ops"}, {"OU", "release-leads"}, {"CN", "deploy"}},
+	    .n = 3};
+	struct tls_peer nameless = {.part = {{"OU", "release-leads"}}, .n = 1};
+	struct actor actor;
+
+	assert_int_equal(by_subject(*state, &alice, &actor), AUTH_KNOWN);
+	assert_string_equal(actor.name, "cert:CN=alice");
+	assert_true(actor_may(&actor, ROLE_APPROVER, "shop"));
+	assert_false(actor_may(&actor, ROLE_OPERATOR, "shop"));
+	assert_int_equal(by_subject(*state, &deploy, &actor), AUTH_KNOWN);
+	assert_true(actor_may(&actor, ROLE_APPROVER, "shop"));
+	assert_true(actor_may(&actor, ROLE_OPERATOR, "shop"));
+	assert_int_equal(by_subject(*state, &nameless, &actor), AUTH_KNOWN);
+	assert_string_equal(actor.name, "cert:OU=release-leads");
+}
+
+static void
+test_auth__a_subject_matches_whole_and_in_its_own_field(void **state)
+{
+	static const struct tls_peer_part near[] = {{"CN", "release-leads"},
+	    {"OU", "release-lead"}, {"OU", "release-leads "},
+	    {"OU", "Release-Leads"}, {"O", "deploy"}, {"CN", "deploy2"},
+	    {"CN", ""}};
+	struct actor actor;
+
+	for (size_t i = 0; i < sizeof(near) / sizeof(*near); i++) {
+		struct tls_peer subject = {.part = {near[i]}, .n = 1};
+
+		assert_int_equal(
+		    by_subject(*state, &subject, &actor), AUTH_MISSING);
+		assert_false(actor_may(&actor, ROLE_VIEWER, NULL));
+	}
+	assert_int_equal(by_subject(*state, &(struct tls_peer){.n = 0}, &actor),
+	    AUTH_MISSING);
+}
+
+static void
+test_auth__half_a_rule_for_certificates_is_refused(void **state)
+{
+	static char words[][16] = {"cert:=x", "cert:OU=", "cert:OU"};
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct access_rule rule = {
+		    .kind = WHO_CERT, .who = words[i], .role = ROLE_VIEWER};
+		struct admin_cfg cfg = {.access = &rule, .n_access = 1};
+
+		assert_null(auth_new(&cfg, 0, &err));
+		assert_non_null(strstr(err.text, words[i]));
+	}
 }
 
 static void
@@ -239,9 +322,12 @@ main(void)
 	    TEST(test_auth__a_token_gives_its_rule),
 	    TEST(test_auth__roles_are_ordered_and_the_approver_stands_beside),
 	    TEST(test_auth__every_near_miss_is_wrong),
-	    TEST(test_auth__the_sixth_wrong_token_of_a_second_is_not_looked_at),
+	    TEST(test_auth__above_the_limit_only_what_cannot_be_guessed_opens),
 	    TEST(test_auth__an_ipv6_caller_is_its_64),
 	    TEST(test_auth__many_callers_do_not_free_a_limited_one),
+	    TEST(test_auth__a_subject_gives_its_rules_and_its_own_name),
+	    TEST(test_auth__a_subject_matches_whole_and_in_its_own_field),
+	    TEST(test_auth__half_a_rule_for_certificates_is_refused),
 	    TEST(test_auth__a_uid_rule_replaces_the_default),
 	    TEST(test_auth__without_rules_root_and_weir_are_admin_on_unix_only),
 	    TEST(test_auth__an_unreadable_secret_names_its_rule),

@@ -140,7 +140,19 @@ test_render__what_is_rendered_loads_again(void **state)
 	    "[websocket, other], split: s}\n"
 	    "  - {name: y, match: {path: /r}, redirect: {to: /n, status: "
 	    "302}}\n"
-	    "  - {name: z, respond: {status: 503, body: \"no\\n\"}}\n");
+	    "  - {name: z, respond: {status: 503, body: \"no\\n\"}}\n"
+	    "  - {name: v, match: {geo: {country: [NO, FR], not_country: XX, "
+	    "continent: [EU, AF], subdivision: US-CA, asn: [64500]}}, access: "
+	    "{allow: [10.0.0.0/8], deny: [], geo: {continent: AS}}, "
+	    "rate_limit: {key: {by: header, name: X-K, v6_prefix: 56}, rate: "
+	    "5/10s, burst: 7, dry_run: true, scope: global, on_failure: open}, "
+	    "pool: a}\n"
+	    "  - {name: w, match: {path: /w}, rate_limit: {rate: 50/s}, pool: "
+	    "a}\n"
+	    "geo: {database: [/proc/self/exe]}\n"
+	    "redis: {url: \"rediss://r.test/3\", user: u, prefix: p, "
+	    "on_failure: closed, tls: {server_name: x.test}, timeouts: "
+	    "{answer: 300ms}}\n");
 	char *first = config_render_json(config), *second, *body;
 	struct config *again;
 	size_t head = strlen("{\n  \"schema\": \"weir.config/v1\",");
@@ -152,6 +164,15 @@ test_render__what_is_rendered_loads_again(void **state)
 	second = config_render_json(again);
 	assert_string_equal(first, second);
 	assert_int_equal(again->splits[0].weights[0].weight, 6667);
+	assert_true(country_set_has(
+	    &again->routes[3].match.geo.countries, country_of(SPAN("NO"))));
+	assert_true(again->routes[3].access.deny.is_given);
+	assert_int_equal(again->routes[3].limit.burst, 7);
+	assert_int_equal(again->routes[3].limit.v6_prefix, 56);
+	assert_int_equal(again->routes[4].limit.burst, 50);
+	assert_int_equal(again->routes[4].limit.key.by, KEY_CLIENT_IP);
+	assert_int_equal(again->redis.address.port, 6379);
+	assert_int_equal(again->redis.database, 3);
 	free(first);
 	free(second);
 	free(body);

@@ -127,14 +127,20 @@ static void
 test_judge__a_fail_stays_until_the_next_phase(void **state)
 {
 	struct court court;
+	double log_e;
 
 	(void)state;
 	court_open(&court, 6);
 	court_show(&court, 20, 20, 380, 0);
+	log_e = court_finding(&court, ERRORS).log_e;
 	assert_int_equal(court_verdict(&court, ERRORS), VERDICT_FAIL);
 	assert_int_equal(judge_verdict(court.judge), VERDICT_FAIL);
 	court_show(&court, 100000, 0, 1900000, 9500);
 	assert_int_equal(court_verdict(&court, ERRORS), VERDICT_FAIL);
+	/* what it stands on stays; what came since is counted */
+	assert_close(court_finding(&court, ERRORS).log_e, log_e, 0);
+	assert_int_equal(
+	    court_finding(&court, ERRORS).n[ARM_CANDIDATE], 100020);
 	court_begin(&court, 2500, 7500);
 	assert_int_equal(court_verdict(&court, ERRORS), VERDICT_UNDECIDED);
 	assert_int_equal(court_finding(&court, ERRORS).n[ARM_BASELINE], 0);

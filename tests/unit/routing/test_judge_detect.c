@@ -1,5 +1,6 @@
 /* How soon the judge sees what, and how seldom it sees what is not there. */
 #include "tests/unit/routing/court.h"
+#include "tests/unit/routing/edge.h"
 
 static int
 by_size(const void *a, const void *b)
@@ -197,6 +198,52 @@ test_judge__what_both_arms_share_is_no_alarm(void **state)
 	assert_int_equal(false_alarms(shared_outage, 12), 0);
 }
 
+/*
+ * The real packs, and traffic whose period is a pack's length: every twentieth
+ * request fails, whoever gets it. A counter modulo 20 would give the candidate
+ * all of the failures or none.
+ */
+static void
+test_judge__failures_in_step_with_the_packs_are_no_alarm(void **state)
+{
+	enum { REQUESTS = 20000, LOOK = 50 };
+	struct edge edge;
+
+	(void)state;
+	edge_open(&edge,
+	    "version: 1\n"
+	    "listeners: {http: {bind: [\"127.0.0.1:8080\"]}}\n"
+	    "pools:\n"
+	    "  blue: {endpoints: [\"10.0.0.1:80\"]}\n"
+	    "  green: {endpoints: [\"10.0.1.1:80\"]}\n"
+	    "splits: {shop: {stable: blue, weights: {green: 5, blue: 95}}}\n"
+	    "routes: [{name: shop, split: shop}]\n");
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct court court;
+
+		court_open(&court, seed);
+		edge_seed(&edge, seed);
+		for (int i = 0; i < REQUESTS; i++) {
+			struct decision decision =
+			    edge_decide(&edge, "a.test", "/", NULL);
+			struct arm_sum *arm = &court.delta.arm[decision.slot];
+
+			arm->n++;
+			arm->bad += i % 20 == 0;
+			if (i % LOOK != LOOK - 1)
+				continue;
+			court_look(&court);
+			court.delta = (struct evidence_sum){0};
+		}
+		assert_in_range(court_finding(&court, ERRORS).n[ARM_CANDIDATE],
+		    REQUESTS / 20 - 1, REQUESTS / 20 + 1);
+		assert_int_not_equal(
+		    court_verdict(&court, ERRORS), VERDICT_FAIL);
+		court_close(&court);
+	}
+	edge_close(&edge);
+}
+
 /* The same outage is what the absolute guard is for; it clears by itself. */
 static void
 test_judge__an_absolute_guard_holds_while_the_outage_lasts(void **state)
@@ -256,6 +303,8 @@ main(void)
 	    cmocka_unit_test(
 	        test_judge__a_hanging_candidate_is_seen_by_its_age),
 	    cmocka_unit_test(test_judge__what_both_arms_share_is_no_alarm),
+	    cmocka_unit_test(
+	        test_judge__failures_in_step_with_the_packs_are_no_alarm),
 	    cmocka_unit_test(
 	        test_judge__an_absolute_guard_holds_while_the_outage_lasts),
 	    cmocka_unit_test(test_judge__at_the_limit_it_seldom_passes),

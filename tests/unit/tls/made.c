@@ -95,6 +95,10 @@ cert_make(
 	    (int)(is_plain ? 90 : spec->to_days), 60, NULL);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN",
 	    MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+	if (spec->unit.len > 0)
+		X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "OU",
+		    MBSTRING_ASC, (const unsigned char *)spec->unit.ptr,
+		    (int)spec->unit.len, -1, 0);
 	X509_set_issuer_name(
 	    cert, X509_get_subject_name(issuer ? issuer : cert));
 	X509_set_pubkey(cert, key);

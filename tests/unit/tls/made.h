@@ -20,6 +20,7 @@ struct made_spec {
 	unsigned mode;           /* of the key's file; 0: 0600 */
 	const struct made *issuer; /* NULL: signs itself */
 	bool is_ca;
+	struct span unit; /* OU of the subject, any bytes; empty: none */
 };
 
 /* The folder of this process, ending without a slash. */
