@@ -123,8 +123,9 @@ static double
 quantile(const struct arm_sum *sum, double q, double deviations)
 {
 	double n = (double)sum->n_latency;
+	double rank = q * n + deviations * Z95 * sqrt(n * q * (1 - q));
 
-	return value_at(sum, q * n + deviations * Z95 * sqrt(n * q * (1 - q)));
+	return value_at(sum, fmin(fmax(rank, 0), n));
 }
 
 /* Where the bets won most: in the middle, or in a tail. */
