@@ -20,12 +20,30 @@ down_json(const struct endpoint *endpoint)
 	nsec_t since = atomic_load_explicit(
 	    &((struct endpoint *)(uintptr_t)endpoint)->down_since,
 	    memory_order_relaxed);
+	char text[160];
 
-	return json_pack("{s:s, s:f}", "reason",
-	    endpoint->down_reason[0] ? endpoint->down_reason
-	                             : "connections failed",
-	    "seconds",
+	endpoint_health(endpoint, now_mono(), text, sizeof(text));
+	text[strcspn(text, ",")] = '\0';
+	return json_pack("{s:s, s:f}", "reason", text, "seconds",
 	    since ? (double)(now_mono() - since) / NSEC_PER_SEC : 0.0);
+}
+
+/* A word and why; what the last check said, where there are checks. */
+static json_t *
+health_json(const struct endpoint *endpoint)
+{
+	char text[160];
+	const char *word =
+	    endpoint_health(endpoint, now_mono(), text, sizeof(text));
+	json_t *health = json_pack("{s:s, s:s}", "state", word, "text", text);
+
+	if (endpoint->check.is_on && endpoint->check.is_known) {
+		json_object_set_new(
+		    health, "check", json_string(endpoint->check.text));
+		json_object_set_new(
+		    health, "in_row", json_integer(endpoint->check.in_row));
+	}
+	return health;
 }
 
 static json_t *
@@ -51,17 +69,17 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
 	return json_pack(
-	    "{s:s, s:s, s:b, s:b, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:o}",
 	    "address", endpoint->address.text, "state",
 	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
-	    is_down ? down_json(endpoint) : json_null(), "weight",
-	    (int)endpoint->weight, "requests", (json_int_t)stats.requests,
-	    "in_flight", (json_int_t)stats.in_flight, "idle",
-	    (json_int_t)stats.idle, "connects", (json_int_t)stats.connects,
-	    "retries", (json_int_t)stats.retries, "errors",
-	    errors_json(&stats));
+	    is_down ? down_json(endpoint) : json_null(), "health",
+	    health_json(endpoint), "weight", (int)endpoint->weight, "requests",
+	    (json_int_t)stats.requests, "in_flight",
+	    (json_int_t)stats.in_flight, "idle", (json_int_t)stats.idle,
+	    "connects", (json_int_t)stats.connects, "retries",
+	    (json_int_t)stats.retries, "errors", errors_json(&stats));
 }
 
 static json_t *
@@ -90,6 +108,7 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(object, "meta", meta_json(view->cfg));
 	json_object_set_new(
 	    object, "usable", json_integer((json_int_t)pool_n_usable(view)));
+	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
 	json_object_set_new(

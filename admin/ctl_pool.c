@@ -10,15 +10,24 @@ static void
 add_endpoint(struct ctl_table *table, const json_t *pool, const json_t *row)
 {
 	const json_t *down = json_object_get(row, "down");
+	const json_t *health = json_object_get(row, "health");
+	const char *state = ctl_text(health, "state");
 	bool is_up = json_is_true(json_object_get(row, "up"));
 
 	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
 	ctl_table_cell(table, "%s", ctl_text(row, "address"));
 	ctl_table_cell(table, "%s", ctl_text(row, "state"));
-	ctl_table_cell(table, "%s", is_up ? "up" : "down");
+	ctl_table_cell(table, "%s", state);
 	ctl_table_cell(table, "%.0f", ctl_number(row, "in_flight"));
 	ctl_table_cell(table, "%.0f", ctl_number(row, "requests"));
-	ctl_table_cell(table, "%s", is_up ? "" : ctl_text(down, "reason"));
+	if (!is_up)
+		ctl_table_cell(table, "%s", ctl_text(down, "reason"));
+	else if (strcmp(state, "ejected") == 0)
+		ctl_table_cell(table, "%s", ctl_text(health, "text"));
+	else
+		ctl_table_cell(table, "%s",
+		    json_object_get(health, "check") ? ctl_text(health, "check")
+		                                     : "");
 }
 
 static struct ctl_table *
@@ -54,6 +63,8 @@ print_pool(const json_t *pool)
 	    ctl_number(pool, "error_rate") * 100, p50, p95, p99);
 	add_pool(table, pool);
 	ctl_table_print(&table, stdout);
+	if (json_is_true(json_object_get(pool, "panic")))
+		puts("all endpoints are out: they get requests all the same");
 }
 
 static void

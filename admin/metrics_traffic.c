@@ -363,6 +363,15 @@ by_pool(struct exposition *x, const struct admin *admin)
 	    publication_current(registry_publication(admin->registry));
 	unsigned workers = registry_workers(admin->registry);
 
+	family_begin(x, FAMILY_GAUGE, "weir_pool_panic",
+	    "1 while all endpoints are out and get requests all the same.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool_view *view = snapshot_pool(snapshot, i);
+
+		family_value(x,
+		    (struct label[]){{"pool", view->pool->name}, {0}},
+		    pool_panics(view));
+	}
 	family_begin(x, FAMILY_HISTOGRAM, "weir_upstream_connect_seconds",
 	    "Time to connect to an endpoint.");
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {

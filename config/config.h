@@ -188,17 +188,45 @@ struct retry_cfg {
 	bp_t budget;        /* of requests, per worker */
 };
 
+/* How an endpoint is asked whether it is well. */
+struct health_cfg {
+	bool is_on;
+	char *path;      /* owned: with its query; NULL: a connection is enough */
+	bool is_head;    /* HEAD, not GET */
+	nsec_t interval, timeout;
+	unsigned rise, fall; /* in a row */
+	struct {
+		uint16_t from, to;
+	} expect[16];        /* good statuses */
+	size_t n_expect;
+	char *body;      /* owned: what the answer must contain; NULL: anything */
+	struct header_pair *headers; /* owned */
+	size_t n_headers;
+	uint16_t port;   /* 0: the endpoint's */
+};
+
+/* When an endpoint is taken out for what it answers. */
+struct outliers_cfg {
+	bool is_on;
+	unsigned consecutive;
+	nsec_t eject;       /* the first time */
+	bp_t max_ejected;   /* of the pool's endpoints */
+};
+
 struct pool_cfg {
 	char *name; /* owned */
 	struct header_pair *meta; /* owned: shown, never interpreted */
 	size_t n_meta;
 	struct endpoint_cfg *endpoints; /* owned */
 	size_t n_endpoints;
+	unsigned protocol; /* one PROTOCOL_ bit */
 	struct pool_tls_cfg tls;
 	enum balance balance;
 	struct key_cfg hash_on;
 	nsec_t connect_timeout, first_byte_timeout, idle_timeout;
 	struct retry_cfg retry;
+	struct health_cfg health;
+	struct outliers_cfg outliers;
 };
 
 /* ---- splits ---- */

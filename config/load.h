@@ -32,6 +32,8 @@ void load_redis(struct load *load);
 void load_client_tls(struct load *load, const struct node *map, enum row_id verify, enum row_id ca, enum row_id server_name, struct pool_tls_cfg *cfg);
 void load_listeners(struct load *load);
 void load_pools(struct load *load);
+/* How a pool keeps standing: load_resilience.c. */
+void load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg);
 void load_splits(struct load *load);
 void load_routes(struct load *load);
 void load_plans(struct load *load);

@@ -376,6 +376,45 @@ retry(const struct retry_cfg *cfg)
 }
 
 static json_t *
+health(const struct health_cfg *cfg)
+{
+	json_t *map = json_object(), *expect = json_array();
+
+	for (size_t i = 0; i < cfg->n_expect; i++)
+		json_array_append_new(expect,
+		    cfg->expect[i].from == cfg->expect[i].to
+		        ? json_integer(cfg->expect[i].from)
+		        : json_sprintf("%u-%u", cfg->expect[i].from,
+		              cfg->expect[i].to));
+	put_text(map, "path", cfg->path);
+	put_duration(map, "interval", cfg->interval);
+	put_duration(map, "timeout", cfg->timeout);
+	put_number(map, "rise", cfg->rise);
+	put_number(map, "fall", cfg->fall);
+	if (cfg->path) {
+		put_text(map, "method", cfg->is_head ? "HEAD" : "GET");
+		json_object_set(map, "expect", expect);
+		put_text(map, "body", cfg->body);
+		put_pairs(map, "headers", cfg->headers, cfg->n_headers);
+	}
+	if (cfg->port > 0)
+		put_number(map, "port", cfg->port);
+	json_decref(expect);
+	return map;
+}
+
+static json_t *
+outliers(const struct outliers_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "consecutive", cfg->consecutive);
+	put_duration(map, "eject", cfg->eject);
+	json_object_set_new(map, "max_ejected", percent(cfg->max_ejected));
+	return map;
+}
+
+static json_t *
 pool(const struct pool_cfg *cfg)
 {
 	static const char *const balances[] = {
@@ -391,6 +430,8 @@ pool(const struct pool_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
+	put_text(map, "protocol",
+	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
 	if (cfg->tls.on)
 		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
 	put_text(map, "balance", balances[cfg->balance]);
@@ -401,6 +442,10 @@ pool(const struct pool_cfg *cfg)
 	put_duration(timeouts, "idle", cfg->idle_timeout);
 	json_object_set_new(map, "timeouts", timeouts);
 	json_object_set_new(map, "retry", retry(&cfg->retry));
+	if (cfg->health.is_on)
+		json_object_set_new(map, "health", health(&cfg->health));
+	if (cfg->outliers.is_on)
+		json_object_set_new(map, "outliers", outliers(&cfg->outliers));
 	return map;
 }
 

@@ -101,7 +101,9 @@ build_pool_tls(void *ctx, const struct pool_cfg *cfg, struct err *err)
 
 	if (!cfg->tls.on)
 		return NULL;
-	client = tls_client_new(&cfg->tls, sup->shared.n_workers, err);
+	/* One place more: checks of its endpoints are this thread's. */
+	client = tls_client_new(&cfg->tls,
+	    sup->shared.n_workers + (cfg->health.is_on ? 1 : 0), err);
 	if (!client)
 		err_wrap(err, "pool '%s'", cfg->name);
 	return client;
@@ -197,6 +199,7 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	}
 	n_notes = snapshot_publish(
 	    registry_publication(sup->registry), snapshot, &notes);
+	prober_follow(sup->prober);
 	resolver_settle(sup->resolver);
 	now = snapshot_config(snapshot);
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
@@ -624,7 +627,9 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 
 	sup->admin =
 	    admin_start(sup->base, now, sup->registry, sup->state, &hooks, err);
-	sup->prober = sup->admin ? prober_new(sup->base, sup->registry) : NULL;
+	sup->prober = sup->admin
+	                  ? prober_new(sup->base, sup->registry, sup->admin)
+	                  : NULL;
 	if (!sup->prober || !watch_signals(sup, err))
 		return false;
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);

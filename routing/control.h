@@ -84,7 +84,7 @@ struct split_trial {
 };
 void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
     time_t wall, const char *by, const char *reason);
-/* Another pool is the baseline from now on (and the top of the affinity range); in force with the next publish. */
+/* Another pool is the stable one from now on (and without a trial the top of the affinity range); in force with the next publish. */
 void split_set_stable(struct split *split, uint32_t slot);
 struct split_state {
 	uint64_t version, salt;
@@ -159,8 +159,25 @@ bool endpoint_set_admin(struct registry *registry, const char *pool, const char 
 /* The prober's verdict (any thread may store; control does). */
 void endpoint_mark_up(struct endpoint *endpoint);
 void endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason);
+/*
+ * A check has ended. `rise` good ones in a row bring the endpoint back, `fall`
+ * failed ones take it out; the first of all decides alone. After a worker has
+ * taken it out, good ones are counted from there. True: it went down or up.
+ */
+bool endpoint_checked(struct endpoint *endpoint, const struct health_cfg *cfg, bool is_good, const char *text, nsec_t now);
+/* Is the next check to come soon, because the last one spoke against the endpoint's state? */
+bool endpoint_is_turning(const struct endpoint *endpoint);
+/* "up", "ejected", "down": a word and, into `text`, why. */
+const char *endpoint_health(const struct endpoint *endpoint, nsec_t now, char *text, size_t cap);
+/*
+ * Time passes for an endpoint of a pool with outliers: True: its ejection is
+ * over and it was taken in again. Also forgets old ejections, one by one.
+ */
+bool endpoint_readmit(const struct pool_view *view, struct endpoint *endpoint, nsec_t now);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
+/* None is usable, but there are active ones: they get requests all the same. */
+bool pool_panics(const struct pool_view *view);
 
 /* ---- places ---- */
 

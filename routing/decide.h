@@ -43,6 +43,18 @@ struct endpoint_local {
 	uint32_t failures_in_row; /* this worker's connect failures since its last success */
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
+	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
+};
+
+/* What active checks have found. Control thread only. */
+struct endpoint_check {
+	bool is_on;         /* the pool has checks */
+	bool is_known;      /* one has ended since they are on */
+	bool was_good;      /* the last one */
+	bool saw_down;      /* the endpoint, at the last one */
+	uint32_t in_row;    /* alike */
+	nsec_t at;          /* of the last one, monotonic; 0: none */
+	char text[96];      /* "status 200 in 3ms", "timeout after 1s" */
 };
 
 struct endpoint {
@@ -53,7 +65,17 @@ struct endpoint {
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
-	char down_reason[64];      /* written by control only, under is_down == false -> true */
+	char down_reason[96];      /* written by control only, under is_down == false -> true */
+	_Atomic(const char *) failure; /* static: what the worker that took it out met; NULL: none has */
+	struct endpoint_check check;
+	/* outlier.c: */
+	_Atomic bool is_ejected;
+	_Atomic uint32_t bad_in_row;    /* answers of all workers */
+	_Atomic uint32_t ejections;     /* in a row: how long the next one lasts */
+	_Atomic int64_t ejected_until, ejected_since; /* nsec_t; meaningful while is_ejected */
+	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
+	bool ejection_is_told;          /* control thread: is in the log */
+	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
 	uint32_t refs;             /* control thread: snapshots that have it */
 	uint64_t generation, built; /* control thread: newest snapshot that has it, published and built */
 	struct endpoint_local *local; /* owned: [workers] */
@@ -64,6 +86,7 @@ static inline bool
 endpoint_is_usable(const struct endpoint *endpoint)
 {
 	return !atomic_load_explicit(&((struct endpoint *)endpoint)->is_down, memory_order_relaxed) &&
+	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_ejected, memory_order_relaxed) &&
 	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) == ENDPOINT_ACTIVE;
 }
 
@@ -78,10 +101,16 @@ void endpoint_succeeded(struct endpoint *endpoint, unsigned worker); /* a connec
 
 /* ---- pools ---- */
 
+struct pool_view;
+/* What came of an attempt at the endpoint (is_bad: blamed on it). True: this one ejected it. */
+bool endpoint_answered(const struct pool_view *view, struct endpoint *endpoint, bool is_bad, nsec_t now);
+
 struct pool {
 	const char *name;            /* owned */
 	uint32_t refs;               /* control thread */
 	_Atomic uint64_t changes;    /* grows when an endpoint's state flips: the balancers look again */
+	_Atomic bool is_ejecting;    /* a worker counts who is out: one at a time */
+	bool panic_is_told;          /* control thread: is in the log */
 	struct pool_cell *cells;     /* owned: [workers] */
 };
 

@@ -6,6 +6,9 @@
  *           <------------------------------------------------------
  *                              prober says up
  *
+ *   With checks the prober needs `fall` failed ones in a row to say down and
+ *   `rise` good ones to say up; the first check of all decides alone.
+ *
  *   active | drain | maint: the operator's word; only active gets requests.
  *   retired: in no current snapshot, keep no connection.
  *
@@ -102,6 +105,89 @@ endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason)
 	    reason ? reason : "");
 }
 
+/* ---- active checks ---- */
+
+static bool
+endpoint_is_down(const struct endpoint *endpoint)
+{
+	return atomic_load_explicit(
+	    &((struct endpoint *)(uintptr_t)endpoint)->is_down,
+	    memory_order_relaxed);
+}
+
+bool
+endpoint_checked(struct endpoint *endpoint, const struct health_cfg *cfg,
+    bool is_good, const char *text, nsec_t now)
+{
+	struct endpoint_check *check = &endpoint->check;
+	bool is_down = endpoint_is_down(endpoint);
+	bool is_first = !check->is_known;
+
+	if (is_first || check->was_good != is_good ||
+	    check->saw_down != is_down)
+		check->in_row = 0;
+	if (check->in_row < UINT32_MAX)
+		check->in_row++;
+	check->is_known = true;
+	check->was_good = is_good;
+	check->at = now;
+	snprintf(check->text, sizeof(check->text), "%s", text);
+	if (is_down && is_good && (is_first || check->in_row >= cfg->rise))
+		endpoint_mark_up(endpoint);
+	else if (!is_good && (is_first || check->in_row >= cfg->fall))
+		endpoint_mark_down(endpoint, now, text);
+	check->saw_down = endpoint_is_down(endpoint);
+	return check->saw_down != is_down;
+}
+
+bool
+endpoint_is_turning(const struct endpoint *endpoint)
+{
+	return endpoint->check.is_known &&
+	       endpoint->check.was_good == endpoint_is_down(endpoint);
+}
+
+static const char *
+down_text(const struct endpoint *endpoint)
+{
+	const char *failure = atomic_load_explicit(
+	    &((struct endpoint *)(uintptr_t)endpoint)->failure,
+	    memory_order_relaxed);
+
+	if (endpoint->down_reason[0])
+		return endpoint->down_reason;
+	return failure ? failure : "connections failed";
+}
+
+const char *
+endpoint_health(
+    const struct endpoint *endpoint, nsec_t now, char *text, size_t cap)
+{
+	const struct endpoint_check *check = &endpoint->check;
+	struct endpoint *e = (struct endpoint *)(uintptr_t)endpoint;
+	bool is_down = endpoint_is_down(endpoint);
+	bool is_ejected =
+	    atomic_load_explicit(&e->is_ejected, memory_order_relaxed);
+	nsec_t left =
+	    atomic_load_explicit(&e->ejected_until, memory_order_relaxed) - now;
+	char ago[64] = "";
+
+	if (check->is_on && check->is_known)
+		snprintf(ago, sizeof(ago), ", checked %.1fs ago",
+		    (double)(now - check->at) / NSEC_PER_SEC);
+	if (is_down)
+		snprintf(text, cap, "%s%s", down_text(endpoint), ago);
+	else if (is_ejected)
+		snprintf(text, cap, "failures in a row, out for %.1fs more",
+		    left > 0 ? (double)left / NSEC_PER_SEC : 0.0);
+	else if (check->is_on && check->is_known)
+		snprintf(text, cap, "%s%s", check->text, ago);
+	else
+		snprintf(text, cap, "%s",
+		    check->is_on ? "not checked yet" : "no checks");
+	return is_down ? "down" : is_ejected ? "ejected" : "up";
+}
+
 size_t
 pool_n_usable(const struct pool_view *view)
 {
@@ -110,6 +196,17 @@ pool_n_usable(const struct pool_view *view)
 	for (size_t i = 0; i < view->n_endpoints; i++)
 		n += endpoint_is_usable(view->endpoints[i]);
 	return n;
+}
+
+bool
+pool_panics(const struct pool_view *view)
+{
+	size_t active = 0;
+
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		active += atomic_load_explicit(&view->endpoints[i]->admin,
+		              memory_order_relaxed) == ENDPOINT_ACTIVE;
+	return active > 0 && pool_n_usable(view) == 0;
 }
 
 /* ---- the operator's word ---- */

@@ -200,7 +200,7 @@ test_plans__one_takes_from_another_what_it_does_not_give(void **state)
 {
 	struct config *config =
 	    plans_fine(FULL "  quick: {like: full, keep_warm: 5m, rollback: "
-	                   "{mode: instant}}\n");
+	                    "{mode: instant}}\n");
 	const struct plan_cfg *plan = config_plan(config, "quick");
 
 	(void)state;
@@ -268,8 +268,7 @@ test_plans__what_makes_no_sense_is_refused_once(void **state)
 	    {"plans: {p: {phases: [{name: a, weight: 5}], notify: [{url: "
 	     "\"https://me:secret@x/\"}]}}\n",
 	        "E041", "not a URL"},
-	    {"plans: {p: {like: p}}\n", "E032",
-	        "the plan itself"},
+	    {"plans: {p: {like: p}}\n", "E032", "the plan itself"},
 	};
 
 	(void)state;
@@ -284,6 +283,35 @@ test_plans__an_inherited_mistake_is_told_once(void **state)
 	expect_error("plans:\n  p: {phases: [{name: a, weight: 5, gate: "
 	             "[nope]}]}\n  q: {like: p}\n  r: {like: q}\n",
 	    "E028", "no gate \"nope\"");
+}
+
+/* On the machine itself nobody is on the way. */
+static void
+test_plans__a_hook_on_this_machine_may_be_clear(void **state)
+{
+	static const char *const urls[] = {"http://127.0.0.1:8099/x",
+	    "http://localhost", "http://[::1]/", "https://hooks.test/"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		char plans[256];
+		struct diags diags;
+		struct config *config;
+
+		snprintf(plans, sizeof(plans),
+		    "plans: {p: {phases: [{name: a, weight: 5}], notify: "
+		    "[{url: \"%s\"}]}}\n",
+		    urls[i]);
+		config = plans_load(plans, &diags);
+		assert_non_null(config);
+		for (size_t j = 0; j < diags.n; j++)
+			assert_string_not_equal(diags.at[j].code, "W010");
+		diags_release(&diags);
+		config_free(&config);
+	}
+	expect_warning("plans: {p: {phases: [{name: a, weight: 5}], notify: "
+	               "[{url: \"http://localhost.evil.test/\"}]}}\n",
+	    "W010");
 }
 
 static void
@@ -312,6 +340,7 @@ main(void)
 	        test_plans__one_takes_from_another_what_it_does_not_give),
 	    cmocka_unit_test(test_plans__what_makes_no_sense_is_refused_once),
 	    cmocka_unit_test(test_plans__an_inherited_mistake_is_told_once),
+	    cmocka_unit_test(test_plans__a_hook_on_this_machine_may_be_clear),
 	    cmocka_unit_test(test_plans__what_is_odd_is_warned_of),
 	};
 

@@ -186,6 +186,104 @@ test_endpoint__every_error_has_a_word(void **state)
 	assert_string_equal(upstream_error_name(UPSTREAM_STATUS), "status");
 }
 
+/* ---- active checks ---- */
+
+static const struct health_cfg twice = {.is_on = true, .rise = 2, .fall = 3};
+
+static void
+test_endpoint__the_first_check_decides_alone(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+
+	(void)state;
+	assert_true(endpoint_checked(endpoint, &twice, false, "status 503", 5));
+	assert_false(endpoint_is_usable(endpoint));
+	assert_string_equal(endpoint->down_reason, "status 503");
+	assert_int_equal(atomic_load(&endpoint->down_since), 5);
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__checks_need_their_number_in_a_row(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	nsec_t now = 0;
+
+	(void)state;
+	assert_false(endpoint_checked(endpoint, &twice, true, "ok", ++now));
+	for (int i = 0; i < 5; i++) { /* two of three, again and again */
+		assert_false(
+		    endpoint_checked(endpoint, &twice, false, "x", ++now));
+		assert_true(endpoint_is_turning(endpoint));
+		assert_false(
+		    endpoint_checked(endpoint, &twice, false, "x", ++now));
+		assert_false(
+		    endpoint_checked(endpoint, &twice, true, "ok", ++now));
+		assert_false(endpoint_is_turning(endpoint));
+	}
+	assert_false(endpoint_checked(endpoint, &twice, false, "x", ++now));
+	assert_false(endpoint_checked(endpoint, &twice, false, "y", ++now));
+	assert_true(endpoint_checked(endpoint, &twice, false, "z", ++now));
+	assert_false(endpoint_is_usable(endpoint));
+	assert_string_equal(endpoint->down_reason, "z");
+	assert_false(endpoint_is_turning(endpoint));
+	assert_false(endpoint_checked(endpoint, &twice, true, "ok", ++now));
+	assert_true(endpoint_is_turning(endpoint));
+	assert_true(endpoint_checked(endpoint, &twice, true, "ok", ++now));
+	assert_true(endpoint_is_usable(endpoint));
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__after_a_workers_word_good_checks_count_anew(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	nsec_t now = 0;
+
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		endpoint_checked(endpoint, &twice, true, "ok", ++now);
+	endpoint_failed(endpoint, 0, ++now);
+	assert_true(endpoint_failed(endpoint, 0, ++now));
+	assert_false(endpoint_checked(endpoint, &twice, true, "ok", ++now));
+	assert_false(endpoint_is_usable(endpoint));
+	assert_true(endpoint_checked(endpoint, &twice, true, "ok", ++now));
+	assert_true(endpoint_is_usable(endpoint));
+	edge_close(&edge);
+}
+
+static void
+test_endpoint__health_has_words(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+	char text[160];
+
+	(void)state;
+	assert_string_equal(
+	    endpoint_health(endpoint, 0, text, sizeof(text)), "up");
+	assert_string_equal(text, "no checks");
+	endpoint->check.is_on = true;
+	endpoint_health(endpoint, 0, text, sizeof(text));
+	assert_string_equal(text, "not checked yet");
+	endpoint_checked(
+	    endpoint, &twice, true, "status 200 in 3ms", NSEC_PER_SEC);
+	endpoint_health(endpoint, 3 * NSEC_PER_SEC, text, sizeof(text));
+	assert_string_equal(text, "status 200 in 3ms, checked 2.0s ago");
+	atomic_store(&endpoint->failure, "the upstream refused the connection");
+	endpoint_failed(endpoint, 0, 1);
+	endpoint_failed(endpoint, 0, 1);
+	assert_string_equal(
+	    endpoint_health(endpoint, 3 * NSEC_PER_SEC, text, sizeof(text)),
+	    "down");
+	assert_string_equal(
+	    text, "the upstream refused the connection, checked 2.0s ago");
+	edge_close(&edge);
+}
+
 int
 main(void)
 {
@@ -198,6 +296,11 @@ main(void)
 	    cmocka_unit_test(test_endpoint__unknown_names_are_told_apart),
 	    cmocka_unit_test(test_endpoint__statistics_are_the_sum_of_workers),
 	    cmocka_unit_test(test_endpoint__every_error_has_a_word),
+	    cmocka_unit_test(test_endpoint__the_first_check_decides_alone),
+	    cmocka_unit_test(test_endpoint__checks_need_their_number_in_a_row),
+	    cmocka_unit_test(
+	        test_endpoint__after_a_workers_word_good_checks_count_anew),
+	    cmocka_unit_test(test_endpoint__health_has_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,147 @@
+/*
+ * How a pool keeps standing when its endpoints misbehave: health checks,
+ * ejection.
+ */
+#include <stdio.h>
+
+#include "config/load.h"
+#include "config/mem.h"
+#include "config/value.h"
+
+/* ---- health checks ---- */
+
+enum { EXPECT_MAX = 16 };
+
+static void
+refuse(struct load *load, const struct node *node, enum diag_code code,
+    const char *hint, const char *what)
+{
+	char where[WHERE_MAX];
+
+	report_add(load->report, code, node_place(node), hint, "%s: %s",
+	    node_where(node, where), what);
+}
+
+/* "200" or "200-299". */
+static bool
+statuses_parse(struct span text, uint16_t *from, uint16_t *to)
+{
+	struct span end = text;
+	int64_t lo, hi;
+
+	if (text.len == 7 && text.ptr[3] == '-') {
+		end = (struct span){text.ptr + 4, 3};
+		text.len = 3;
+	}
+	if (!units_integer(text, &lo) || !units_integer(end, &hi) || lo < 100 ||
+	    hi > 599 || lo > hi)
+		return false;
+	*from = (uint16_t)lo;
+	*to = (uint16_t)hi;
+	return true;
+}
+
+static void
+load_expect(struct load *load, const struct node *map, struct health_cfg *cfg)
+{
+	struct entries written = field_entries(map, ROW_HEALTH_EXPECT);
+	struct strings all = field_strings(map, ROW_HEALTH_EXPECT);
+
+	if (written.n > EXPECT_MAX)
+		refuse(load, written.at[EXPECT_MAX], DIAG_TOO_MANY, NULL,
+		    "at most 16 are possible");
+	for (size_t i = 0; i < all.n; i++) {
+		if (cfg->n_expect == EXPECT_MAX) {
+			free(all.at[i]);
+			continue;
+		}
+		if (statuses_parse(span_of(all.at[i]),
+		        &cfg->expect[cfg->n_expect].from,
+		        &cfg->expect[cfg->n_expect].to))
+			cfg->n_expect++;
+		else if (i < written.n)
+			refuse(load, written.at[i], DIAG_NUMBER,
+			    "write 200 or 200-299",
+			    "this is no status, nor a range of them");
+		free(all.at[i]);
+	}
+	free(all.at);
+}
+
+static void
+load_health_path(
+    struct load *load, const struct node *map, struct health_cfg *cfg)
+{
+	static const enum row_id needs[] = {ROW_HEALTH_METHOD,
+	    ROW_HEALTH_EXPECT, ROW_HEALTH_BODY, ROW_HEALTH_HEADERS};
+	const struct node *path = field(map, ROW_HEALTH_PATH);
+
+	cfg->path = field_text(map, ROW_HEALTH_PATH);
+	for (const char *p = cfg->path; p && *p; p++) {
+		if (cfg->path[0] == '/' && *p > ' ' && *p < 0x7f && *p != '#')
+			continue;
+		refuse(load, path, DIAG_PATTERN, "write \"/ready\"",
+		    "the path begins with '/' and holds no space");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+		if (field(map, needs[i]) && node_get(map, SPAN("path")) == NULL)
+			refuse(load, field(map, needs[i]), DIAG_CONFLICT,
+			    "add path: /ready",
+			    "without a path only a connection is made");
+}
+
+static void
+load_health_headers(
+    struct load *load, const struct node *map, struct health_cfg *cfg)
+{
+	struct entries all = field_entries(map, ROW_HEALTH_HEADERS);
+
+	cfg->headers = field_pairs(map, ROW_HEALTH_HEADERS, &cfg->n_headers);
+	for (size_t i = 0; i < all.n; i++)
+		if (!header_is_settable(all.at[i]->key) &&
+		    !span_ieq(all.at[i]->key, SPAN("host")))
+			refuse(load, all.at[i], DIAG_HEADER, NULL,
+			    "this header belongs to weir");
+}
+
+static void
+load_health(struct load *load, const struct node *map, struct health_cfg *cfg)
+{
+	const struct node *body = field(map, ROW_HEALTH_BODY);
+
+	if (map == NULL)
+		return;
+	cfg->is_on = true;
+	load_health_path(load, map, cfg);
+	cfg->is_head = field_word(map, ROW_HEALTH_METHOD) == 1;
+	cfg->interval = field_duration(map, ROW_HEALTH_INTERVAL);
+	cfg->timeout = field_duration(map, ROW_HEALTH_TIMEOUT);
+	cfg->rise = (unsigned)field_number(map, ROW_HEALTH_RISE);
+	cfg->fall = (unsigned)field_number(map, ROW_HEALTH_FALL);
+	load_expect(load, map, cfg);
+	cfg->body = field_text(map, ROW_HEALTH_BODY);
+	if (cfg->body && cfg->is_head)
+		refuse(load, body, DIAG_CONFLICT, "write method: GET",
+		    "an answer to HEAD has no body");
+	load_health_headers(load, map, cfg);
+	cfg->port = (uint16_t)field_number(map, ROW_HEALTH_PORT);
+}
+
+/* ---- ejection ---- */
+
+static void
+load_outliers(const struct node *map, struct outliers_cfg *cfg)
+{
+	cfg->is_on = map != NULL;
+	cfg->consecutive = (unsigned)field_number(map, ROW_OUTLIER_ROW);
+	cfg->eject = field_duration(map, ROW_OUTLIER_EJECT);
+	cfg->max_ejected = field_percent(map, ROW_OUTLIER_MAX);
+}
+
+void
+load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
+{
+	load_health(load, field(map, ROW_HEALTH), &cfg->health);
+	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
+}

@@ -1,0 +1,727 @@
+/*
+ * One check, see probe_run.h. A socket without blocking and a small state
+ * machine; what it says ends up before people, so that every way to fail has
+ * its words.
+ *
+ *   CONNECT -> HANDSHAKE -> ASK -> ANSWER -> done
+ *
+ * The answer is read only as far as it matters: to the end of its first final
+ * status line, or, when a text is looked for, to its end or KEPT_MAX bytes.
+ */
+#include "proxy/probe_run.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/worker.h"
+
+enum { KEPT_MAX = 65536, CIPHER = 17 << 10, TEXT_MAX = 96 };
+
+struct probe_run {
+	struct event_base *base; /* borrowed */
+	struct probe_ask ask;
+	probe_done_fn *done;
+	void *ctx;
+	enum { RUN_CONNECT, RUN_HANDSHAKE, RUN_ASK, RUN_ANSWER } state;
+	struct event *event;       /* owned: of the descriptor */
+	struct event *timer;       /* owned: the timeout, or the news */
+	struct tls_stream *stream; /* owned; NULL in clear */
+	struct tls_window window;
+	uint8_t *cipher; /* owned: what came, what goes */
+	char *request;   /* owned */
+	size_t to_send, sent;
+	char *answer; /* owned: KEPT_MAX + 1 */
+	size_t n;
+	int fd;
+	nsec_t began;
+	bool is_good; /* when it is over: */
+	char text[TEXT_MAX];
+};
+
+static void on_ready(int fd, short what, void *arg);
+
+/* ---- the end ---- */
+
+static void
+tell(struct probe_run *run)
+{
+	probe_done_fn *done = run->done;
+	void *ctx = run->ctx;
+	bool is_good = run->is_good;
+	char text[TEXT_MAX];
+
+	memcpy(text, run->text, sizeof(text));
+	probe_run_free(&run);
+	done(ctx, is_good, text);
+}
+
+static void
+end(struct probe_run *run, bool is_good, const char *text)
+{
+	run->is_good = is_good;
+	snprintf(run->text, sizeof(run->text), "%s", text);
+	tell(run);
+}
+
+static const char *
+words_of(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		return "connect refused";
+	case ECONNRESET:
+	case EPIPE:
+		return "connection reset";
+	case EHOSTUNREACH:
+		return "host unreachable";
+	case ENETUNREACH:
+		return "network unreachable";
+	case ETIMEDOUT:
+		return "connect timed out";
+	case EAGAIN: /* a unix socket's backlog */
+		return "connect queue is full";
+	case ENOENT:
+		return "no such socket";
+	case EACCES:
+		return "permission denied";
+	case EMFILE:
+	case ENFILE:
+		return "weir is out of descriptors";
+	default:
+		return strerror(error);
+	}
+}
+
+static void
+end_took(struct probe_run *run, const char *what)
+{
+	char text[TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%s in %.0fms", what,
+	    (double)(clock_now() - run->began) / NSEC_PER_MSEC);
+	end(run, true, text);
+}
+
+static void
+end_tls(struct probe_run *run)
+{
+	char text[TEXT_MAX];
+
+	snprintf(
+	    text, sizeof(text), "TLS: %s", tls_stream_failure(run->stream));
+	end(run, false, text);
+}
+
+/* The timeout; or an end that was known before the run could return. */
+static void
+on_timer(int fd, short what, void *arg)
+{
+	static const char *const places[] = {
+	    [RUN_CONNECT] = " to connect",
+	    [RUN_HANDSHAKE] = " in the TLS handshake",
+	    [RUN_ASK] = " to send",
+	    [RUN_ANSWER] = "",
+	};
+	struct probe_run *run = arg;
+	char after[64], text[TEXT_MAX];
+
+	(void)fd;
+	(void)what;
+	if (run->text[0]) {
+		tell(run);
+		return;
+	}
+	units_print_duration(run->ask.cfg->timeout, after, sizeof(after));
+	snprintf(text, sizeof(text), "timeout after %s%s", after,
+	    places[run->state]);
+	end(run, false, text);
+}
+
+/* ---- the descriptor ---- */
+
+/* False: out of memory. */
+static bool
+await(struct probe_run *run, short what)
+{
+	if (run->event)
+		event_free(run->event);
+	run->event = event_new(run->base, run->fd, what, on_ready, run);
+	return run->event && event_add(run->event, NULL) == 0;
+}
+
+static void
+wait_or_end(struct probe_run *run, short what)
+{
+	if (!await(run, what))
+		end(run, false, "weir is out of memory");
+}
+
+/* 1: all has left, 0: wait, -1: broken (errno). */
+static int
+send_some(struct probe_run *run, const void *bytes, size_t len, size_t *sent)
+{
+	while (*sent < len) {
+		ssize_t n = send(run->fd, (const char *)bytes + *sent,
+		    len - *sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -1;
+		*sent += (size_t)n;
+	}
+	return 1;
+}
+
+/* Ciphertext that waits in the window. */
+static int
+flush_cipher(struct probe_run *run)
+{
+	size_t sent = 0;
+	int result =
+	    send_some(run, run->window.out, run->window.out_len, &sent);
+
+	memmove(run->window.out, run->window.out + sent,
+	    run->window.out_len - sent);
+	run->window.out_len -= sent;
+	return result;
+}
+
+/* 1: there is some, 0: wait, -1: the end or broken (errno 0 or not). */
+static int
+fill_cipher(struct probe_run *run)
+{
+	ssize_t n = recv(run->fd, run->cipher, CIPHER, 0);
+
+	if (n > 0) {
+		run->window.in = run->cipher;
+		run->window.in_len = (size_t)n;
+		return 1;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n == 0)
+		errno = 0;
+	return -1;
+}
+
+/* ---- what came ---- */
+
+static bool
+status_is_good(const struct health_cfg *cfg, unsigned status)
+{
+	for (size_t i = 0; i < cfg->n_expect; i++)
+		if (status >= cfg->expect[i].from &&
+		    status <= cfg->expect[i].to)
+			return true;
+	return false;
+}
+
+/* Chunks' bytes without their frames, in place; what is no chunk ends it. */
+static size_t
+unchunk(char *bytes, size_t len)
+{
+	size_t in = 0, out = 0;
+
+	while (in < len) {
+		char *line_end = memchr(bytes + in, '\n', len - in);
+		size_t size = strtoul(bytes + in, NULL, 16);
+		size_t at = line_end ? (size_t)(line_end - bytes) + 1 : len;
+
+		if (size == 0 || at >= len)
+			break;
+		if (size > len - at)
+			size = len - at;
+		memmove(bytes + out, bytes + at, size);
+		out += size;
+		in = at + size + 2;
+	}
+	return out;
+}
+
+/* The value of a field in the head, or NULL. */
+static const char *
+head_field(const char *head, size_t len, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i + n + 2 < len; i++)
+		if (head[i] == '\n' && head[i + 1 + n] == ':' &&
+		    strncasecmp(head + i + 1, name, n) == 0)
+			return head + i + 2 + n;
+	return NULL;
+}
+
+/* The head's length with its empty line; 0: not all there. */
+static size_t
+head_length(const char *bytes, size_t len)
+{
+	const char *at = memmem(bytes, len, "\r\n\r\n", 4);
+
+	return at ? (size_t)(at - bytes) + 4 : 0;
+}
+
+static void
+end_with_body(struct probe_run *run, unsigned status, size_t head)
+{
+	const char *want = run->ask.cfg->body;
+	char *body = run->answer + head, text[TEXT_MAX];
+	size_t len = run->n - head;
+
+	if (head_field(run->answer, head, "transfer-encoding"))
+		len = unchunk(body, len);
+	snprintf(text, sizeof(text), "status %u", status);
+	if (memmem(body, len, want, strlen(want)))
+		end_took(run, text);
+	else
+		end(run, false, "the answer does not contain the text");
+}
+
+/* Of "HTTP/1.1 200 OK"; 0: it is none. */
+static unsigned
+status_of(const char *line, size_t len)
+{
+	unsigned status = 0;
+
+	if (len < 13 || memcmp(line, "HTTP/1.", 7) != 0 ||
+	    (line[7] != '0' && line[7] != '1') || line[8] != ' ' ||
+	    (line[12] != ' ' && line[12] != '\r'))
+		return 0;
+	for (int i = 9; i < 12; i++) {
+		if (line[i] < '0' || line[i] > '9')
+			return 0;
+		status = status * 10 + (unsigned)(line[i] - '0');
+	}
+	return status >= 100 ? status : 0;
+}
+
+/*
+ * True when the run is over. `is_all`: nothing more will come. Interim answers
+ * are skipped; whatever is no HTTP/1 is told as that.
+ */
+static bool
+judge(struct probe_run *run, bool is_all)
+{
+	const struct health_cfg *cfg = run->ask.cfg;
+	size_t head = head_length(run->answer, run->n);
+	unsigned status;
+	char text[TEXT_MAX];
+
+	run->answer[run->n] = '\0';
+	if (run->n >= 13 || head > 0 || is_all) {
+		status = status_of(run->answer, run->n);
+		if (status == 0) {
+			end(run, false,
+			    run->n ? "the answer is not HTTP"
+			           : "closed without an answer");
+			return true;
+		}
+		if (status >= 100 && status < 200 && head > 0) {
+			run->n -= head;
+			memmove(run->answer, run->answer + head, run->n);
+			return judge(run, is_all);
+		}
+		snprintf(text, sizeof(text), "status %u", status);
+		if (status >= 200 && !status_is_good(cfg, status)) {
+			end(run, false, text);
+			return true;
+		}
+		if (status >= 200 && cfg->body == NULL) {
+			end_took(run, text);
+			return true;
+		}
+		if (status >= 200 && head > 0 &&
+		    (is_all || run->n == KEPT_MAX)) {
+			end_with_body(run, status, head);
+			return true;
+		}
+		if (is_all) {
+			end(run, false, "closed within its answer");
+			return true;
+		}
+	}
+	if (run->n < KEPT_MAX)
+		return false;
+	end(run, false, "the answer's head is too long");
+	return true;
+}
+
+/* ---- the steps ---- */
+
+/*
+ * Need not wait for the end of the connection: the text that is looked for is
+ * there, or the answer is whole. Servers that keep the connection open
+ * although they were asked not to are common.
+ */
+static bool
+is_enough(const struct probe_run *run)
+{
+	const char *want = run->ask.cfg->body, *length;
+	size_t head = want ? head_length(run->answer, run->n) : 0;
+	const char *body = run->answer + head;
+	size_t len = run->n - head;
+
+	if (head == 0)
+		return false;
+	if (memmem(body, len, want, strlen(want)))
+		return true;
+	if (head_field(run->answer, head, "transfer-encoding"))
+		return len >= 5 && memcmp(body + len - 5, "0\r\n\r\n", 5) == 0;
+	length = head_field(run->answer, head, "content-length");
+	return length && len >= strtoul(length, NULL, 10);
+}
+
+static void
+read_clear(struct probe_run *run)
+{
+	for (;;) {
+		ssize_t n =
+		    recv(run->fd, run->answer + run->n, KEPT_MAX - run->n, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			wait_or_end(run, EV_READ);
+			return;
+		}
+		if (n < 0 && run->n == 0) {
+			end(run, false, words_of(errno));
+			return;
+		}
+		run->n += n > 0 ? (size_t)n : 0;
+		if (judge(run, n <= 0 || is_enough(run)))
+			return;
+	}
+}
+
+static void
+read_secret(struct probe_run *run)
+{
+	for (;;) {
+		size_t n = 0;
+		enum tls_result result = tls_read(
+		    run->stream, run->answer + run->n, KEPT_MAX - run->n, &n);
+		int more;
+
+		run->n += n;
+		if (result == TLS_DONE) {
+			if (judge(run, is_enough(run)))
+				return;
+			continue;
+		}
+		if (result == TLS_FAILED && run->n == 0) {
+			end_tls(run);
+			return;
+		}
+		if (result == TLS_CLOSED || result == TLS_FAILED) {
+			judge(run, true);
+			return;
+		}
+		if (flush_cipher(run) < 0 || (more = fill_cipher(run)) < 0) {
+			judge(run, true);
+			return;
+		}
+		if (more == 0) {
+			wait_or_end(run, EV_READ);
+			return;
+		}
+	}
+}
+
+static void
+ask_clear(struct probe_run *run)
+{
+	int result = send_some(run, run->request, run->to_send, &run->sent);
+
+	if (result < 0) {
+		end(run, false, words_of(errno));
+	} else if (result == 0) {
+		wait_or_end(run, EV_WRITE);
+	} else {
+		run->state = RUN_ANSWER;
+		read_clear(run);
+	}
+}
+
+static void
+ask_secret(struct probe_run *run)
+{
+	while (run->sent < run->to_send || run->window.out_len > 0) {
+		size_t n = 0;
+		int result;
+
+		if (run->sent < run->to_send) {
+			enum tls_result tls =
+			    tls_write(run->stream, run->request + run->sent,
+			        run->to_send - run->sent, &n);
+
+			run->sent += n;
+			if (tls != TLS_DONE && tls != TLS_WANT_WRITE) {
+				end_tls(run);
+				return;
+			}
+		}
+		result = flush_cipher(run);
+		if (result < 0) {
+			end(run, false, words_of(errno));
+			return;
+		}
+		if (result == 0) {
+			wait_or_end(run, EV_WRITE);
+			return;
+		}
+	}
+	run->state = RUN_ANSWER;
+	read_secret(run);
+}
+
+static void
+begin_asking(struct probe_run *run)
+{
+	if (run->ask.cfg->path == NULL) {
+		end_took(run, "connected");
+		return;
+	}
+	run->state = RUN_ASK;
+	if (run->stream)
+		ask_secret(run);
+	else
+		ask_clear(run);
+}
+
+static void
+shake_hands(struct probe_run *run)
+{
+	for (;;) {
+		enum tls_result result = tls_handshake(run->stream);
+		int sent = flush_cipher(run), more;
+
+		if (result == TLS_FAILED || result == TLS_CLOSED) {
+			end_tls(run);
+			return;
+		}
+		if (sent < 0) {
+			end(run, false, words_of(errno));
+			return;
+		}
+		if (sent == 0) {
+			wait_or_end(run, EV_WRITE);
+			return;
+		}
+		if (result == TLS_DONE) {
+			begin_asking(run);
+			return;
+		}
+		if (result == TLS_WANT_WRITE)
+			continue;
+		more = fill_cipher(run);
+		if (more < 0) {
+			end(run, false,
+			    errno ? words_of(errno)
+			          : "closed in the TLS handshake");
+			return;
+		}
+		if (more == 0) {
+			wait_or_end(run, EV_READ);
+			return;
+		}
+	}
+}
+
+static void
+connected(struct probe_run *run)
+{
+	int on = 1;
+
+	if (run->ask.address->kind != ADDRESS_UNIX)
+		setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (run->ask.tls == NULL) {
+		begin_asking(run);
+		return;
+	}
+	run->state = RUN_HANDSHAKE;
+	run->window =
+	    (struct tls_window){.out = run->cipher + CIPHER, .out_cap = CIPHER};
+	run->stream = tls_stream_connect(run->ask.tls, run->ask.worker,
+	    run->ask.address->host, &run->window);
+	if (run->stream)
+		shake_hands(run);
+	else
+		end(run, false, "weir is out of memory");
+}
+
+static void
+on_ready(int fd, short what, void *arg)
+{
+	struct probe_run *run = arg;
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	(void)what;
+	switch (run->state) {
+	case RUN_CONNECT:
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+			error = errno;
+		if (error != 0)
+			end(run, false, words_of(error));
+		else
+			connected(run);
+		break;
+	case RUN_HANDSHAKE:
+		shake_hands(run);
+		break;
+	case RUN_ASK:
+		if (run->stream)
+			ask_secret(run);
+		else
+			ask_clear(run);
+		break;
+	case RUN_ANSWER:
+		if (run->stream)
+			read_secret(run);
+		else
+			read_clear(run);
+		break;
+	}
+}
+
+/* ---- life ---- */
+
+/* "Host" is the address as configured unless a header says otherwise. */
+static bool
+write_request(struct probe_run *run)
+{
+	const struct health_cfg *cfg = run->ask.cfg;
+	const struct address *address = run->ask.address;
+	bool has_host = false;
+	size_t len = 0;
+	FILE *out = open_memstream(&run->request, &len);
+
+	if (out == NULL)
+		return false;
+	fprintf(out, "%s %s HTTP/1.1\r\n", cfg->is_head ? "HEAD" : "GET",
+	    cfg->path);
+	for (size_t i = 0; i < cfg->n_headers; i++) {
+		has_host |= strcmp(cfg->headers[i].name, "host") == 0;
+		fprintf(out, "%s: %s\r\n", cfg->headers[i].name,
+		    cfg->headers[i].value);
+	}
+	if (!has_host && address->kind == ADDRESS_UNIX)
+		fputs("host: localhost\r\n", out);
+	else if (!has_host && address->kind == ADDRESS_NAME)
+		fprintf(out, "host: %s:%u\r\n", address->host, address->port);
+	else if (!has_host)
+		fprintf(out, "host: %s\r\n", address->text);
+	fputs("user-agent: weir-health\r\naccept: */*\r\n"
+	      "connection: close\r\n\r\n",
+	    out);
+	if (fclose(out) != 0)
+		return false;
+	run->to_send = len;
+	return true;
+}
+
+static struct sockaddr_storage
+address_with_port(const struct probe_run *run)
+{
+	struct sockaddr_storage sa = run->ask.address->sa;
+	uint16_t port = htons(run->ask.cfg->port);
+
+	if (port != 0 && sa.ss_family == AF_INET)
+		((struct sockaddr_in *)&sa)->sin_port = port;
+	else if (port != 0 && sa.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&sa)->sin6_port = port;
+	return sa;
+}
+
+/* What is known at once is told by the timer, in a later turn. */
+static void
+fail_later(struct probe_run *run, const char *text)
+{
+	struct timeval now = {0, 0};
+
+	snprintf(run->text, sizeof(run->text), "%s", text);
+	evtimer_add(run->timer, &now);
+}
+
+static void
+dial(struct probe_run *run)
+{
+	struct sockaddr_storage sa = address_with_port(run);
+
+	run->fd =
+	    socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (run->fd < 0) {
+		fail_later(run, words_of(errno));
+		return;
+	}
+	if (connect(run->fd, (struct sockaddr *)&sa,
+	        run->ask.address->sa_len) != 0 &&
+	    errno != EINPROGRESS) {
+		fail_later(run, words_of(errno));
+		return;
+	}
+	if (!await(run, EV_WRITE))
+		fail_later(run, "weir is out of memory");
+}
+
+void
+probe_run_free(struct probe_run **run_in)
+{
+	struct probe_run *run = *run_in;
+
+	*run_in = NULL;
+	if (run == NULL)
+		return;
+	if (run->event)
+		event_free(run->event);
+	if (run->timer)
+		event_free(run->timer);
+	if (run->stream)
+		tls_stream_free(&run->stream);
+	if (run->fd >= 0)
+		close(run->fd);
+	free(run->cipher);
+	free(run->request);
+	free(run->answer);
+	free(run);
+}
+
+struct probe_run *
+probe_run_new(struct event_base *base, const struct probe_ask *ask,
+    probe_done_fn *done, void *ctx)
+{
+	struct probe_run *run = calloc(1, sizeof(*run));
+	nsec_t timeout = ask->cfg->timeout;
+	struct timeval limit = {
+	    timeout / NSEC_PER_SEC, timeout % NSEC_PER_SEC / NSEC_PER_USEC};
+	bool is_fine;
+
+	if (run == NULL)
+		return NULL;
+	run->base = base;
+	run->ask = *ask;
+	run->done = done;
+	run->ctx = ctx;
+	run->fd = -1;
+	run->began = clock_now();
+	run->timer = evtimer_new(base, on_timer, run);
+	is_fine = run->timer && evtimer_add(run->timer, &limit) == 0;
+	if (is_fine && ask->tls)
+		is_fine = (run->cipher = malloc(2 * CIPHER)) != NULL;
+	if (is_fine && ask->cfg->path)
+		is_fine = write_request(run) &&
+		          (run->answer = malloc(KEPT_MAX + 1)) != NULL;
+	if (is_fine)
+		dial(run);
+	else
+		probe_run_free(&run);
+	return run;
+}

@@ -1,0 +1,147 @@
+/*
+ * Endpoints that fail while others do not. Failures in a row are counted over
+ * all workers; the one that completes the row ejects, unless too many of the
+ * pool are out already:
+ *
+ *      in ---- `consecutive` bad answers in a row ----> ejected
+ *         <---- eject * 2^(times - 1) later (control) --
+ *
+ * Back in, the next answer decides: a bad one ejects again, for longer. Each
+ * time span of that length without an ejection forgets one of them.
+ *
+ * A good answer costs one load. Who ejects looks at all endpoints of the pool,
+ * one worker at a time; another that would eject in the same moment lets it be
+ * and asks again with the next row, so that the bound always holds.
+ */
+#include "routing/memory.h"
+#include "routing/registry.h"
+
+enum { DOUBLINGS_MAX = 4 };
+
+static nsec_t
+ejection_length(const struct outliers_cfg *cfg, uint32_t times)
+{
+	uint32_t doublings = times > 0 ? times - 1 : 0;
+
+	if (doublings > DOUBLINGS_MAX)
+		doublings = DOUBLINGS_MAX;
+	return cfg->eject << doublings;
+}
+
+static bool
+is_out(struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&endpoint->is_down, memory_order_relaxed) ||
+	       atomic_load_explicit(
+	           &endpoint->is_ejected, memory_order_relaxed);
+}
+
+/* With one more out, does the bound hold? */
+static bool
+may_eject(const struct pool_view *view)
+{
+	uint64_t out = 1;
+
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		out += is_out(view->endpoints[i]);
+	return out * BP_ALL <=
+	       (uint64_t)view->cfg->outliers.max_ejected * view->n_endpoints;
+}
+
+static void
+eject(const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
+{
+	uint32_t times = atomic_fetch_add_explicit(
+	                     &endpoint->ejections, 1, memory_order_relaxed) +
+	                 1;
+	nsec_t length = ejection_length(&view->cfg->outliers, times);
+
+	atomic_store_explicit(
+	    &endpoint->ejected_since, now, memory_order_relaxed);
+	atomic_store_explicit(
+	    &endpoint->ejected_until, now + length, memory_order_relaxed);
+	atomic_store_explicit(
+	    &endpoint->is_ejected, true, memory_order_release);
+	atomic_fetch_add_explicit(
+	    &view->pool->changes, 1, memory_order_release);
+}
+
+static __attribute__((noinline)) bool
+endpoint_failed_again(
+    const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
+{
+	uint32_t row = atomic_fetch_add_explicit(
+	                   &endpoint->bad_in_row, 1, memory_order_relaxed) +
+	               1;
+	bool is_done = false;
+
+	if (row < view->cfg->outliers.consecutive || is_out(endpoint))
+		return false;
+	atomic_store_explicit(&endpoint->bad_in_row, 0, memory_order_relaxed);
+	if (atomic_exchange_explicit(
+	        &view->pool->is_ejecting, true, memory_order_acquire))
+		return false;
+	if (!is_out(endpoint) && may_eject(view)) {
+		eject(view, endpoint, now);
+		is_done = true;
+	}
+	atomic_store_explicit(
+	    &view->pool->is_ejecting, false, memory_order_release);
+	return is_done;
+}
+
+bool
+endpoint_answered(const struct pool_view *view, struct endpoint *endpoint,
+    bool is_bad, nsec_t now)
+{
+	if (!view->cfg->outliers.is_on)
+		return false;
+	if (is_bad)
+		return endpoint_failed_again(view, endpoint, now);
+	if (atomic_load_explicit(&endpoint->bad_in_row, memory_order_relaxed) >
+	    0)
+		atomic_store_explicit(
+		    &endpoint->bad_in_row, 0, memory_order_relaxed);
+	return false;
+}
+
+/* ---- time passes ---- */
+
+static void
+forget_one(
+    const struct outliers_cfg *cfg, struct endpoint *endpoint, nsec_t now)
+{
+	uint32_t times =
+	    atomic_load_explicit(&endpoint->ejections, memory_order_relaxed);
+
+	if (times == 0 ||
+	    now - endpoint->readmitted_at < ejection_length(cfg, times))
+		return;
+	atomic_compare_exchange_strong_explicit(&endpoint->ejections, &times,
+	    times - 1, memory_order_relaxed, memory_order_relaxed);
+	endpoint->readmitted_at = now;
+}
+
+bool
+endpoint_readmit(
+    const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
+{
+	const struct outliers_cfg *cfg = &view->cfg->outliers;
+
+	if (!atomic_load_explicit(
+	        &endpoint->is_ejected, memory_order_acquire)) {
+		forget_one(cfg, endpoint, now);
+		return false;
+	}
+	if (cfg->is_on && now < atomic_load_explicit(&endpoint->ejected_until,
+	                            memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&endpoint->bad_in_row,
+	    cfg->is_on ? cfg->consecutive - 1 : 0, memory_order_relaxed);
+	endpoint->readmitted_at = now;
+	atomic_store_explicit(
+	    &endpoint->is_ejected, false, memory_order_release);
+	atomic_fetch_add_explicit(
+	    &view->pool->changes, 1, memory_order_release);
+	return true;
+}

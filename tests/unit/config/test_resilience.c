@@ -1,0 +1,156 @@
+/* Health checks, ejection: words, defaults, inheritance, what is refused. */
+#include "cmock.h"
+
+#define POOL_WITH(text)                                                        \
+	HEAD TAIL "pools:\n  app:\n    endpoints: \"127.0.0.1:9000\"\n" text
+
+static void
+expect_part(const char *text, const char *want)
+{
+	char *told = told_about(text);
+
+	if (strstr(told, want) == NULL)
+		fail_msg("no \"%s\" in:\n%s", want, told);
+	free(told);
+}
+
+static void
+test_resilience__without_a_word_there_are_no_checks(void **state)
+{
+	struct config *config = load_fine(HEAD POOL TAIL);
+
+	(void)state;
+	assert_false(config->pools[0].health.is_on);
+	config_free(&config);
+}
+
+static void
+test_resilience__an_empty_check_is_a_connection(void **state)
+{
+	struct config *config = load_fine(POOL_WITH("    health: {}\n"));
+	const struct health_cfg *health = &config->pools[0].health;
+
+	(void)state;
+	assert_true(health->is_on);
+	assert_null(health->path);
+	assert_int_equal(health->interval, 2 * NSEC_PER_SEC);
+	assert_int_equal(health->timeout, NSEC_PER_SEC);
+	assert_int_equal(health->rise, 2);
+	assert_int_equal(health->fall, 3);
+	config_free(&config);
+}
+
+static void
+test_resilience__a_check_is_read(void **state)
+{
+	struct config *config = load_fine(POOL_WITH(
+	    "    health: {path: \"/h?x=1\", interval: 500ms, timeout: 100ms, "
+	    "rise: 1, fall: 5, expect: [200, 500-504], body: ok, headers: "
+	    "{Host: "
+	    "a.test}, port: 81}\n  like: {like: app, endpoints: "
+	    "\"127.0.0.1:1\", health: {fall: 9}}\n"));
+	const struct health_cfg *health = &config->pools[0].health;
+	const struct health_cfg *heir = &config->pools[1].health;
+
+	(void)state;
+	assert_string_equal(health->path, "/h?x=1");
+	assert_int_equal(health->interval, 500 * NSEC_PER_MSEC);
+	assert_int_equal(health->timeout, 100 * NSEC_PER_MSEC);
+	assert_int_equal(health->n_expect, 2);
+	assert_int_equal(health->expect[0].from, 200);
+	assert_int_equal(health->expect[0].to, 200);
+	assert_int_equal(health->expect[1].to, 504);
+	assert_string_equal(health->body, "ok");
+	assert_string_equal(health->headers[0].name, "host");
+	assert_int_equal(health->port, 81);
+	assert_int_equal(heir->fall, 9);
+	assert_int_equal(heir->rise, 1);
+	assert_string_equal(heir->path, "/h?x=1");
+	config_free(&config);
+}
+
+static void
+test_resilience__ejection_has_defaults(void **state)
+{
+	struct config *config = load_fine(POOL_WITH("    outliers: {}\n"));
+	const struct outliers_cfg *outliers = &config->pools[0].outliers;
+
+	(void)state;
+	assert_true(outliers->is_on);
+	assert_int_equal(outliers->consecutive, 5);
+	assert_int_equal(outliers->eject, 10 * NSEC_PER_SEC);
+	assert_int_equal(outliers->max_ejected, 5000);
+	config_free(&config);
+}
+
+static void
+test_resilience__what_makes_no_sense_is_refused(void **state)
+{
+	static const struct {
+		const char *pool, *want;
+	} rows[] = {
+	    {"    health: {path: ready}\n", "[E026]: health.path of pool"},
+	    {"    health: {path: \"/a b\"}\n", "[E026]"},
+	    {"    health: {expect: [200]}\n",
+	        "[E037]: health.expect of pool \"app\": without a path"},
+	    {"    health: {path: /, expect: [99]}\n", "[E039]"},
+	    {"    health: {path: /, expect: [700]}\n",
+	        "[E017]: health.expect of pool \"app\": this is no status"},
+	    {"    health: {path: /, expect: [300-200]}\n", "[E017]"},
+	    {"    health: {path: /, method: HEAD, body: x}\n", "[E037]"},
+	    {"    health: {path: /, headers: {Connection: close}}\n", "[E025]"},
+	    {"    health: {path: /, intervall: 1s}\n",
+	        "did you mean \"interval\"?"},
+	    {"    health: {rise: 0}\n", "0 is below 1"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[1024];
+
+		snprintf(
+		    text, sizeof(text), "%s%s", POOL_WITH(""), rows[i].pool);
+		expect_part(text, rows[i].want);
+	}
+}
+
+static void
+test_resilience__what_is_rendered_loads_again(void **state)
+{
+	struct config *config = load_fine(POOL_WITH(
+	    "    health: {path: /h, expect: [200-299, 404], body: ok, headers: "
+	    "{x-a: b}, port: 81}\n  tcp: {like: app, health: {interval: 5s}, "
+	    "outliers: {eject: 1m}}\n"
+	    "  plain: {endpoints: \"127.0.0.1:2\", health: {}}\n"));
+	char *first = config_render_json(config), *second, *body;
+	struct config *again;
+	size_t head = strlen("{\n  \"schema\": \"weir.config/v1\",");
+
+	(void)state;
+	body = strdup(first);
+	memset(body + 1, ' ', head - 1);
+	again = load_fine(body);
+	second = config_render_json(again);
+	assert_string_equal(first, second);
+	free(first);
+	free(second);
+	free(body);
+	config_free(&config);
+	config_free(&again);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(
+	        test_resilience__without_a_word_there_are_no_checks),
+	    cmocka_unit_test(test_resilience__an_empty_check_is_a_connection),
+	    cmocka_unit_test(test_resilience__a_check_is_read),
+	    cmocka_unit_test(test_resilience__ejection_has_defaults),
+	    cmocka_unit_test(test_resilience__what_makes_no_sense_is_refused),
+	    cmocka_unit_test(test_resilience__what_is_rendered_loads_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
