@@ -121,7 +121,7 @@ void rollouts_record_again(struct rollouts *rollouts, struct run *run);
 
 /* ---- metrics_rollout.c ---- */
 
-enum { ROLLOUT_CAUSES = CAUSE_CONFIG + 1 };
+enum { ROLLOUT_CAUSES = CAUSE_UNHEALTHY + 1 };
 /* It has begun to go back. */
 void rollouts_count_back(struct rollouts *rollouts, const struct run *run);
 
