@@ -238,8 +238,10 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 	}
 	if (out->publishes) {
 		publish(rollouts, run, out->judge != JUDGE_BEGINS);
-		if (out->is_rollback && run->effective_ns == 0)
+		if (out->is_rollback && run->effective_ns == 0) {
 			run->effective_ns = wall_now();
+			rollouts_count_back(rollouts, run);
+		}
 		if (is_recorded)
 			record_split(rollouts, run);
 	}
@@ -531,6 +533,7 @@ rollouts_free(struct rollouts **rollouts)
 	if (r->timer)
 		event_free(r->timer);
 	json_decref(r->proof);
+	free(r->counts);
 	free(r);
 	*rollouts = NULL;
 }

@@ -65,6 +65,10 @@ struct rollouts {
 	struct rollout_output out;
 	struct evidence_sum sum, delta;
 	json_t *proof; /* owned: of the decision that is being told; NULL */
+	/* metrics_rollout.c */
+	struct rollback_count *counts; /* owned: one a split that went back */
+	size_t n_counts;
+	struct histogram_sum reaction;
 };
 
 struct rollouts *rollouts_new(struct admin *admin, struct err *err);
@@ -116,6 +120,12 @@ bool rollouts_settle(struct rollouts *rollouts, struct run *run,
 void rollouts_publish_again(struct rollouts *rollouts, struct run *run);
 /* What took effect without a record. */
 void rollouts_record_again(struct rollouts *rollouts, struct run *run);
+
+/* ---- metrics_rollout.c ---- */
+
+enum { ROLLOUT_CAUSES = CAUSE_CONFIG + 1 };
+/* It has begun to go back. */
+void rollouts_count_back(struct rollouts *rollouts, const struct run *run);
 
 /* ---- ticker.c ---- */
 

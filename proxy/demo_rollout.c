@@ -247,8 +247,11 @@ tell_guard(struct span object)
 	member(object, "guard", guard, sizeof(guard));
 	member(object, "text", text, sizeof(text));
 	member(object, "verdict", verdict, sizeof(verdict));
-	printf("          %s: %s; e-value %.*s, needed %.*s\n", guard, text,
-	    (int)e.len, e.ptr, (int)needed.len, needed.ptr);
+	printf("          %s: %s", guard, text);
+	if (e.len > 0)
+		printf("; e-value %.*s, needed %.*s", (int)e.len, e.ptr,
+		    (int)needed.len, needed.ptr);
+	putchar('\n');
 	return strcmp(verdict, "fail") == 0 && text[0];
 }
 

@@ -90,7 +90,8 @@ enum {
 };
 #define ROLLOUT_ASK_AGAIN   (30 * NSEC_PER_SEC)
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
-#define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one */
+#define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
+#define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */
 #define ROLLOUT_GAP_MAX     (300 * NSEC_PER_SEC) /* of the time between two processes at most so much counts for holds */
 
 struct rollout_approval {
@@ -150,6 +151,7 @@ struct rollout {
 
 	/* ---- of this process only ---- */
 	nsec_t stepped_at;                 /* 0: not yet */
+	nsec_t blind_until;                /* nothing is bet before: the process stood still */
 	nsec_t unwell_at[2];               /* pool, guards: when they last gave reason to hold; 0: never */
 	uint8_t unwell_guard;              /* which one */
 	bool is_ready;                     /* the phase is over but for the others of the group */

@@ -290,8 +290,8 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path) # a backlog that is full is waited for, not an error
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Reply:

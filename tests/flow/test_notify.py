@@ -53,7 +53,7 @@ class Events(Notified):
         id = self.begin([{"name": "canary", "weight": 20, "hold": "60s", "until": "held"}])
         with Load(self.weir.address):
             until(lambda: self.look(id)["requests"]["canary"] > 20)
-            self.green.mood = "reset-before-head"
+            self.green.mood = "boom"
             self.await_state(id, "rolled_back")
         self.told("rollout.rolled_back")
         calls = self.receiver.events()
@@ -121,6 +121,31 @@ class Events(Notified):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
 
+class Metrics(Notified):
+
+    def samples(self, family):
+        return dict(line.rsplit(" ", 1) for line in self.weir.metrics().splitlines() if line.startswith(family + "{"))
+
+    def test_a_rollout_is_seen_in_metrics_from_its_phase_to_its_end(self):
+        id = self.begin([{"name": "preview", "weight": 0}, {"name": "canary", "weight": 20, "hold": "60s", "until": "held"}])
+        with Load(self.weir.address):
+            until(lambda: self.look(id)["requests"]["canary"] > 20)
+            self.assertEqual(self.weir.metric("weir_rollout_phase", split="shop"), 2)
+            self.assertEqual(self.weir.metric("weir_rollout_state", split="shop", state="running"), 1)
+            self.assertIn(self.weir.metric("weir_rollout_verdict", split="shop", guard="errors"), (0, 1))
+            self.green.mood = "boom"
+            self.await_state(id, "rolled_back")
+        self.assertEqual(self.weir.metric("weir_rollout_phase", split="shop"), 0)
+        states = self.samples("weir_rollout_state")
+        self.assertEqual({k: v for k, v in states.items() if v != "0"}, {'weir_rollout_state{split="shop",state="rolled_back"}': "1"})
+        self.assertEqual(len(states), 8)
+        self.assertEqual(self.weir.metric("weir_rollout_rollbacks_total", split="shop", cause="guard"), 1)
+        self.assertEqual(self.weir.metric("weir_rollout_rollbacks_total", split="shop", cause="abort"), 0)
+        self.assertEqual(self.weir.metric("weir_rollout_reaction_seconds_count"), 1)
+        self.assertLess(self.weir.metric("weir_rollout_reaction_seconds_sum"), 1)
+        self.assertEqual(self.weir.metric("weir_rollout_frozen"), 0)
+
+
 class Questions(Notified):
 
     phases = [{"name": "preview", "weight": 0, "gate": ["smoke"]}, {"name": "canary", "weight": 5, "hold": "60s", "until": "held"}]
@@ -169,7 +194,7 @@ class Proof(Notified):
                          {"name": "two", "weight": 50, "hold": "60s", "until": "held"}])
         with Load(self.weir.address):
             until(lambda: self.look(id)["phase"] == "two")
-            self.green.mood = "reset-before-head"
+            self.green.mood = "boom"
             self.await_state(id, "rolled_back")
         path, done = self.audit()
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -185,7 +210,7 @@ class Proof(Notified):
         id = self.begin([{"name": "canary", "weight": 20, "hold": "60s", "until": "held"}])
         with Load(self.weir.address):
             until(lambda: self.look(id)["requests"]["canary"] > 20)
-            self.green.mood = "reset-before-head"
+            self.green.mood = "boom"
             self.await_state(id, "rolled_back")
         path, done = self.audit()
         self.assertEqual(done.returncode, 0, done.stderr)

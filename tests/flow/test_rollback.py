@@ -67,7 +67,7 @@ class Load:
     """So many requests a second for so long; counts() when it has ended."""
 
     def __init__(self, weir, rate, seconds, path="/api"):
-        self.process = subprocess.Popen([steady_path(), "-c", "1024", str(weir.port), path, str(rate), str(seconds)],
+        self.process = subprocess.Popen([steady_path(), "-c", "1024", str(weir.port), path, str(rate), str(seconds * SLOW)],
                                         stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -368,9 +368,9 @@ class Evidence(Rollouts):
         self.pair(phases=[{"name": "half", "weight": 50, "hold": "1h", "until": "held"}, {"name": "all", "weight": 100}],
                   guards=GUARDS + [{"name": "slo", "metric": "errors", "max_rate": "1%", "window": "1m", "action": "rollback"}],
                   pool={"timeouts": {"first_byte": "1s"}})
-        with Load(self.weir, 500, 10):
+        with Load(self.weir, 500, 120):
             self.begin()
-            until(lambda: self.guard("latency")["n"]["baseline"] >= 2100, 20, "a baseline of latencies")
+            until(lambda: self.guard("latency")["n"]["baseline"] >= 2100, 60, "a baseline of latencies")
             self.weir.tell(signal.SIGSTOP)
             time.sleep(3)
             self.weir.tell(signal.SIGCONT)

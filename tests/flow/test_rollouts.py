@@ -116,11 +116,11 @@ class Phases(Rollouts):
         members = reply.json["group"]["members"]
         self.assertEqual([m["split"] for m in members], ["shop", "api"])
         shop, api = (m["id"] for m in members)
-        for _ in range(12):
+        for _ in range(20): # a whole block: half of them are the candidate's
             self.weir.ask(get("/"))
         until(lambda: "the others of its group" in (self.look(shop)["next"] or ""))
         self.assertEqual(self.look(shop)["phase"], "a")
-        for _ in range(12):
+        for _ in range(20):
             self.weir.ask(get("/api"))
         until(lambda: self.look(shop)["phase"] == self.look(api)["phase"] == "b")
         self.verb(api, "abort")
