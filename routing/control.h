@@ -236,6 +236,7 @@ void registry_beat(struct registry *registry, nsec_t now);
 
 struct pool_stats {
 	uint64_t requests, failures, retries, by_class[6];
+	uint64_t full, late; /* refused by limits */
 	int64_t in_flight;
 	struct histogram_sum total, first_byte, connect;
 };

@@ -110,8 +110,32 @@ struct pool {
 	_Atomic uint64_t changes;    /* grows when an endpoint's state flips: the balancers look again */
 	_Atomic bool is_ejecting;    /* a worker counts who is out: one at a time */
 	bool panic_is_told;          /* control thread: is in the log */
+	struct places *places;       /* owned: place.c */
 	struct pool_cell *cells;     /* owned: [workers] */
 };
+
+/*
+ * Places of a pool with limits.in_flight, counted over all workers. One is
+ * taken for a request before its first attempt and given back when it is done,
+ * whatever becomes of the limit meanwhile. False: all are taken.
+ */
+bool pool_take_place(const struct pool_view *view);
+bool pool_give_place(struct pool *pool); /* true: somebody waits */
+/* Waiting for a place. False: the queue is full. */
+bool pool_wait(const struct pool_view *view, unsigned worker);
+/* `is_last`: nobody else of this worker waits. */
+void pool_wait_no_more(struct pool *pool, unsigned worker, bool is_last);
+/*
+ * A place has become free, and `own` requests of this worker wait. True: one
+ * of them is next. Else *other_out is the worker whose turn it is, -1: nobody
+ * waits. Chosen by lot in proportion to who waits, so that a busy worker does
+ * not keep all places to itself.
+ */
+bool pool_is_next(struct pool *pool, unsigned worker, uint32_t own, struct rng *rng, int *other_out);
+struct places_stats {
+	uint32_t taken, waiting;
+};
+void pool_places_read(const struct pool *pool, struct places_stats *out);
 
 /* A pool as one snapshot sees it: immutable but for what it points at. */
 struct pool_view {
