@@ -43,6 +43,10 @@ health_json(const struct endpoint *endpoint)
 		json_object_set_new(
 		    health, "in_row", json_integer(endpoint->check.in_row));
 	}
+	json_object_set_new(health, "warmth",
+	    json_integer(atomic_load_explicit(
+	        &((struct endpoint *)(uintptr_t)endpoint)->warmth,
+	        memory_order_relaxed)));
 	return health;
 }
 

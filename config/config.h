@@ -234,6 +234,7 @@ struct pool_cfg {
 	struct health_cfg health;
 	struct outliers_cfg outliers;
 	struct pool_limits_cfg limits;
+	nsec_t slow_start;  /* 0: none */
 };
 
 /* ---- splits ---- */

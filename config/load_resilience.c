@@ -1,6 +1,6 @@
 /*
  * How a pool keeps standing when its endpoints misbehave: health checks,
- * ejection, limits.
+ * ejection, limits, slow start.
  */
 #include <stdio.h>
 
@@ -163,4 +163,5 @@ load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 	load_health(load, field(map, ROW_HEALTH), &cfg->health);
 	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
 	load_limits(load, field(map, ROW_POOL_LIMITS), &cfg->limits);
+	cfg->slow_start = field_duration(map, ROW_SLOW_START);
 }

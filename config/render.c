@@ -458,6 +458,8 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "outliers", outliers(&cfg->outliers));
 	if (cfg->limits.in_flight > 0)
 		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
+	if (cfg->slow_start > 0)
+		put_duration(map, "slow_start", cfg->slow_start);
 	return map;
 }
 

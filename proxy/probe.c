@@ -384,6 +384,7 @@ look_at_all(struct prober *prober, bool is_news)
 		for (size_t j = 0; j < pool->n_endpoints; j++) {
 			look_at(prober, pool, pool->endpoints[j], is_news);
 			look_at_ejection(prober, pool, pool->endpoints[j], now);
+			endpoint_warm(pool->endpoints[j], now);
 		}
 		if (pool_panics(pool) != pool->pool->panic_is_told)
 			tell_panic(prober, pool->pool, pool_panics(pool));

@@ -45,6 +45,8 @@ struct endpoint_local {
 	uint32_t n_idle;
 };
 
+enum { WARM = 100, COLD = 10 };
+
 /* What active checks have found. Control thread only. */
 struct endpoint_check {
 	bool is_on;         /* the pool has checks */
@@ -72,6 +74,10 @@ struct endpoint {
 	_Atomic uint32_t bad_in_row;    /* answers of all workers */
 	_Atomic uint32_t ejections;     /* in a row: how long the next one lasts */
 	_Atomic int64_t ejected_until, ejected_since; /* nsec_t; meaningful while is_ejected */
+	/* slow start, endpoint.c: */
+	_Atomic uint32_t warmth;        /* percent of its weight; WARM: all of it */
+	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
+	nsec_t warm_since;              /* control thread; 0: with the next beat */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
 	bool ejection_is_told;          /* control thread: is in the log */
 	void *prober;              /* control thread: proxy's; NULL when nothing is checked */

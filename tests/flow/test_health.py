@@ -206,6 +206,34 @@ class Course(Checked):
         self.assertEqual(weir.set_weights(blue=50, green=50).status, 409)
 
 
+class SlowStart(Checked):
+
+    def test_an_endpoint_that_comes_back_gets_little_at_first(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(checked(a.address, b.address, pool={"slow_start": "4s", "balance": "random"}))
+        self.await_state(weir, a, "up")
+        self.assertEqual(self.endpoint(weir, a.address)["health"]["warmth"], 100, "all are cold at the start: none is")
+        a.mood = "status/503"
+        self.await_state(weir, a, "down")
+        a.mood = "hello"
+        self.await_state(weir, a, "up")
+        count = len(a.seen) - len(self.checks(a))
+        warmth = self.endpoint(weir, a.address)["health"]["warmth"]
+        for _ in range(200):
+            weir.ask()
+        self.assertLess(warmth, 40)
+        self.assertLess(len(a.seen) - len(self.checks(a)) - count, 75)
+        until(lambda: self.endpoint(weir, a.address)["health"]["warmth"] == 100, 10)
+
+    def test_a_new_endpoint_of_a_running_pool_warms_up(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, pool={"slow_start": "3s"}))
+        weir.reload(one_pool(a.address, b.address, pool={"slow_start": "3s"}))
+        self.assertLess(self.endpoint(weir, b.address)["health"]["warmth"], 60)
+        self.assertEqual(self.endpoint(weir, a.address)["health"]["warmth"], 100)
+        until(lambda: self.endpoint(weir, b.address)["health"]["warmth"] == 100, 10)
+
+
 class Reload(Checked):
 
     def test_what_is_known_survives_a_reload(self):
