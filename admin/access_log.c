@@ -130,11 +130,13 @@ shown_host(const struct access_record *record, const struct strings *redact)
 static void
 line_facts(struct line *line, const struct access_record *record)
 {
-	struct span method = record->method_text;
+	bool is_named = record->method != METHOD_OTHER;
 
-	if (method.len == 0)
-		method = span_of(method_name(record->method));
-	field_span(line, "http.request.method", method, 32);
+	field_word(line, "http.request.method",
+	    is_named ? method_name(record->method) : "_OTHER");
+	if (!is_named)
+		field_span(line, "http.request.method_original",
+		    record->method_text, 32);
 	field_count(line, "http.response.status_code", record->status);
 	field_word(line, "network.protocol.version", version_text(record));
 	field_word(line, "url.scheme", record->tls ? "https" : "http");

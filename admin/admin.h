@@ -108,7 +108,8 @@ void admin_stop(struct admin **admin);
 struct access_record {
 	uint64_t wall_ns; /* end of the request */
 	enum http_method method;
-	struct span method_text, path, query, host, user_agent, request_id, trace_id, span_id;
+	struct span method_text; /* as it came, when method is METHOD_OTHER */
+	struct span path, query, host, user_agent, request_id, trace_id, span_id;
 	struct span client, peer;   /* printed addresses */
 	struct span upstream;       /* endpoint address, "" when none */
 	struct span listener, route, split, pool;

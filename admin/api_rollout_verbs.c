@@ -30,18 +30,18 @@ refuse(struct call *call, const struct run *run, enum rollout_refusal why,
 	static const struct {
 		int status;
 		const char *code;
-	} known[] = {[REFUSAL_VERB] = {409, "illegal-verb"},
-	    [REFUSAL_FROZEN] = {409, "frozen"},
-	    [REFUSAL_UNHEALTHY] = {409, "pool-unhealthy"},
-	    [REFUSAL_GATE] = {404, "unknown-gate"},
-	    [REFUSAL_REQUESTER] = {403, "own-rollout"},
-	    [REFUSAL_TWICE] = {409, "already-approved"},
-	    [REFUSAL_FULL] = {409, "too-many-approvals"}};
+	} known[] = {[REFUSED_VERB] = {409, "illegal-verb"},
+	    [REFUSED_FROZEN] = {409, "frozen"},
+	    [REFUSED_UNHEALTHY] = {409, "pool-unhealthy"},
+	    [REFUSED_GATE] = {404, "unknown-gate"},
+	    [REFUSED_REQUESTER] = {403, "own-rollout"},
+	    [REFUSED_TWICE] = {409, "already-approved"},
+	    [REFUSED_FULL] = {409, "too-many-approvals"}};
 
 	call_problem(call,
 	    &(struct problem){known[why].status, known[why].code, NULL,
-	        why == REFUSAL_GATE ? "gate" : NULL,
-	        why == REFUSAL_VERB ? legal_verbs(run) : NULL},
+	        why == REFUSED_GATE ? "gate" : NULL,
+	        why == REFUSED_VERB ? legal_verbs(run) : NULL},
 	    "%s", err->text);
 }
 
@@ -88,7 +88,7 @@ finish(struct call *call, struct run *run, enum rollout_refusal refusal,
 	struct run was = {.rollout = rollouts->before};
 	json_t *before;
 
-	if (refusal != REFUSAL_NONE) {
+	if (refusal != REFUSED_NONE) {
 		refuse(call, run, refusal, err);
 		return;
 	}
@@ -234,7 +234,7 @@ api_rollout_retry(struct call *call)
 	if (!rollout_may(&run->rollout, VERB_RETRY)) {
 		err_set(&err, "rollout %s is %s: retry is not possible now",
 		    run->rollout.id, rollout_state_name(run->rollout.state));
-		refuse(call, run, REFUSAL_VERB, &err);
+		refuse(call, run, REFUSED_VERB, &err);
 		return;
 	}
 	if (!retry_start(call, run, &start) || !call_may_start(call, &start))

@@ -52,6 +52,7 @@ void audit_release(struct audit *audit);
 
 struct audit_verdict {
 	uint64_t lines;
+	uint64_t verdicts; /* of rollouts, computed again from their counters */
 	bool is_continued; /* the first line follows a rotated file */
 	char head[AUDIT_HASH_LEN + 1];
 };

@@ -1,5 +1,6 @@
 /*
- * The chain of the audit log: how a line is sealed and how a file is checked.
+ * The chain of the audit log: how a line is sealed and how a file is checked,
+ * the verdicts of rollouts included.
  * The client uses this on the file itself, so a server that lies about its
  * own log does not get to say that all is well.
  */
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "admin/audit_line.h"
+#include "admin/evidence_json.h"
 #include "tls/tls.h"
 
 /* ,"hash":"<64>"} */
@@ -105,6 +107,24 @@ follows(const struct audit_line *line, struct audit_verdict *verdict,
 	return true;
 }
 
+/* Hashes can be made anew by whoever writes the file; verdicts cannot. */
+static bool
+proves(struct span line, const char *name, struct audit_verdict *verdict,
+    struct err *err)
+{
+	json_t *json;
+	bool ok;
+
+	if (!memmem(line.ptr, line.len, "\"trail\"", 7))
+		return true;
+	json = json_loadb(line.ptr, line.len, 0, NULL);
+	ok = json ? evidence_verify_all(json, &verdict->verdicts, err)
+	          : err_set(err, "the line is not JSON");
+	json_decref(json);
+	return ok || err_wrap(err, "%s:%llu", name,
+	                 (unsigned long long)verdict->lines);
+}
+
 bool
 audit_verify(
     FILE *file, const char *name, struct audit_verdict *out, struct err *err)
@@ -129,7 +149,9 @@ audit_verify(
 			    "match",
 			    name, (unsigned long long)out->lines + 1);
 		else
-			ok = follows(&line, out, &sequence, name, err);
+			ok = follows(&line, out, &sequence, name, err) &&
+			     proves((struct span){text, (size_t)n - 1}, name,
+			         out, err);
 	}
 	free(text);
 	return ok;

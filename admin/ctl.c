@@ -28,6 +28,16 @@ static const struct ctl_command commands[] = {
 	    "weirctl weights shop blue=50% canary=50% --if-match 7 --dry-run\n", ctl_weights},
 	{"undo", "SPLIT", "Back to the weights before the last change",
 	    NULL, "weirctl undo shop --reason \"errors on canary\"\n", ctl_undo},
+	{"rollout", "VERB ...", "Rollouts: start, watch, explain, approve, roll back",
+	    NULL, "weirctl rollout start shop --to green --plan standard --wait\nweirctl rollout status shop\n"
+	    "weirctl rollout explain shop\n", ctl_run_verb, ctl_rollout_verbs},
+	{"signal", "SPLIT KIND", "Count something against the candidate: a complaint, a refund, an alert",
+	    "The split's live rollout counts it in the guards that have the metric\n"
+	    "signal:KIND. With --id it is counted once however often it is sent.\n",
+	    "weirctl signal shop complaint --id ZD-4711\nweirctl signal shop refund --count 3\n", ctl_signal},
+	{"freeze", "[on | off]", "No weight grows and nothing is promoted until it ends",
+	    "Rolling back is always possible. Without a word it says whether there is one.\n",
+	    "weirctl freeze on --reason \"black friday\"\nweirctl freeze off\n", ctl_freeze},
 	{"split", "[list | show NAME | NAME]", "Splits: desired and actual weights, rates, latencies",
 	    NULL, "weirctl split\nweirctl split shop\n", ctl_split},
 	{"pool", "[list | show NAME | NAME]", "Pools and their endpoints",
@@ -41,7 +51,8 @@ static const struct ctl_command commands[] = {
 	    "With --follow they are shown as they come; -o json prints one object a line then.\n",
 	    "weirctl events --follow\n", ctl_events},
 	{"audit", "[verify [FILE]] [--limit N]", "Who changed what, from where and why",
-	    "verify recomputes the chain of hashes of the file itself.\n",
+	    "verify recomputes the chain of hashes of the file itself, and the verdicts of\n"
+	    "rollouts from the counters that stand beside them.\n",
 	    "weirctl audit\nweirctl audit verify\nweirctl audit verify /var/log/weir/audit.jsonl\n", ctl_audit},
 	{"cert", "", "Certificates in use and when they end",
 	    NULL, "weirctl cert\n", ctl_cert},
@@ -61,7 +72,8 @@ static const char flags_text[] =
     "A token for TCP is read from the file that WEIR_TOKEN_FILE names.\n"
     "\n"
     "exit codes: 0 ok, 1 internal error, 2 usage or invalid input, 3 not found,\n"
-    "4 not allowed, 5 weir cannot be reached, 6 conflict\n";
+    "4 not allowed, 5 weir cannot be reached, 6 conflict; of rollouts: 10 rolled back,\n"
+    "11 aborted, 12 the wait timed out, 13 held or undecided, 14 waits for approval\n";
 
 /* clang-format on */
 
@@ -95,12 +107,25 @@ print_overview(FILE *out)
 }
 
 static void
-print_help(const struct ctl_command *command, FILE *out)
+print_verbs(const struct ctl_command *verbs, FILE *out)
 {
-	fprintf(out, "usage: weirctl %s%s%s [flags]\n\n%s.\n", command->name,
+	fputs("\n", out);
+	for (; verbs->name; verbs++)
+		fprintf(out, "  %-8s %s\n", verbs->name, verbs->summary);
+}
+
+/* `of` is the command that a verb belongs to; NULL: none. */
+static void
+print_help(
+    const struct ctl_command *of, const struct ctl_command *command, FILE *out)
+{
+	fprintf(out, "usage: weirctl %s%s%s%s%s [flags]\n\n%s.\n",
+	    of ? of->name : "", of ? " " : "", command->name,
 	    *command->usage ? " " : "", command->usage, command->summary);
 	if (command->more)
 		fprintf(out, "%s", command->more);
+	if (command->verbs)
+		print_verbs(command->verbs, out);
 	fputs("\nexample:\n", out);
 	print_lines(out, command->example);
 	fputs("\n", out);
@@ -120,6 +145,15 @@ enum flag_key {
 	FLAG_TIMEOUT,
 	FLAG_POOL,
 	FLAG_LIMIT,
+	FLAG_TO,
+	FLAG_PLAN,
+	FLAG_RELEASE,
+	FLAG_FOR,
+	FLAG_GATE,
+	FLAG_COUNT_OF,
+	FLAG_ID,
+	FLAG_WAIT,
+	FLAG_FULL,
 	FLAG_DRY_RUN,
 	FLAG_WATCH,
 	FLAG_FOLLOW,
@@ -142,6 +176,15 @@ static const struct {
     [FLAG_TIMEOUT] = {"timeout", true},
     [FLAG_POOL] = {"pool", true},
     [FLAG_LIMIT] = {"limit", true},
+    [FLAG_TO] = {"to", true},
+    [FLAG_PLAN] = {"plan", true},
+    [FLAG_RELEASE] = {"release", true},
+    [FLAG_FOR] = {"for", true},
+    [FLAG_GATE] = {"gate", true},
+    [FLAG_COUNT_OF] = {"count", true},
+    [FLAG_ID] = {"id", true},
+    [FLAG_WAIT] = {"wait", false},
+    [FLAG_FULL] = {"full", false},
     [FLAG_DRY_RUN] = {"dry-run", false},
     [FLAG_WATCH] = {"watch", false},
     [FLAG_FOLLOW] = {"follow", false},
@@ -181,6 +224,7 @@ set_timeout(struct ctl *ctl, const char *value)
 		return refuse(
 		    "--timeout wants a duration like 10s, not", value, NULL);
 	ctl->timeout_ms = (long)(timeout / NSEC_PER_MSEC);
+	ctl->has_timeout = true;
 	return CTL_OK;
 }
 
@@ -215,6 +259,33 @@ set_flag(struct ctl *ctl, enum flag_key key, const char *value)
 		break;
 	case FLAG_LIMIT:
 		ctl->limit = value;
+		break;
+	case FLAG_TO:
+		ctl->to = value;
+		break;
+	case FLAG_PLAN:
+		ctl->plan = value;
+		break;
+	case FLAG_RELEASE:
+		ctl->release = value;
+		break;
+	case FLAG_FOR:
+		ctl->wait_for = value;
+		break;
+	case FLAG_GATE:
+		ctl->gate = value;
+		break;
+	case FLAG_COUNT_OF:
+		ctl->count = value;
+		break;
+	case FLAG_ID:
+		ctl->id = value;
+		break;
+	case FLAG_WAIT:
+		ctl->is_waiting = true;
+		break;
+	case FLAG_FULL:
+		ctl->is_full = true;
 		break;
 	case FLAG_DRY_RUN:
 		ctl->is_dry_run = true;
@@ -321,6 +392,49 @@ find_command(const char *word)
 	return NULL;
 }
 
+static const struct ctl_command *
+find_verb(const struct ctl_command *command, const char *word)
+{
+	const struct ctl_command *verb = command->verbs;
+
+	while (verb && verb->name && strcmp(verb->name, word) != 0)
+		verb++;
+	return verb && verb->name ? verb : NULL;
+}
+
+static int
+unknown_verb(const struct ctl *ctl, const char *word)
+{
+	const char *names[32], *near;
+	size_t n = 0;
+
+	for (const struct ctl_command *v = ctl->command->verbs; v->name; v++)
+		names[n++] = v->name;
+	near = suggest(span_of(word), names, n);
+	return ctl_usage(ctl, "there is no verb \"%s\"%s%s%s", word,
+	    near ? "; did you mean \"" : "", near ? near : "",
+	    near ? "\"?" : "");
+}
+
+int
+ctl_run_verb(struct ctl *ctl)
+{
+	const struct ctl_command *verb;
+	struct ctl mine = *ctl;
+	int code;
+
+	if (ctl->n_words == 0)
+		return ctl_usage(ctl, "which verb?");
+	verb = find_verb(ctl->command, ctl->words[0]);
+	if (!verb)
+		return unknown_verb(ctl, ctl->words[0]);
+	mine.n_words--;
+	memmove(mine.words, ctl->words + 1, mine.n_words * sizeof(*mine.words));
+	code = verb->run(&mine);
+	ctl->is_watch = mine.is_watch;
+	return code;
+}
+
 static int
 unknown_command(const char *word)
 {
@@ -381,6 +495,22 @@ find_first_word(char **argv, int argc)
 	return argc;
 }
 
+/* "weirctl rollout --help start" is about start, too. */
+static int
+help_of(const struct ctl_command *command, int argc, char **argv)
+{
+	for (int i = 0; command->verbs && i < argc; i++) {
+		const struct ctl_command *verb = find_verb(command, argv[i]);
+
+		if (!verb)
+			continue;
+		print_help(command, verb, stdout);
+		return CTL_OK;
+	}
+	print_help(NULL, command, stdout);
+	return CTL_OK;
+}
+
 static int
 run_words(struct ctl *ctl, int argc, char **argv)
 {
@@ -397,18 +527,15 @@ run_words(struct ctl *ctl, int argc, char **argv)
 		    at + 1 < argc ? find_command(argv[at + 1]) : NULL;
 
 		if (about)
-			print_help(about, stdout);
-		else
-			print_overview(stdout);
+			return help_of(about, argc - at - 2, argv + at + 2);
+		print_overview(stdout);
 		return CTL_OK;
 	}
 	ctl->command = find_command(argv[at]);
 	if (!ctl->command)
 		return unknown_command(argv[at]);
-	if (has_word(argv + 1, argc - 1, "--help", "-h")) {
-		print_help(ctl->command, stdout);
-		return CTL_OK;
-	}
+	if (has_word(argv + 1, argc - 1, "--help", "-h"))
+		return help_of(ctl->command, argc - at - 1, argv + at + 1);
 	code = take_words(ctl, argv + 1, at - 1);
 	if (code == CTL_OK)
 		code = take_words(ctl, argv + at + 1, argc - at - 1);

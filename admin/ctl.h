@@ -12,7 +12,7 @@
 
 #include "config/config.h"
 
-/* The contract's exit codes; those of rollouts come with them. */
+/* The contract's exit codes. */
 enum {
 	CTL_OK = 0,
 	CTL_INTERNAL = 1,
@@ -21,6 +21,12 @@ enum {
 	CTL_NOT_ALLOWED = 4,
 	CTL_UNREACHABLE = 5,
 	CTL_CONFLICT = 6,
+	/* how a rollout ended, or where one that is waited for stands */
+	CTL_ROLLED_BACK = 10,
+	CTL_ABORTED = 11,
+	CTL_TIMED_OUT = 12,
+	CTL_HELD = 13,
+	CTL_APPROVAL = 14,
 };
 
 enum { CTL_WORDS_MAX = 64 };
@@ -30,18 +36,24 @@ struct ctl {
 	const char *words[CTL_WORDS_MAX]; /* after the command */
 	size_t n_words;
 	bool is_json, is_watch, is_dry_run, is_follow;
-	bool has_colour;
+	bool is_waiting, is_full;
+	bool has_colour, has_timeout;
 	const char *admin; /* "unix:/path", "host:port", "https://host:port" */
 	const char *cacert, *cert, *key; /* of an https address; NULL: not given */
 	const char *reason, *if_match, *pool, *limit; /* NULL: not given */
+	const char *to, *plan, *release, *wait_for, *gate, *count, *id;
 	long timeout_ms;
 	char error[256]; /* what the HTTP client says of the last failure */
 };
 
+/* Of a command, or of a verb of one. */
 struct ctl_command {
 	const char *name, *usage, *summary, *more, *example;
 	int (*run)(struct ctl *ctl);
+	const struct ctl_command *verbs; /* up to a name NULL; the first word is one */
 };
+/* Runs the verb that the first word names, with the words after it. */
+int ctl_run_verb(struct ctl *ctl);
 
 /* ---- asking (ctl_http.c) ---- */
 
@@ -51,6 +63,9 @@ struct ctl_request {
 	json_t *body;     /* borrowed; NULL without */
 	struct span text; /* instead of body, with type */
 	const char *type;
+	const char *etag; /* wait for another one ... */
+	int wait_seconds; /* ... for so long; 0: no waiting */
+	bool is_probe;    /* 404 and an unreachable weir are not told */
 };
 
 struct ctl_answer {
@@ -58,6 +73,7 @@ struct ctl_answer {
 	char *text; /* owned, NUL-ended */
 	size_t len;
 	json_t *json; /* owned; NULL when it is none */
+	char etag[48]; /* "" without */
 };
 
 /* CTL_OK with an answer that the caller releases, or an exit code after telling
@@ -85,6 +101,8 @@ void ctl_table_cell(struct ctl_table *table, const char *format, ...)
 void ctl_table_print(struct ctl_table **table, FILE *out); /* and frees */
 
 int ctl_print_json(const json_t *json);
+/* A line of text that came over the wire: control characters as '?'. */
+void ctl_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ctl_usage(const struct ctl *ctl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 const char *ctl_text(
@@ -113,6 +131,9 @@ int ctl_undo(struct ctl *ctl);
 int ctl_config(struct ctl *ctl); /* ctl_config.c */
 int ctl_events(struct ctl *ctl); /* ctl_audit.c */
 int ctl_audit(struct ctl *ctl);
+extern const struct ctl_command ctl_rollout_verbs[]; /* ctl_rollout.c */
+int ctl_signal(struct ctl *ctl); /* ctl_signal.c */
+int ctl_freeze(struct ctl *ctl);
 /* Prints one split as a table; shared by weights, undo and split. */
 void ctl_print_split(const json_t *split);
 

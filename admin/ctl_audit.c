@@ -164,28 +164,30 @@ list_audit(struct ctl *ctl)
 	return code;
 }
 
-static int
-print_verdict(const struct ctl *ctl, const char *path,
-    const struct audit_verdict *verdict)
+static void
+print_verdict(const char *path, const struct audit_verdict *verdict)
 {
-	json_t *json;
-	int code;
+	printf("%s: %llu entries, the chain holds%s\n", path,
+	    (unsigned long long)verdict->lines,
+	    verdict->is_continued ? " (it continues an earlier file)" : "");
+	if (verdict->verdicts > 0)
+		printf("%llu verdicts of rollouts follow from their counters\n",
+		    (unsigned long long)verdict->verdicts);
+	printf("head %s\n", verdict->head);
+}
 
-	if (!ctl->is_json) {
-		printf("%s: %llu entries, the chain holds%s\nhead %s\n", path,
-		    (unsigned long long)verdict->lines,
-		    verdict->is_continued ? " (it continues an earlier file)"
-		                          : "",
-		    verdict->head);
-		return CTL_OK;
-	}
-	json = json_pack("{s:s, s:s, s:b, s:I, s:b, s:s}", "schema",
-	    "weir.audit_verdict/v1", "file", path, "holds", 1, "entries",
-	    (json_int_t)verdict->lines, "continued", verdict->is_continued,
-	    "head", verdict->head);
-	code = ctl_print_json(json);
+static void
+print_verdict_json(const char *path, const struct audit_verdict *verdict,
+    bool holds, const char *error)
+{
+	json_t *json = json_pack("{s:s, s:s, s:b, s:I, s:I, s:b, s:s, s:s?}",
+	    "schema", "weir.audit_verdict/v1", "file", path, "holds", holds,
+	    "entries", (json_int_t)verdict->lines, "verdicts",
+	    (json_int_t)verdict->verdicts, "continued", verdict->is_continued,
+	    "head", verdict->head, "error", error);
+
+	ctl_print_json(json);
 	json_decref(json);
-	return code;
 }
 
 static int
@@ -202,10 +204,14 @@ verify_file(struct ctl *ctl, const char *path)
 	}
 	holds = audit_verify(file, path, &verdict, &err);
 	fclose(file);
-	if (holds)
-		return print_verdict(ctl, path, &verdict);
-	fprintf(stderr, "weirctl: %s\n", err.text);
-	return CTL_INTERNAL;
+	if (ctl->is_json)
+		print_verdict_json(
+		    path, &verdict, holds, holds ? NULL : err.text);
+	else if (holds)
+		print_verdict(path, &verdict);
+	if (!holds)
+		fprintf(stderr, "weirctl: %s\n", err.text);
+	return holds ? CTL_OK : CTL_INTERNAL;
 }
 
 /* Without a file's name the server tells where its file is; we read it

@@ -217,6 +217,32 @@ set_address(CURL *curl, const struct ctl *ctl, const char *path)
 	return ok;
 }
 
+/* "wait=30" is answered when the etag is another one. */
+static struct curl_slist *
+add_waiting(struct curl_slist *list, const struct ctl_request *request)
+{
+	char line[96];
+
+	if (request->wait_seconds <= 0)
+		return list;
+	snprintf(line, sizeof(line), "Prefer: wait=%d", request->wait_seconds);
+	list = curl_slist_append(list, line);
+	if (!request->etag || !*request->etag)
+		return list;
+	snprintf(line, sizeof(line), "If-None-Match: %.60s", request->etag);
+	return curl_slist_append(list, line);
+}
+
+static void
+take_etag(CURL *curl, struct ctl_answer *out)
+{
+	struct curl_header *header;
+
+	if (curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &header) ==
+	    CURLHE_OK)
+		snprintf(out->etag, sizeof(out->etag), "%s", header->value);
+}
+
 static struct curl_slist *
 make_headers(const struct ctl *ctl, const char *type, const char *token)
 {
@@ -284,7 +310,8 @@ exchange(CURL *curl, struct ctl *ctl, const struct ctl_request *request,
 	const char *bytes = text ? text : request->text.ptr;
 	size_t len = text ? strlen(text) : request->text.len;
 	const char *type = text ? "application/json" : request->type;
-	struct curl_slist *headers = make_headers(ctl, type, token);
+	struct curl_slist *headers =
+	    add_waiting(make_headers(ctl, type, token), request);
 	CURLcode code;
 
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
@@ -297,11 +324,13 @@ exchange(CURL *curl, struct ctl *ctl, const struct ctl_request *request,
 			    headers, "Content-Type: application/json");
 	}
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ctl->timeout_ms);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
+	    ctl->timeout_ms + request->wait_seconds * 1000L);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
 	code = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out->status);
+	take_etag(curl, out);
 	curl_slist_free_all(headers);
 	free(text);
 	return code;
@@ -329,12 +358,14 @@ ctl_ask(
 	curl_easy_cleanup(curl);
 	if (code != CURLE_OK) {
 		ctl_answer_release(out);
-		return unreachable(ctl, code, error);
+		return request->is_probe ? CTL_UNREACHABLE
+		                         : unreachable(ctl, code, error);
 	}
 	out->json = out->text ? json_loadb(out->text, out->len, 0, NULL) : NULL;
 	if (out->status >= 200 && out->status < 300)
 		return CTL_OK;
-	result = refused(ctl, out);
+	result = request->is_probe && out->status == 404 ? CTL_NOT_FOUND
+	                                                 : refused(ctl, out);
 	ctl_answer_release(out);
 	return result;
 }

@@ -95,6 +95,25 @@ ctl_print_json(const json_t *json)
 	return CTL_OK;
 }
 
+void
+ctl_say(const char *format, ...)
+{
+	char *text;
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vasprintf(&text, format, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
+	puts(text);
+	free(text);
+}
+
 int
 ctl_usage(const struct ctl *ctl, const char *format, ...)
 {

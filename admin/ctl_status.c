@@ -3,10 +3,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "admin/ctl.h"
+#include "admin/ctl_rollout.h"
 
 struct glance {
-	struct ctl_answer version, splits, pools;
+	struct ctl_answer version, splits, pools, rollouts, receivers, freeze;
 };
 
 static void
@@ -15,6 +15,9 @@ glance_release(struct glance *glance)
 	ctl_answer_release(&glance->version);
 	ctl_answer_release(&glance->splits);
 	ctl_answer_release(&glance->pools);
+	ctl_answer_release(&glance->rollouts);
+	ctl_answer_release(&glance->receivers);
+	ctl_answer_release(&glance->freeze);
 }
 
 static int
@@ -28,6 +31,12 @@ glance_take(struct ctl *ctl, struct glance *glance)
 		code = ctl_get(ctl, "/v1/splits", &glance->splits);
 	if (code == CTL_OK)
 		code = ctl_get(ctl, "/v1/pools", &glance->pools);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/rollouts", &glance->rollouts);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/receivers", &glance->receivers);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/freeze", &glance->freeze);
 	if (code != CTL_OK)
 		glance_release(glance);
 	return code;
@@ -77,6 +86,42 @@ print_down(const json_t *pools)
 				              "reason"));
 }
 
+/* Those that have not ended. */
+static void
+print_rollouts(const json_t *rollouts)
+{
+	json_t *live = json_array(), *rollout;
+	size_t i;
+
+	json_array_foreach (rollouts, i, rollout)
+		if (ctl_rollout_end(rollout) == -1 ||
+		    strcmp(ctl_text(rollout, "state"), "promoted") == 0)
+			json_array_append(live, rollout);
+	if (json_array_size(live) > 0) {
+		putchar('\n');
+		ctl_print_rollouts(live);
+	}
+	json_decref(live);
+}
+
+static void
+print_trouble(const struct glance *glance)
+{
+	json_t *row;
+	size_t i;
+
+	if (json_is_true(json_object_get(glance->freeze.json, "frozen")))
+		ctl_say("FROZEN by %s: no weight grows, nothing is promoted",
+		    ctl_text(glance->freeze.json, "by"));
+	json_array_foreach (
+	    json_object_get(glance->receivers.json, "receivers"), i, row)
+		if (json_is_false(json_object_get(row, "well")))
+			ctl_say("DEAD: receiver %s: %s; %.0f calls lost",
+			    ctl_text(row, "receiver"), ctl_text(row, "error"),
+			    ctl_number(row, "failed") +
+			        ctl_number(row, "dropped"));
+}
+
 static void
 print_glance(const struct glance *glance)
 {
@@ -89,7 +134,9 @@ print_glance(const struct glance *glance)
 		putchar('\n');
 		ctl_print_split(split);
 	}
+	print_rollouts(json_object_get(glance->rollouts.json, "rollouts"));
 	print_down(json_object_get(glance->pools.json, "pools"));
+	print_trouble(glance);
 }
 
 /* The version's members and the two lists, as one document. */
@@ -105,6 +152,12 @@ print_glance_json(const struct glance *glance)
 	    whole, "splits", json_object_get(glance->splits.json, "splits"));
 	json_object_set(
 	    whole, "pools", json_object_get(glance->pools.json, "pools"));
+	json_object_set(whole, "rollouts",
+	    json_object_get(glance->rollouts.json, "rollouts"));
+	json_object_set(whole, "receivers",
+	    json_object_get(glance->receivers.json, "receivers"));
+	json_object_set(
+	    whole, "frozen", json_object_get(glance->freeze.json, "frozen"));
 	code = ctl_print_json(whole);
 	json_decref(whole);
 	return code;

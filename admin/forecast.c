@@ -43,18 +43,34 @@ number_or_null(double value)
 	return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* "2pp", "20%"; null: it compares nothing, or sees nothing. */
+static json_t *
+increase_or_null(const struct guard_cfg *guard, double by)
+{
+	char text[48];
+
+	if (guard->max_increase.kind == INCREASE_NONE || !isfinite(by))
+		return json_null();
+	snprintf(text, sizeof(text), "%.3g%s", by * 100,
+	    guard->max_increase.kind == INCREASE_RELATIVE ? "%" : "pp");
+	return json_string(text);
+}
+
 static json_t *
 guard_json(const struct plan_cfg *plan, size_t guard,
     const struct judge_phase *phase, const struct traffic *traffic)
 {
+	const struct guard_cfg *cfg = &plan->guards[guard];
 	struct judge_forecast f;
 	double seconds;
 
 	judge_foresee(
 	    plan, guard, phase, traffic->rate, traffic->failures, SIGMA, &f);
 	seconds = traffic->rate > 0 ? f.requests / traffic->rate : HUGE_VAL;
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "guard",
-	    plan->guards[guard].name, "can_fire", f.can_fire,
+	return json_pack("{s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}",
+	    "guard", cfg->name, "limit",
+	    increase_or_null(cfg, cfg->max_increase.by), "smallest",
+	    increase_or_null(cfg, f.smallest), "can_fire", f.can_fire,
 	    "requests_to_detect", number_or_null(f.requests),
 	    "canary_requests_to_detect", number_or_null(f.candidate_requests),
 	    "seconds_to_detect", number_or_null(seconds), "smallest_increase",
@@ -71,26 +87,8 @@ phase_length(const struct phase_cfg *phase)
 	return length > 0 ? length : phase->timeout;
 }
 
-static void
-warn(json_t *warnings, const struct plan_cfg *plan,
-    const struct phase_cfg *phase, const json_t *guard)
-{
-	const char *name = json_string_value(json_object_get(guard, "guard"));
-	char text[300];
-
-	if (json_is_true(json_object_get(guard, "can_fire")))
-		return;
-	snprintf(text, sizeof(text),
-	    "guard %s of plan %s cannot be expected to fire in phase %s at the "
-	    "present traffic: make the phase longer, its weight larger or the "
-	    "limit wider",
-	    name ? name : "", plan->name, phase->name);
-	json_array_append_new(warnings, json_string(text));
-}
-
 static json_t *
-phase_json(const struct plan_cfg *plan, size_t p, const struct traffic *traffic,
-    json_t *warnings)
+phase_json(const struct plan_cfg *plan, size_t p, const struct traffic *traffic)
 {
 	const struct phase_cfg *cfg = &plan->phases[p];
 	struct judge_phase phase = {.candidate = cfg->weight,
@@ -100,33 +98,84 @@ phase_json(const struct plan_cfg *plan, size_t p, const struct traffic *traffic,
 	double requests = traffic->rate * seconds;
 	json_t *guards = json_array();
 
-	for (size_t g = 0; g < plan->n_guards; g++) {
-		json_t *guard = guard_json(plan, g, &phase, traffic);
-
-		if (cfg->weight > 0 && plan->guards[g].max_increase.kind)
-			warn(warnings, plan, cfg, guard);
-		json_array_append_new(guards, guard);
-	}
+	for (size_t g = 0; g < plan->n_guards; g++)
+		json_array_append_new(
+		    guards, guard_json(plan, g, &phase, traffic));
 	return json_pack("{s:s, s:o, s:f, s:f, s:f, s:o}", "phase", cfg->name,
 	    "weight", json_percent(cfg->weight), "seconds", seconds, "requests",
 	    round(requests), "canary_requests",
 	    round(requests * cfg->weight / BP_ALL), "guards", guards);
 }
 
+/* ---- warnings ---- */
+
+/* A phase without a length lasts until its guards have spoken. */
+static bool
+is_silent(const struct plan_cfg *plan, const json_t *phases, size_t p, size_t g)
+{
+	const struct phase_cfg *phase = &plan->phases[p];
+	const json_t *guards =
+	    json_object_get(json_array_get(phases, p), "guards");
+
+	if (phase->weight == 0 ||
+	    (phase->until == UNTIL_PROVEN && phase_length(phase) == 0))
+		return false;
+	return json_is_false(
+	    json_object_get(json_array_get(guards, g), "can_fire"));
+}
+
+static void
+warn_of_guard(const struct plan_cfg *plan, const json_t *phases, size_t g,
+    json_t *warnings)
+{
+	char list[PLAN_PHASES_MAX * (CONFIG_NAME_MAX + 3)] = "";
+	size_t len = 0, n = 0;
+
+	for (size_t p = 0; p < plan->n_phases; p++)
+		if (is_silent(plan, phases, p, g))
+			len += (size_t)snprintf(list + len, sizeof(list) - len,
+			    "%s%s", n++ ? ", " : "", plan->phases[p].name);
+	if (n > 0)
+		json_array_append_new(warnings,
+		    json_sprintf(
+		        "guard %s cannot be expected to fire in phase%s %s at "
+		        "the present traffic: make the phase longer, its "
+		        "weight larger or the limit wider",
+		        plan->guards[g].name, n > 1 ? "s" : "", list));
+}
+
+static json_t *
+warnings_json(const struct plan_cfg *plan, const struct traffic *traffic,
+    const json_t *phases)
+{
+	json_t *warnings = json_array();
+
+	if (traffic->rate <= 0)
+		json_array_append_new(warnings,
+		    json_string("the split has no traffic at present: while "
+		                "that is so no guard can fire and nothing is "
+		                "proven"));
+	for (size_t g = 0; traffic->rate > 0 && g < plan->n_guards; g++)
+		if (plan->guards[g].max_increase.kind != INCREASE_NONE &&
+		    plan->guards[g].action != ACTION_OBSERVE)
+			warn_of_guard(plan, phases, g, warnings);
+	return warnings;
+}
+
 json_t *
 forecast_json(const struct admin *admin, const struct start *start)
 {
 	struct traffic traffic = traffic_of(admin, start);
-	json_t *warnings = json_array(), *phases = json_array();
+	json_t *phases = json_array();
 
 	for (size_t p = 0; p < start->plan->n_phases; p++)
 		json_array_append_new(
-		    phases, phase_json(start->plan, p, &traffic, warnings));
+		    phases, phase_json(start->plan, p, &traffic));
 	return json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:f, s:f, s:o, s:o}",
 	    "schema", "weir.forecast/v1", "dry_run", 1, "split",
 	    start->split->name, "from", start_from(start->split), "to",
 	    start->to, "plan", start->plan->name, "rate",
 	    round(traffic.rate * 100) / 100, "error_rate",
 	    round(traffic.failures * 1e6) / 1e6, "phases", phases, "warnings",
-	    warnings);
+	    warnings_json(start->plan, &traffic, phases));
 }

@@ -161,6 +161,7 @@ metrics_text(struct admin *admin, bool is_open, size_t *len_out)
 	about_splits(&x, admin);
 	about_certificates(&x, admin);
 	about_admin(&x, admin);
+	metrics_rollouts(&x, admin->rollouts);
 	notify_metrics(admin->notify, &x);
 	metrics_process(&x, &facts);
 	exposition_end(&x);

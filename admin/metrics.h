@@ -13,6 +13,9 @@ void metrics_traffic(
     struct exposition *x, const struct admin *admin); /* metrics_traffic.c */
 void metrics_policy(struct exposition *x, const struct admin *admin,
     const struct process_facts *facts); /* metrics_policy.c */
+struct rollouts;
+void metrics_rollouts(struct exposition *x,
+    const struct rollouts *rollouts); /* metrics_rollout.c */
 void metrics_process(struct exposition *x,
     const struct process_facts *facts); /* metrics_process.c */
 

@@ -152,6 +152,15 @@ group_json(const struct rollouts *rollouts, const struct rollout *r)
 	return json_pack("{s:s, s:o}", "id", r->group, "members", list);
 }
 
+int64_t
+wall_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
 json_t *
 wall_json(int64_t ns)
 {
@@ -169,8 +178,8 @@ wall_json(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *
-cause_json(const struct run *run)
+json_t *
+run_cause(const struct run *run)
 {
 	const struct rollout *r = &run->rollout;
 
@@ -248,7 +257,7 @@ run_to_json(const struct rollouts *rollouts, const struct run *run)
 	        rollout_next(r, now_mono(), time(NULL), text, sizeof(text))));
 	json_object_set_new(object, "verbs", verbs_json(r));
 	json_object_set_new(object, "gates", gates_json(run));
-	json_object_set_new(object, "cause", cause_json(run));
+	json_object_set_new(object, "cause", run_cause(run));
 	json_object_set_new(object, "started_by", json_string(r->requester));
 	json_object_set_new(object, "reason", text_or_null(r->reason));
 	json_object_set_new(object, "last_by", text_or_null(r->by));

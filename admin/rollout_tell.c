@@ -16,21 +16,24 @@ static json_t *
 event_json(const struct run *run, const struct rollout_event *event)
 {
 	const struct rollout *r = &run->rollout;
+	int guard = event_guard(run, event);
 	char reason[96];
-	json_t *object =
-	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "rollout", r->id,
-	        "split", r->split, "event", rollout_event_name(event->kind),
-	        "state", rollout_state_name(r->state), "phase",
-	        r->plan->phases[event->phase].name, "weight",
-	        json_percent(r->weight), "text", event->words);
+	json_t *object = json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s}",
+	    "rollout", r->id, "split", r->split, "from", r->from, "to", r->to,
+	    "plan", r->plan->name, "event", rollout_event_name(event->kind),
+	    "state", rollout_state_name(r->state), "phase",
+	    r->plan->phases[event->phase].name, "weight",
+	    json_percent(r->weight), "at", wall_json(wall_now()), "text",
+	    event->words);
 
 	if (r->held != HOLD_NONE)
 		json_object_set_new(object, "held_reason",
 		    json_string(
 		        rollout_held_reason(r, reason, sizeof(reason))));
-	if (event->guard >= 0)
-		json_object_set_new(object, "guard",
-		    json_string(r->plan->guards[event->guard].name));
+	if (guard >= 0)
+		json_object_set_new(
+		    object, "guard", json_string(r->plan->guards[guard].name));
 	if (event->gate >= 0)
 		json_object_set_new(object, "gate",
 		    json_string(r->plan->gates[event->gate].name));
@@ -54,21 +57,39 @@ level_of(enum rollout_event_kind kind)
 	}
 }
 
-static void
-tell_log(const struct run *run, const struct rollout_event *event)
+/* What the guard found that an event is about; NULL: it is about none. */
+static const json_t *
+proof_of(const struct rollouts *rollouts, const struct run *run,
+    const struct rollout_event *event)
 {
-	log_event(level_of(event->kind), "rollout", "rollout", run->rollout.id,
-	    "split", run->rollout.split, "event",
-	    rollout_event_name(event->kind), "text", event->words, NULL);
+	int guard = event_guard(run, event);
+
+	return guard >= 0 ? json_array_get(rollouts->proof, (size_t)guard)
+	                  : NULL;
 }
 
-/* With what was known at a decision, so that it can be recomputed. */
+static void
+tell_log(const struct run *run, const struct rollout_event *event,
+    const json_t *object)
+{
+	char *evidence = json_dumps(json_object_get(object, "evidence"),
+	    JSON_COMPACT | JSON_REAL_PRECISION(12));
+
+	log_event(level_of(event->kind), "rollout", "rollout", run->rollout.id,
+	    "split", run->rollout.split, "event",
+	    rollout_event_name(event->kind), "text", event->words,
+	    evidence ? "evidence" : NULL, evidence, NULL);
+	free(evidence);
+}
+
+/* With all that was known at a decision, so that it can be computed again. */
 static void
 tell_audit(struct rollouts *rollouts, const struct run *run,
     const struct rollout_event *event, const json_t *object, const char *who)
 {
 	char action[48];
 	json_t *after = json_copy((json_t *)(uintptr_t)object);
+	const json_t *proof = proof_of(rollouts, run, event);
 	struct audit_entry entry = {.actor = who ? who : "weir",
 	    .action = action,
 	    .target = run->rollout.split,
@@ -76,8 +97,10 @@ tell_audit(struct rollouts *rollouts, const struct run *run,
 	    .result = "ok",
 	    .after = after};
 
-	if (event->guard >= 0 && run->evidence)
-		json_object_set(after, "evidence", run->evidence);
+	if (proof)
+		json_object_set(after, "evidence", (json_t *)(uintptr_t)proof);
+	else if (event_is_decision(event->kind) && rollouts->proof)
+		json_object_set(after, "guards", rollouts->proof);
 	snprintf(action, sizeof(action), "rollout_%s",
 	    rollout_event_name(event->kind));
 	admin_audit(rollouts->admin, &entry);
@@ -101,31 +124,40 @@ tell_receivers(struct rollouts *rollouts, const struct run *run,
 		if (!(plan->notify[i].events & about))
 			continue;
 		call.body = json_copy((json_t *)(uintptr_t)object);
-		if (event->guard >= 0 && run->evidence)
-			json_object_set(call.body, "evidence", run->evidence);
 		hook_send(rollouts->admin->notify, &call);
 	}
+}
+
+static void
+tell_event(struct rollouts *rollouts, const struct run *run,
+    const struct rollout_event *event, const char *who)
+{
+	const json_t *proof = proof_of(rollouts, run, event);
+	json_t *object = event_json(run, event);
+	char *text;
+
+	if (proof)
+		json_object_set_new(object, "evidence", evidence_brief(proof));
+	text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	tell_log(run, event, object);
+	if (event->kind != EVENT_VERDICT)
+		tell_audit(rollouts, run, event, object, who);
+	tell_receivers(rollouts, run, event, object);
+	if (text)
+		events_publish(rollouts->admin->events, "rollout", text);
+	free(text);
+	json_decref(object);
 }
 
 void
 rollouts_tell(struct rollouts *rollouts, const struct run *run, const char *who)
 {
-	for (size_t i = 0; i < rollouts->out.n_events; i++) {
-		const struct rollout_event *event = &rollouts->out.events[i];
-		json_t *object = event_json(run, event);
-		char *text =
-		    json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	int64_t now = wall_now();
 
-		tell_log(run, event);
-		if (event->kind != EVENT_VERDICT)
-			tell_audit(rollouts, run, event, object, who);
-		tell_receivers(rollouts, run, event, object);
-		if (text)
-			events_publish(
-			    rollouts->admin->events, "rollout", text);
-		free(text);
-		json_decref(object);
-	}
+	evidence_stamp(rollouts->proof, run->decided_ns ? run->decided_ns : now,
+	    run->effective_ns ? run->effective_ns : now);
+	for (size_t i = 0; i < rollouts->out.n_events; i++)
+		tell_event(rollouts, run, &rollouts->out.events[i], who);
 }
 
 /* ---- gates that ask ---- */

@@ -75,8 +75,8 @@ run_is_healthy(const struct rollouts *rollouts, const struct run *run)
 	return pool_is_healthy(rollouts->admin, run->rollout.to);
 }
 
-static struct split *
-split_of(const struct rollouts *rollouts, const struct run *run)
+struct split *
+run_split(const struct rollouts *rollouts, const struct run *run)
 {
 	return registry_split(rollouts->admin->registry, run->rollout.split);
 }
@@ -87,7 +87,7 @@ static bool
 record(
     struct rollouts *rollouts, struct run *run, bool publishes, struct err *err)
 {
-	const struct split *split = split_of(rollouts, run);
+	const struct split *split = run_split(rollouts, run);
 	uint64_t was = run->split_version;
 	char key[KEY_CAP], *text;
 	bool ok;
@@ -152,7 +152,7 @@ static void
 publish(struct rollouts *rollouts, struct run *run, bool continues)
 {
 	struct rollout *r = &run->rollout;
-	struct split *split = split_of(rollouts, run);
+	struct split *split = run_split(rollouts, run);
 	int to = split ? split_slot(split, r->to) : -1;
 	int from = split ? split_slot(split, r->from) : -1;
 	struct split_trial trial = {.candidate = (uint32_t)to,
@@ -188,7 +188,7 @@ publish(struct rollouts *rollouts, struct run *run, bool continues)
 static void
 record_split(struct rollouts *rollouts, struct run *run)
 {
-	struct split *split = split_of(rollouts, run);
+	struct split *split = run_split(rollouts, run);
 	struct split_state saved;
 	struct err err;
 
@@ -200,22 +200,13 @@ record_split(struct rollouts *rollouts, struct run *run)
 	split_state_release(&saved);
 }
 
-static int64_t
-wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* The decision to go back, with all that was known then. */
 static void
 keep_decision(struct run *run)
 {
 	if (run->decided_ns != 0)
 		return;
-	run->decided_ns = wall_ns();
+	run->decided_ns = wall_now();
 	if (!run->evidence && run->rollout.judge)
 		run->evidence = run_findings(run);
 }
@@ -234,6 +225,8 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 	}
 	if (out->is_rollback || !run_is_live(run))
 		keep_decision(run);
+	json_decref(rollouts->proof);
+	rollouts->proof = run_proof(run, out);
 	is_recorded = (out->is_rollback || now_mono() >= run->retry_at ||
 	                  err_set(err, "the last try is too short ago")) &&
 	              record(rollouts, run, out->publishes, err);
@@ -245,12 +238,16 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 	}
 	if (out->publishes) {
 		publish(rollouts, run, out->judge != JUDGE_BEGINS);
-		if (out->is_rollback && run->effective_ns == 0)
-			run->effective_ns = wall_ns();
+		if (out->is_rollback && run->effective_ns == 0) {
+			run->effective_ns = wall_now();
+			rollouts_count_back(rollouts, run);
+		}
 		if (is_recorded)
 			record_split(rollouts, run);
 	}
 	rollout_commit(r, out, now_mono());
+	if (out->judge == JUDGE_BEGINS)
+		run->judged = r->phase + 1;
 	if (out->judge == JUDGE_BEGINS || !run_is_live(run))
 		hook_forget(rollouts->admin->notify, run);
 	rollouts_tell(rollouts, run, who);
@@ -498,219 +495,6 @@ rollouts_start(struct rollouts *rollouts, const struct start *starts, size_t n,
 	return true;
 }
 
-/* ---- coming back ---- */
-
-static unsigned
-number_of(const struct run *run)
-{
-	const char *dash = strrchr(run->rollout.id, '-');
-
-	return dash ? (unsigned)strtoul(dash + 1, NULL, 10) : 0;
-}
-
-static bool
-is_newer(const struct run *a, const struct run *b)
-{
-	if (a->rollout.started_at != b->rollout.started_at)
-		return a->rollout.started_at > b->rollout.started_at;
-	return number_of(a) > number_of(b);
-}
-
-static void
-insert_sorted(struct rollouts *rollouts, struct run *run)
-{
-	struct run *at;
-
-	run->rollouts = rollouts;
-	rollouts->n++;
-	TAILQ_FOREACH (at, &rollouts->runs, link)
-		if (is_newer(run, at)) {
-			TAILQ_INSERT_BEFORE(at, run, link);
-			return;
-		}
-	TAILQ_INSERT_TAIL(&rollouts->runs, run, link);
-}
-
-static void
-take_record(void *ctx, const char *key, const char *text)
-{
-	struct err err;
-	struct run *run = run_from_text(text, &err);
-
-	if (run)
-		insert_sorted(ctx, run);
-	else
-		log_event(LOG_ERROR,
-		    "a recorded rollout cannot be read: its split keeps its "
-		    "weights and nobody guards them",
-		    "record", key, "error", err.text, NULL);
-}
-
-static void
-orphan(struct rollouts *rollouts, struct run *run, const char *why)
-{
-	struct err err;
-
-	rollout_orphan(&run->rollout, why, time(NULL), &rollouts->out);
-	rollouts_settle(rollouts, run, NULL, &err);
-}
-
-static bool
-has_pools(const struct rollouts *rollouts, const struct run *run)
-{
-	const struct split *split = split_of(rollouts, run);
-
-	return split && split_slot(split, run->rollout.to) >= 0 &&
-	       split_slot(split, run->rollout.from) >= 0;
-}
-
-/* A group is recorded one by one before any of it begins. */
-static bool
-has_group(const struct rollouts *rollouts, const struct run *run)
-{
-	const struct run *other;
-	unsigned n = 0;
-
-	if (run->rollout.group[0] == '\0' ||
-	    run->rollout.state != ROLLOUT_PENDING)
-		return true;
-	TAILQ_FOREACH (other, &rollouts->runs, link)
-		n += strcmp(other->rollout.group, run->rollout.group) == 0;
-	return n >= run->rollout.group_size;
-}
-
-static void
-resume(struct rollouts *rollouts, struct run *run)
-{
-	char weight[16];
-
-	if (!has_pools(rollouts, run) || !has_group(rollouts, run)) {
-		orphan(rollouts, run,
-		    has_pools(rollouts, run)
-		        ? "its group was never recorded as a whole"
-		        : "its split or its pools are not in the file any "
-		          "more");
-		return;
-	}
-	evidence_resume(rollouts, run, now_mono());
-	if (run->rollout.state != ROLLOUT_PENDING)
-		publish(rollouts, run, false);
-	log_event(LOG_INFO, "resumed rollout", "rollout", run->rollout.id,
-	    "split", run->rollout.split, "state",
-	    rollout_state_name(run->rollout.state), "phase",
-	    run->rollout.plan->phases[run->rollout.phase].name, "weight",
-	    units_print_percent(run->rollout.weight, weight, sizeof(weight)),
-	    NULL);
-}
-
-/* The process ended between the record of the last word and its effect. */
-static void
-catch_up(struct rollouts *rollouts, struct run *run)
-{
-	const struct split *split = split_of(rollouts, run);
-
-	if (!has_pools(rollouts, run) ||
-	    rollouts_newest(rollouts, run->rollout.split) != run ||
-	    run->split_version <= split_weights(split)->version)
-		return;
-	publish(rollouts, run, false);
-	record_split(rollouts, run);
-}
-
-void
-rollouts_restore(struct rollouts *rollouts)
-{
-	struct run *run;
-
-	freeze_restore(&rollouts->freeze, rollouts->admin->state);
-	state_each(rollouts->admin->state, "rollout/", take_record, rollouts);
-	TAILQ_FOREACH (run, &rollouts->runs, link)
-		if (run_is_live(run))
-			resume(rollouts, run);
-		else
-			catch_up(rollouts, run);
-	ticker_arm(rollouts);
-}
-
-/* ---- reloads ---- */
-
-static const struct split_cfg *
-split_in(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->n_splits; i++)
-		if (strcmp(config->splits[i].name, name) == 0)
-			return &config->splits[i];
-	return NULL;
-}
-
-static int
-weight_in(
-    const struct config *config, const struct split_cfg *cfg, const char *pool)
-{
-	for (size_t i = 0; i < cfg->n_weights; i++)
-		if (strcmp(config->pools[cfg->weights[i].pool].name, pool) == 0)
-			return cfg->weights[i].weight;
-	return -1;
-}
-
-/* Says it what it said before? */
-static bool
-has_weights_of(const struct config *config, const struct split_cfg *cfg,
-    const struct split *split)
-{
-	if (cfg->n_weights != split->n_pools)
-		return false;
-	for (uint32_t i = 0; i < split->n_pools; i++)
-		if (weight_in(config, cfg, split->pools[i]) != split->file[i])
-			return false;
-	return true;
-}
-
-bool
-rollouts_allow(
-    const struct rollouts *rollouts, const struct config *next, struct err *err)
-{
-	const struct run *run;
-
-	TAILQ_FOREACH (run, &rollouts->runs, link) {
-		const struct rollout *r = &run->rollout;
-		const struct split *split = split_of(rollouts, run);
-		const struct split_cfg *cfg = split_in(next, r->split);
-
-		if (!run_is_live(run) || !split)
-			continue;
-		if (!cfg)
-			return err_set(err,
-			    "split '%s' has the live rollout %s and cannot "
-			    "leave the file; abort it first",
-			    r->split, r->id);
-		if (weight_in(next, cfg, r->to) < 0 ||
-		    weight_in(next, cfg, r->from) < 0)
-			return err_set(err,
-			    "split '%s': the live rollout %s needs the pools "
-			    "'%s' and '%s'; abort it first",
-			    r->split, r->id, r->from, r->to);
-		if (!has_weights_of(next, cfg, split))
-			return err_set(err,
-			    "split '%s' has the live rollout %s, which moves "
-			    "its weights; the file must not",
-			    r->split, r->id);
-	}
-	return true;
-}
-
-void
-rollouts_adopt(struct rollouts *rollouts)
-{
-	struct run *run;
-
-	TAILQ_FOREACH (run, &rollouts->runs, link)
-		if (run_is_live(run) && !has_pools(rollouts, run))
-			orphan(rollouts, run,
-			    "its split or its pools left the file");
-	ticker_look(rollouts);
-}
-
 /* ---- life ---- */
 
 struct rollouts *
@@ -748,6 +532,8 @@ rollouts_free(struct rollouts **rollouts)
 	}
 	if (r->timer)
 		event_free(r->timer);
+	json_decref(r->proof);
+	free(r->counts);
 	free(r);
 	*rollouts = NULL;
 }

@@ -36,6 +36,8 @@ struct run {
 	struct evidence_sum seen; /* as read last */
 	uint64_t serial; /* the weights that it is of; 0: none of ours */
 	nsec_t save_at, cut;
+	uint32_t
+	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */
 	uint32_t windows;
 	nsec_t windows_at;
@@ -60,6 +62,11 @@ struct rollouts {
 	struct rollout before;
 	struct rollout_output out;
 	struct evidence_sum sum, delta;
+	json_t *proof; /* owned: of the decision that is being told; NULL */
+	/* metrics_rollout.c */
+	struct rollback_count *counts; /* owned: one a split that went back */
+	size_t n_counts;
+	struct histogram_sum reaction;
 };
 
 struct rollouts *rollouts_new(struct admin *admin, struct err *err);
@@ -79,6 +86,8 @@ struct run *rollouts_live(const struct rollouts *rollouts, const char *split);
 /* The last one that began on the split, live or not; NULL: none is known. */
 struct run *rollouts_newest(const struct rollouts *rollouts, const char *split);
 bool run_is_live(const struct run *run);
+/* NULL: it left the file. */
+struct split *run_split(const struct rollouts *rollouts, const struct run *run);
 bool run_is_healthy(const struct rollouts *rollouts, const struct run *run);
 
 /* ---- changing ---- */
@@ -104,10 +113,17 @@ bool rollouts_start(struct rollouts *rollouts, const struct start *starts,
  */
 bool rollouts_settle(struct rollouts *rollouts, struct run *run,
     const char *who, struct err *err);
-/* A reload has replaced the split's weights: ours again, evidence from zero. */
+/* A restart or a reload has replaced the split's weights: ours again, evidence
+ * from zero. */
 void rollouts_publish_again(struct rollouts *rollouts, struct run *run);
 /* What took effect without a record. */
 void rollouts_record_again(struct rollouts *rollouts, struct run *run);
+
+/* ---- metrics_rollout.c ---- */
+
+enum { ROLLOUT_CAUSES = CAUSE_CONFIG + 1 };
+/* It has begun to go back. */
+void rollouts_count_back(struct rollouts *rollouts, const struct run *run);
 
 /* ---- ticker.c ---- */
 
@@ -132,15 +148,31 @@ void run_free(struct run **run);
 
 /* ---- rollout_show.c: for the API ---- */
 
+json_t *run_cause(const struct run *run); /* of going back; null */
+
 json_t *run_to_json(const struct rollouts *rollouts, const struct run *run);
 json_t *wall_json(int64_t ns); /* with milliseconds; null for 0 */
+int64_t wall_now(void);
 /* Brief: of the group, of problems. */
 json_t *run_brief(const struct run *run);
 
 /* ---- rollout_evidence.c ---- */
 
-/* One object a guard, as it is now. */
+/* One evidence object a guard, as it is now. */
 json_t *run_findings(const struct run *run);
+/* Does an event tell of a decision that evidence speaks of? */
+bool event_is_decision(enum rollout_event_kind kind);
+/* The guard that an event is about; -1: none. */
+int event_guard(const struct run *run, const struct rollout_event *event);
+/*
+ * When `out` tells of a decision: all findings with their trails, as they were
+ * when it was made. So before rollout_commit. NULL: none was made.
+ */
+json_t *run_proof(const struct run *run, const struct rollout_output *out);
+/* When it was decided and took effect; wall, 0: not yet. */
+void evidence_stamp(json_t *list, int64_t decided_ns, int64_t effective_ns);
+/* A copy without its trail. */
+json_t *evidence_brief(const json_t *evidence);
 /* As at the decision when there was one. */
 json_t *run_evidence_json(const struct run *run);
 

@@ -43,7 +43,7 @@ PLANS = """plans:
       - {name: all, weight: 100, hold: 1h, until: held}
     guards:
       - {name: errors, metric: errors, max_increase: 2pp, action: rollback}
-      - {name: latency, metric: latency, max_increase: 20%, action: rollback}
+      - {name: latency, metric: latency, max_increase: 50%, action: rollback}
       - {name: shape, metric: shape, action: observe}
       - {name: fuse, metric: excess_failures, max: 500, action: rollback}
   quick:

@@ -226,6 +226,7 @@ struct pool_cfg {
 	size_t n_meta;
 	struct endpoint_cfg *endpoints; /* owned */
 	size_t n_endpoints;
+	unsigned protocol; /* one PROTOCOL_ bit */
 	struct pool_tls_cfg tls;
 	enum balance balance;
 	struct key_cfg hash_on;

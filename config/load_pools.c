@@ -190,8 +190,11 @@ load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 	cfg->name = mem_text(written->key);
 	cfg->meta = field_pairs(map, ROW_POOL_META, &cfg->n_meta);
 	load_endpoints(load, written, map, cfg);
+	cfg->protocol =
+	    field_word(map, ROW_POOL_PROTOCOL) == 1 ? PROTOCOL_H2 : PROTOCOL_H1;
 	load_client_tls(load, field(map, ROW_POOL_TLS), ROW_POOL_VERIFY,
 	    ROW_POOL_CA, ROW_POOL_SERVER_NAME, &cfg->tls);
+	cfg->tls.protocols = cfg->protocol;
 	load_hash(load, map, cfg);
 	cfg->connect_timeout = field_duration(timeouts, ROW_TIMEOUT_CONNECT);
 	cfg->first_byte_timeout =

@@ -442,6 +442,8 @@ pool(const struct pool_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
+	put_text(map, "protocol",
+	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
 	if (cfg->tls.on)
 		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
 	put_text(map, "balance", balances[cfg->balance]);

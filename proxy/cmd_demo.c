@@ -31,7 +31,7 @@ const struct flag demo_flags[] = {
     {FLAG_ADMIN, "admin", "ADDR",
         "address of the admin API, 127.0.0.1:9901 without"},
     {FLAG_BREAK, "break", "KIND",
-        NULL}, /* belongs to a later version, refused by name */
+        "roll the canary out and break it: errors, latency, crash, hang"},
     {0},
 };
 
@@ -165,6 +165,31 @@ print_access(const struct demo *demo, FILE *out)
 	    dir, dir);
 }
 
+/* As short as they can be: real ones hold for minutes and have a gate or two.
+ */
+static const char demo_phases[] =
+    "      - {name: a-tenth, weight: 10, hold: 1s, min_requests: 200, until: "
+    "proven}\n"
+    "      - {name: half, weight: 50, hold: 1s, until: held}\n"
+    "      - {name: all, weight: 100, hold: 1s, until: held}\n";
+static const char watch_phases[] =
+    "      - {name: a-tenth, weight: 10, hold: 1h, until: proven}\n"
+    "      - {name: all, weight: 100, hold: 1h, until: held}\n";
+
+static void
+print_plan(FILE *out, const char *name, const char *phases)
+{
+	fprintf(out,
+	    "  %s:\n    phases:\n%s    keep_warm: 10m\n    guards:\n"
+	    "      - {name: errors, metric: errors, max_increase: 5pp, action: "
+	    "rollback}\n"
+	    "      - {name: latency, metric: latency, max_increase: 100%%, "
+	    "tolerance: 25%%, action: rollback}\n"
+	    "      - {name: fuse, metric: excess_failures, max: 200, action: "
+	    "rollback}\n",
+	    name, phases);
+}
+
 static void
 print_config(const struct demo *demo, FILE *out)
 {
@@ -177,16 +202,21 @@ print_config(const struct demo *demo, FILE *out)
 	    " http: {bind: [\"%s\"]}\npools:\n",
 	    demo->site.tls.text, demo->site.clear.text);
 	for (int i = 0; i < DEMO_POOLS; i++)
-		fprintf(out, "  %s: {endpoints: [\"%s\"]}\n", demo_pools[i],
-		    demo_upstream_address(demo->upstreams[i]));
+		fprintf(out,
+		    "  %s: {endpoints: [\"%s\"], timeouts: {connect: 1s, "
+		    "first_byte: 1s}}\n",
+		    demo_pools[i], demo_upstream_address(demo->upstreams[i]));
 	fputs("splits:\n  shop: {stable: blue, weights: {blue: 90, canary: 10, "
-	      "green: 0}}\n"
+	      "green: 0}, shield: true}\n"
 	      "routes:\n"
 	      "  - {name: health, match: {path: /healthz}, respond: {status: "
 	      "200, body: \"ok\\n\"}}\n"
 	      "  - {name: shop, split: shop, headers: {response: {set: "
-	      "{x-pool: \"${pool}\"}}}}\n",
+	      "{x-pool: \"${pool}\"}}}}\n"
+	      "plans:\n",
 	    out);
+	print_plan(out, "demo", demo_phases);
+	print_plan(out, "watch", watch_phases);
 }
 
 static struct config *
@@ -224,16 +254,17 @@ start_upstreams(struct demo *demo, struct err *err)
 	bool ok = address_parse(SPAN("127.0.0.1:0"), &any, err);
 
 	for (int i = 0; ok && i < DEMO_POOLS; i++) {
-		struct demo_upstream_cfg cfg = {.name = demo_pools[i]};
+		/* Long against what it takes to wake a thread, which is more
+		 * for the one that has less to do. */
+		struct demo_upstream_cfg cfg = {.name = demo_pools[i],
+		    .latency = (demo->is_once ? 1 : 4) * NSEC_PER_MSEC,
+		    .spread = 0.4};
 
-		if (!demo->is_once) {
-			cfg.latency = 4 * NSEC_PER_MSEC;
-			cfg.spread = 0.4;
-		}
 		demo->upstreams[i] = demo_upstream_new(&cfg, &any, err);
 		ok = demo->upstreams[i] &&
 		     demo_upstream_start(demo->upstreams[i], err);
 	}
+	demo->site.canary = demo->upstreams[DEMO_CANARY];
 	address_release(&any);
 	return ok;
 }
@@ -270,6 +301,8 @@ show_thread(void *ctx)
 		demo_story(&demo->site, &demo->score);
 	} else {
 		demo_welcome(&demo->site, demo->scratch.dir);
+		if (demo->site.mood != MOOD_WELL)
+			demo_rollout(&demo->site, &demo->score);
 		demo->load = demo_load_start(&demo->site, DEMO_RATE, &err);
 		if (demo->load)
 			demo_screen(demo->load, &demo->is_ending);
@@ -365,13 +398,20 @@ release(struct demo *demo)
 	scratch_release(&demo->scratch);
 }
 
-static int
-refuse_break(const struct args *args)
+static bool
+choose_mood(struct args *args, enum demo_mood *out)
 {
-	return args_refuse(args,
-	    "--break %s: this version has no rollouts yet, so nothing would "
-	    "roll back; leave it away",
-	    args->value);
+	static const char *const words[] = {
+	    "errors", "latency", "crash", "hang"};
+	const char *near;
+
+	if (demo_mood_of(span_of(args->value), out) && *out != MOOD_WELL)
+		return true;
+	near = suggest(span_of(args->value), words, 4);
+	args_refuse(args, "--break %s: %s%s%s errors, latency, crash or hang",
+	    args->value, near ? "did you mean " : "say", near ? near : "",
+	    near ? "? It is one of" : "");
+	return false;
 }
 
 int
@@ -388,8 +428,11 @@ cmd_demo(struct args *args)
 		if (key == ARG_WORD)
 			return args_refuse(
 			    args, "takes no \"%s\"", args->value);
-		if (key == FLAG_BREAK)
-			return refuse_break(args);
+		if (key == FLAG_BREAK) {
+			if (!choose_mood(args, &demo.site.mood))
+				return EXIT_USAGE;
+			continue;
+		}
 		if (key == FLAG_ONCE)
 			demo.is_once = true;
 		else

@@ -417,7 +417,8 @@ void
 conn_resume(struct conn *conn)
 {
 	conn->is_paused = false;
-	if (conn->has_more || conn->in)
+	/* A stream owes its peer the window of what it took while paused. */
+	if (conn->has_more || conn->in || conn->is_stream)
 		conn_make_ready(conn);
 }
 

@@ -1,6 +1,7 @@
 /*
  * weir demo, between its files: cmd_demo.c puts everything up around the real
- * data plane, demo_client.c plays the users, demo_story.c is `--once`.
+ * data plane, demo_client.c plays the users, demo_story.c is `--once`,
+ * demo_rollout.c what a rollout does with a healthy or a broken canary.
  */
 #ifndef WEIR_PROXY_DEMO_H
 #define WEIR_PROXY_DEMO_H
@@ -8,12 +9,13 @@
 #include <stdatomic.h>
 
 #include "config/config.h"
+#include "proxy/demo_upstream.h"
 #include "routing/control.h"
 #include "tls/tls.h"
 
 /* In the order of demo_pools. */
 enum { DEMO_BLUE, DEMO_CANARY, DEMO_GREEN, DEMO_POOLS };
-enum { DEMO_USERS = 4 }; /* threads; each its own worker to tls */
+enum { DEMO_USERS = 12 }; /* threads; each its own worker to tls */
 extern const char *const demo_pools[DEMO_POOLS];
 int demo_pool_index(struct span name); /* -1: none of them */
 
@@ -23,6 +25,8 @@ struct demo_site {
 	struct tls_client *tls_client; /* owned: believes anything */
 	char viewer[65], operator[65]; /* tokens */
 	nsec_t ready_after; /* from the start of the command to "ready" */
+	struct demo_upstream *canary; /* borrowed */
+	enum demo_mood mood;          /* what becomes of it: MOOD_WELL without --break */
 };
 
 /* ---- the users: a few threads, each with one kept connection ---- */
@@ -50,6 +54,8 @@ void demo_screen(const struct demo_load *load, const atomic_bool *is_ending);
 struct demo_score {
 	unsigned passed, failed;
 };
+/* With users of its own; tells and counts its steps. True: all were as they should be. */
+bool demo_rollout(const struct demo_site *site, struct demo_score *score);
 void demo_story(const struct demo_site *site, struct demo_score *score);
 /* Prints and counts one step. `detail` says what was seen. */
 void demo_step(struct demo_score *score, bool ok, const char *what,

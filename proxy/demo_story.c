@@ -195,6 +195,28 @@ tell_shift(struct story *s)
 	expect_shares(s, "the weights before are back", at_first);
 }
 
+/* All that is left of it afterwards is that nobody goes to a broken canary. */
+static void
+tell_rollout(struct story *s)
+{
+	static const unsigned all_canary[] = {0, 100, 0},
+	                      all_blue[] = {100, 0, 0};
+	bool is_well = s->site->mood == MOOD_WELL;
+	struct fetch_reply reply;
+
+	demo_rollout(s->site, s->score);
+	expect_shares(s,
+	    is_well ? "everyone is with the canary"
+	            : "nobody is with the canary",
+	    is_well ? all_canary : all_blue);
+	if (!is_well)
+		return;
+	ask_admin(s, "POST", "/v1/splits/shop/undo", "{\"reason\": \"demo\"}",
+	    &reply);
+	expect_status(s, "undo, while the old version is warm", &reply, 200);
+	expect_shares(s, "and everyone is back", all_blue);
+}
+
 void
 demo_story(const struct demo_site *site, struct demo_score *score)
 {
@@ -213,6 +235,7 @@ demo_story(const struct demo_site *site, struct demo_score *score)
 	tell_shift(&s);
 	check_roles(&s);
 	check_metrics(&s);
+	tell_rollout(&s);
 	fetch_free(&s.users);
 	fetch_free(&s.admin);
 }

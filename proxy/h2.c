@@ -46,8 +46,13 @@ static int
 on_begin_headers(
     nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
+	struct h2 *h2 = of(user);
+
 	(void)session;
-	return h2_server_begin_block(of(user), frame);
+	if (!h2->is_upstream)
+		return h2_server_begin_block(h2, frame);
+	h2_client_begin_block(h2, frame);
+	return 0;
 }
 
 static int
@@ -110,7 +115,9 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	h2_wants_flush(h2);
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
-		if (stream && stream == h2->reading)
+		if (stream && stream == h2->reading && h2->is_upstream)
+			h2_client_end_block(h2, stream, frame);
+		else if (stream && stream == h2->reading)
 			h2_server_end_block(h2, stream, frame);
 		h2->reading = NULL;
 		h2_text_release(&h2->text);
@@ -118,6 +125,11 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	case NGHTTP2_DATA:
 		if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 			stream_received_end(stream);
+		break;
+	case NGHTTP2_GOAWAY:
+		h2->is_leaving = true;
+		if (h2->is_upstream)
+			h2_client_unlist(h2);
 		break;
 	default:
 		break;
@@ -199,6 +211,15 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 }
 
 static void
+progress(struct h2 *h2)
+{
+	if (h2->is_upstream)
+		h2_client_progress(h2);
+	else
+		h2_server_progress(h2);
+}
+
+static void
 settle(struct conn *conn)
 {
 	struct h2 *h2 = conn->h2;
@@ -227,8 +248,7 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 		h2->is_failed = true;
 	}
 	h2_wants_flush(h2);
-	if (!h2->is_upstream)
-		h2_server_progress(h2);
+	progress(h2);
 	if (conn->out_len >= OUT_HIGH) /* who does not read is not read */
 		conn_pause(conn);
 }
@@ -391,8 +411,7 @@ flush_one(struct h2 *h2)
 		conn_end(conn);
 		return;
 	}
-	if (!h2->is_upstream)
-		h2_server_progress(h2);
+	progress(h2);
 	settle(conn);
 }
 
@@ -416,8 +435,7 @@ void
 h2_drained(struct conn *conn)
 {
 	h2_wants_flush(conn->h2);
-	if (!conn->h2->is_upstream)
-		h2_server_progress(conn->h2);
+	progress(conn->h2);
 	if (conn->is_paused)
 		conn_resume(conn);
 }
@@ -431,11 +449,26 @@ h2_submit_head(struct stream *stream, char *head, size_t len, bool is_end)
 	nghttp2_nv fields[H2_NV_MAX];
 	nghttp2_data_provider payload = {
 	    .source.ptr = stream, .read_callback = read_payload};
-	size_t n = h2_nv_of(head, len, H2_RESPONSE, false, fields, H2_NV_MAX);
+	bool is_switch =
+	    stream->side.request && stream->side.request->asks_upgrade;
+	enum h2_block block =
+	    h2->is_upstream ? (is_switch ? H2_CONNECT : H2_REQUEST)
+	    : is_switch && memcmp(head + 9, "101", 3) == 0 ? H2_SWITCHED
+	                                                   : H2_RESPONSE;
+	size_t n = h2_nv_of(
+	    head, len, block, h2->conn->tls != NULL, fields, H2_NV_MAX);
 
 	if (n == 0)
 		return false;
-	if (head[9] == '1') /* interim */
+	if (h2->is_upstream) {
+		int32_t id = nghttp2_submit_request(h2->session, NULL, fields,
+		    n, is_end ? NULL : &payload, stream);
+
+		h2->n_served++;
+		stream->id = id > 0 ? id : 0;
+		return id > 0;
+	}
+	if (block == H2_RESPONSE && head[9] == '1') /* interim */
 		return nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE,
 		           stream->id, NULL, fields, n, NULL) == 0;
 	assert(!stream->is_answered);
@@ -501,6 +534,8 @@ h2_forget(struct stream *stream)
 	h2->n_streams--;
 	if (!h2->is_upstream)
 		h2_server_stream_gone(h2);
+	else if (!h2->is_running)
+		h2_client_progress(h2);
 }
 
 struct h2 *
@@ -531,6 +566,8 @@ static void
 end_streams(struct h2 *h2)
 {
 	h2->is_ending = true;
+	if (h2->is_upstream)
+		h2_client_unlist(h2); /* what is tried again goes elsewhere */
 	while (!LIST_EMPTY(&h2->streams))
 		stream_closed(LIST_FIRST(&h2->streams), NGHTTP2_INTERNAL_ERROR);
 }

@@ -14,6 +14,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/h2_text.h"
+#include "proxy/request.h"
 #include "proxy/stream.h"
 
 LIST_HEAD(stream_list, stream);
@@ -42,8 +43,16 @@ struct h2 {
 	uint32_t flushed;   /* payload of this flush */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
-	/* leaving */
+	/* a client's session, leaving */
 	nsec_t notice_at;     /* 0: not told yet */
+	/* an upstream's session, see h2_client.c */
+	LIST_ENTRY(h2) of_endpoint; /* endpoint_local.sessions */
+	nsec_t keep;          /* how long it is kept without a stream */
+	uint32_t n_requests;  /* streams whose request has not let go */
+	uint32_t n_served;    /* streams submitted so far */
+	uint8_t why;          /* enum fail: told to streams when the connection goes */
+	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
+	bool is_ready : 1;    /* connected; streams may be submitted */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
 };
 
@@ -87,6 +96,26 @@ void h2_server_end_block(
 void h2_server_stream_gone(struct h2 *h2);
 void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */
+
+/* ---- h2_client.c: an upstream's session ---- */
+/* A stream for the request, on a session that has room or on a new one; ends
+ * like upstream_get. */
+void h2_client_get(struct request *request, bool fresh);
+void h2_client_connected(struct conn *conn, int error);
+void h2_client_secured(struct conn *conn);
+void h2_client_lost(struct conn *conn, enum fail why);
+void h2_client_timeout(struct conn *conn);
+/* No further streams to that endpoint. */
+void h2_client_leave(struct endpoint *endpoint, unsigned worker);
+void h2_client_begin_block(struct h2 *h2, const nghttp2_frame *frame);
+void h2_client_end_block(
+    struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+/* Its peer takes no new streams any more. */
+void h2_client_unlist(struct h2 *h2);
+void h2_client_request_gone(struct h2 *h2);
+void h2_client_progress(struct h2 *h2);
+/* Trailers of the block into body->trailers. False: malformed. */
+bool h2_take_trailers(struct h2 *h2, struct body *body);
 
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);

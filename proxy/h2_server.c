@@ -11,6 +11,7 @@
 
 #include "proxy/h2.h"
 #include "proxy/request.h"
+#include "proxy/websocket.h"
 
 enum {
 	WINDOW =
@@ -49,6 +50,7 @@ h2_accept(struct conn *conn)
 	    {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0},
 	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 0},
 	    {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+	    {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
 	};
 	struct h2 *h2;
 
@@ -199,6 +201,8 @@ set_framing(struct h1_head *head, bool is_end)
 	head->te_trailers = true;
 	if (is_end)
 		return head->framing == H1_NO_BODY;
+	if (head->wants_upgrade) /* what follows are the tunnel's bytes */
+		return head->framing == H1_NO_BODY;
 	if (!head->has_length)
 		head->framing = H1_FRAMES;
 	head->expects_continue =
@@ -218,9 +222,15 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 {
 	struct worker *worker = h2->conn->worker;
 	struct h1_head *head = &worker->parsed;
-	struct span text = h2_text_end(&h2->text);
+	char key[WEBSOCKET_KEY];
+	struct span text;
 	uint32_t scanned = 0;
 
+	if (h2->text.pseudo[H2_PROTOCOL].is_set) {
+		websocket_key(&worker->rng, key);
+		h2->text.key = key;
+	}
+	text = h2_text_end(&h2->text);
 	stream->side.is_eof = is_end;
 	if (h2->text.verdict == H2_TOO_LARGE) {
 		refuse(stream, 431, h1_fault_word(H1_FAULT_HEAD_LONG));
@@ -247,8 +257,8 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 }
 
 /* Filtered as the trailers of a chunked body are: by the same code. */
-static bool
-take_trailers(struct h2 *h2, struct body *body)
+bool
+h2_take_trailers(struct h2 *h2, struct body *body)
 {
 	struct span text = h2_text_end(&h2->text);
 	struct h1_chunks chunks = {0};
@@ -280,7 +290,7 @@ h2_server_end_block(
 		return;
 	}
 	if (stream->side.request &&
-	    !take_trailers(h2, &stream->side.request->request_body)) {
+	    !h2_take_trailers(h2, &stream->side.request->request_body)) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "proxy/h1_scan.h"
+#include "proxy/websocket.h"
 
 enum {
 	FLOOD_FACTOR = 4, /* times the limit: no longer a mistake */
@@ -195,6 +196,9 @@ begin_response(struct h2_text *text)
 	if (!text->pseudo[H2_STATUS].is_set || status.len != 3 ||
 	    span_eq(status, SPAN("101")))
 		return refuse(text, H2_MALFORMED);
+	text->is_switch = text->is_switch && status.ptr[0] == '2';
+	if (text->is_switch)
+		return PUT(text, "HTTP/1.1 101 \r\n");
 	return PUT(text, "HTTP/1.1 ") && put_pseudo(text, H2_STATUS) &&
 	       PUT(text, " \r\n");
 }
@@ -359,6 +363,17 @@ end_text(struct h2_text *text)
 	    !(PUT(text, "connection: upgrade\r\nupgrade: ") &&
 	        put_pseudo(text, H2_PROTOCOL) && PUT(text, "\r\n")))
 		return false;
+	if (text->pseudo[H2_PROTOCOL].is_set && text->key &&
+	    !(PUT(text, "sec-websocket-key: ") &&
+	        put(text, &text->buf, text->key, WEBSOCKET_KEY) &&
+	        PUT(text, "\r\n")))
+		return false;
+	if (text->is_switch &&
+	    !(PUT(text, "connection: upgrade\r\nupgrade: websocket\r\n"
+	                "sec-websocket-accept: ") &&
+	        put(text, &text->buf, text->accept, WEBSOCKET_ACCEPT) &&
+	        PUT(text, "\r\n")))
+		return false;
 	return PUT(text, "\r\n");
 }
 
@@ -385,7 +400,8 @@ pair(const char *name, size_t name_len, const char *value, size_t value_len)
 
 /* "GET /path HTTP/1.1\r\nhost: a\r\n" */
 static size_t
-request_line(char **at, const char *end, bool is_secure, nghttp2_nv *out)
+request_line(char **at, const char *end, bool is_secure, bool is_connect,
+    nghttp2_nv *out)
 {
 	char *blank = memchr(*at, ' ', (size_t)(end - *at));
 	char *path = blank + 1, *path_end, *line_end;
@@ -396,7 +412,10 @@ request_line(char **at, const char *end, bool is_secure, nghttp2_nv *out)
 	assert(path_end);
 	line_end = memchr(path_end, '\n', (size_t)(end - path_end));
 	assert(line_end);
-	out[n++] = PAIR(":method", *at, (size_t)(blank - *at));
+	out[n++] = is_connect ? PAIR(":method", "CONNECT", 7)
+	                      : PAIR(":method", *at, (size_t)(blank - *at));
+	if (is_connect)
+		out[n++] = PAIR(":protocol", "websocket", 9);
 	out[n++] = is_secure ? PAIR(":scheme", "https", 5)
 	                     : PAIR(":scheme", "http", 4);
 	*at = line_end + 1;
@@ -415,8 +434,10 @@ request_line(char **at, const char *end, bool is_secure, nghttp2_nv *out)
 }
 
 static bool
-is_left_out(struct span name, struct span value)
+is_left_out(struct span name, struct span value, enum h2_block block)
 {
+	if (block == H2_SWITCHED && span_eq(name, SPAN("sec-websocket-accept")))
+		return true;
 	switch (field_of(name)) {
 	case FIELD_CONNECTION:
 	case FIELD_KEEP_ALIVE:
@@ -425,6 +446,8 @@ is_left_out(struct span name, struct span value)
 	case FIELD_UPGRADE:
 	case FIELD_HOST:
 		return true;
+	case FIELD_SEC_WEBSOCKET_KEY:
+		return block == H2_CONNECT;
 	case FIELD_TE:
 		return !span_ieq(value, SPAN("trailers"));
 	default:
@@ -455,10 +478,11 @@ h2_nv_of(char *text, size_t len, enum h2_block block, bool is_secure,
 	char *at = text, *end = text + len;
 	size_t n = 0;
 
-	if (block == H2_REQUEST) {
-		n = request_line(&at, end, is_secure, out);
-	} else if (block == H2_RESPONSE) {
-		out[n++] = PAIR(":status", text + 9, 3);
+	if (block == H2_REQUEST || block == H2_CONNECT) {
+		n = request_line(&at, end, is_secure, block == H2_CONNECT, out);
+	} else if (block == H2_RESPONSE || block == H2_SWITCHED) {
+		out[n++] = block == H2_SWITCHED ? PAIR(":status", "200", 3)
+		                                : PAIR(":status", text + 9, 3);
 		at = (char *)memchr(text, '\n', len) + 1;
 	}
 	while (at < end && *at != '\r') {
@@ -473,7 +497,7 @@ h2_nv_of(char *text, size_t len, enum h2_block block, bool is_secure,
 			return 0;
 		lower(at, (size_t)(colon - at));
 		if (!is_left_out((struct span){at, (size_t)(colon - at)},
-		        (struct span){value, value_len}))
+		        (struct span){value, value_len}, block))
 			out[n++] =
 			    pair(at, (size_t)(colon - at), value, value_len);
 		at = line_end + 2;

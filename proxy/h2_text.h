@@ -17,7 +17,9 @@
 
 enum h2_block {
 	H2_REQUEST,
+	H2_CONNECT, /* text to block only: an Upgrade as extended CONNECT */
 	H2_RESPONSE,
+	H2_SWITCHED, /* text to block only: a 101 as 200 */
 	H2_TRAILERS,
 };
 
@@ -51,6 +53,9 @@ struct h2_text {
 	uint8_t block;       /* enum h2_block */
 	uint8_t verdict;     /* enum h2_verdict: the first that was not fine */
 	bool has_text;
+	bool is_switch;        /* response: a 2xx to our extended CONNECT is written as the 101 that it stands for */
+	const char *key;       /* request: the Sec-WebSocket-Key for an extended CONNECT; NULL until asked */
+	const char *accept;    /* with is_switch: Sec-WebSocket-Accept */
 	bool has_host;
 	struct {
 		uint32_t at, len;

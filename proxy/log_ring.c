@@ -40,6 +40,7 @@ enum text {
 	TEXT_SPLIT,
 	TEXT_POOL,
 	TEXT_SHIELDED,
+	TEXT_METHOD, /* of a method without a name of its own here */
 	TEXT_COUNT
 };
 
@@ -49,6 +50,8 @@ struct record {
 	uint16_t status, country;
 	uint8_t method, minor, fail, why, attempts;
 	bool is_skip, tls, is_over_limit;
+	const char *fault; /* a literal: what was wrong with a head that was no
+	                      request; NULL for a request */
 	struct peer client, peer;
 	uint64_t wall_ns;
 	int64_t queue_us, connect_us, first_byte_us, total_us;
@@ -85,14 +88,24 @@ struct access_log {
 /* ---- the worker's end ---- */
 
 static bool
-is_sampled(struct worker *worker, const struct access_log *log,
-    const struct request *request)
+is_sampled(struct worker *worker, const struct access_log *log, bool is_error)
 {
-	bool is_error = request->status >= 500 || request->fail != FAIL_NONE;
 	bp_t sample = is_error ? log->sample_error : log->sample_ok;
 
 	return sample >= BP_ALL ||
 	       (sample > 0 && rng_below(&worker->rng, BP_ALL) < sample);
+}
+
+/* The first word of the head: what stands before the target. */
+static struct span
+method_text(const struct request *request)
+{
+	const char *end = request->head
+	                      ? memchr(request->head, ' ', request->target.at)
+	                      : NULL;
+
+	return end ? (struct span){request->head, (size_t)(end - request->head)}
+	           : SPAN("");
 }
 
 static void
@@ -115,6 +128,8 @@ collect(const struct request *request, struct span texts[TEXT_COUNT])
 	    (struct span){head + request->trace_id.at, request->trace_id.len};
 	texts[TEXT_SPAN] =
 	    (struct span){head + request->span_id.at, request->span_id.len};
+	if (request->method == METHOD_OTHER)
+		texts[TEXT_METHOD] = method_text(request);
 	if (request->endpoint)
 		texts[TEXT_UPSTREAM] = span_of(request->endpoint->address.text);
 	if (listener)
@@ -158,22 +173,52 @@ usec_between(nsec_t from, nsec_t to)
 	return from == 0 || to == 0 ? -1 : (to - from) / NSEC_PER_USEC;
 }
 
+static void
+put(struct log_ring *ring, struct record *record, struct span texts[TEXT_COUNT])
+{
+	size_t size = sizeof(*record);
+	struct timespec wall;
+	uint64_t head;
+	char *at;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	record->wall_ns =
+	    (uint64_t)wall.tv_sec * NSEC_PER_SEC + (uint64_t)wall.tv_nsec;
+	for (int i = 0; i < TEXT_COUNT; i++) {
+		if (texts[i].len > PIECE_MAX)
+			texts[i].len = PIECE_MAX;
+		record->len[i] = (uint16_t)texts[i].len;
+		size += texts[i].len;
+	}
+	size = (size + 7) & ~(size_t)7;
+	record->size = (uint32_t)size;
+	at = reserve(ring, size, &head);
+	if (!at) {
+		counter_add(&ring->dropped, 1);
+		return;
+	}
+	memcpy(at, record, sizeof(*record));
+	at += sizeof(*record);
+	for (int i = 0; i < TEXT_COUNT; i++) {
+		if (texts[i].len > 0)
+			memcpy(at, texts[i].ptr, texts[i].len);
+		at += texts[i].len;
+	}
+	atomic_store_explicit(&ring->head, head, memory_order_release);
+}
+
 void
 access_log_request(struct request *request)
 {
 	struct worker *worker = request->worker;
 	struct log_ring *ring = worker->log;
 	struct span texts[TEXT_COUNT];
-	size_t size = sizeof(struct record);
 	struct record record;
-	struct timespec wall;
-	uint64_t head;
-	char *at;
+	bool is_error = request->status >= 500 || request->fail != FAIL_NONE;
 
-	if (!is_sampled(worker, ring->log, request))
+	if (!is_sampled(worker, ring->log, is_error))
 		return;
 	collect(request, texts);
-	clock_gettime(CLOCK_REALTIME, &wall);
 	record = (struct record){
 	    .status = request->status,
 	    .country = request->decision.route ? request->decision.country
@@ -187,8 +232,6 @@ access_log_request(struct request *request)
 	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = request->client->client.peer,
-	    .wall_ns =
-	        (uint64_t)wall.tv_sec * NSEC_PER_SEC + (uint64_t)wall.tv_nsec,
 	    .queue_us = usec_between(request->start, request->dispatched),
 	    .connect_us =
 	        request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
@@ -198,27 +241,39 @@ access_log_request(struct request *request)
 	    .bytes_in = request->request_body.bytes,
 	    .bytes_out = request->response_body.bytes,
 	};
-	for (int i = 0; i < TEXT_COUNT; i++) {
-		if (texts[i].len > PIECE_MAX)
-			texts[i].len = PIECE_MAX;
-		record.len[i] = (uint16_t)texts[i].len;
-		size += texts[i].len;
-	}
-	size = (size + 7) & ~(size_t)7;
-	record.size = (uint32_t)size;
-	at = reserve(ring, size, &head);
-	if (!at) {
-		counter_add(&ring->dropped, 1);
+	put(ring, &record, texts);
+}
+
+/* There was no request: what is known is who came, and to which listener. */
+void
+access_log_refused(
+    struct conn *client, unsigned status, const char *word, uint64_t bytes_out)
+{
+	struct worker *worker = client->worker;
+	const struct listener_cfg *listener =
+	    snapshot_listener(worker->snapshot, client->client.listener);
+	struct span texts[TEXT_COUNT] = {0};
+	struct record record = {
+	    .status = (uint16_t)status,
+	    .country = COUNTRY_NONE,
+	    .method = METHOD_OTHER,
+	    .minor = 1,
+	    .fault = word,
+	    .tls = client->is_secure,
+	    .client = client->client.peer,
+	    .peer = client->client.peer,
+	    .queue_us = -1,
+	    .connect_us = -1,
+	    .first_byte_us = -1,
+	    .total_us = -1,
+	    .bytes_out = bytes_out,
+	};
+
+	if (!worker->log || !is_sampled(worker, worker->log->log, true))
 		return;
-	}
-	memcpy(at, &record, sizeof(record));
-	at += sizeof(record);
-	for (int i = 0; i < TEXT_COUNT; i++) {
-		if (texts[i].len > 0)
-			memcpy(at, texts[i].ptr, texts[i].len);
-		at += texts[i].len;
-	}
-	atomic_store_explicit(&ring->head, head, memory_order_release);
+	if (listener)
+		texts[TEXT_LISTENER] = span_of(listener->name);
+	put(worker->log, &record, texts);
 }
 
 /* ---- the log thread ---- */
@@ -259,8 +314,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	out = (struct access_record){
 	    .wall_ns = record->wall_ns,
 	    .method = (enum http_method)record->method,
-	    .method_text =
-	        span_of(method_name((enum http_method)record->method)),
+	    .method_text = texts[TEXT_METHOD],
 	    .path = texts[TEXT_TARGET],
 	    .host = texts[TEXT_HOST],
 	    .user_agent = texts[TEXT_AGENT],
@@ -277,8 +331,8 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .shielded = texts[TEXT_SHIELDED],
 	    .status = record->status,
 	    .http_minor = record->minor,
-	    .error = row->word,
-	    .ended_by = blame_name(row->blame),
+	    .error = record->fault ? record->fault : row->word,
+	    .ended_by = record->fault ? "client" : blame_name(row->blame),
 	    .decision = decision_why_name((enum decision_why)record->why),
 	    .rate_limit = !record->is_over_limit              ? NULL
 	                  : record->fail == FAIL_RATE_LIMITED ? "limited"

@@ -13,7 +13,12 @@
 #include "config/config.h"
 
 struct shared;
+struct conn;
 struct log_ring;
+
+/* A head that was no request and got an answer all the same; `word` is a
+ * literal. The worker of the connection. */
+void access_log_refused(struct conn *client, unsigned status, const char *word, uint64_t bytes_out);
 
 /* The log thread: reads all workers' rings, formats, writes. */
 struct access_log;

@@ -6,7 +6,9 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "proxy/grpc.h"
 #include "proxy/head_writer.h"
+#include "proxy/log_ring.h"
 #include "proxy/message.h"
 
 enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
@@ -120,9 +122,9 @@ compose(struct worker *worker, unsigned status, const char *type,
 	return out.is_full ? 0 : (size_t)(out.at - out.start);
 }
 
-void
-reply_send(struct request *request, unsigned status, const char *content_type,
-    struct span body, struct span extra)
+static void
+send_reply(struct request *request, unsigned status, unsigned counted_as,
+    const char *content_type, struct span body, struct span extra)
 {
 	struct worker *worker = request->worker;
 	size_t len, head_len;
@@ -133,7 +135,7 @@ reply_send(struct request *request, unsigned status, const char *content_type,
 	len = compose(worker, status, content_type, body, extra,
 	    !request->keep_alive, request->minor == 0,
 	    request->method == METHOD_HEAD, &head_len);
-	request->status = (uint16_t)status;
+	request->status = (uint16_t)counted_as;
 	request->has_response = true;
 	request->response_body.bytes = body.len;
 	request->client->is_final = !request->keep_alive;
@@ -141,6 +143,13 @@ reply_send(struct request *request, unsigned status, const char *content_type,
 	                    len - head_len, true))
 		request->client->is_broken = true;
 	request_done(request);
+}
+
+void
+reply_send(struct request *request, unsigned status, const char *content_type,
+    struct span body, struct span extra)
+{
+	send_reply(request, status, status, content_type, body, extra);
 }
 
 /* Whole seconds, rounded up: earlier would be too early. */
@@ -192,6 +201,19 @@ problem(const struct fail_row *row, char *buf, size_t cap)
 	return (struct span){buf, (size_t)(out.at - out.start)};
 }
 
+/* A client of gRPC reads its own status; what is counted is the table's. */
+static void
+reply_grpc(struct request *request, enum fail fail, const struct fail_row *row)
+{
+	char lines[160];
+	int n = snprintf(lines, sizeof(lines),
+	    "grpc-status: %u\r\ngrpc-message: %s\r\n", grpc_status_of(fail),
+	    row->text);
+
+	send_reply(request, 200, row->status, "application/grpc", SPAN(""),
+	    (struct span){lines, (size_t)n});
+}
+
 void
 reply_fail(struct request *request, enum fail fail)
 {
@@ -199,6 +221,10 @@ reply_fail(struct request *request, enum fail fail)
 	char body[256], lines[LIMIT_LINES_MAX];
 	struct span text = problem(row, body, sizeof(body));
 
+	if (request->is_grpc) {
+		reply_grpc(request, fail, row);
+		return;
+	}
 	/* A bad head or body leaves the connection in an unknown place. */
 	if (row->blame == BLAME_CLIENT && fail != FAIL_NO_ROUTE &&
 	    fail != FAIL_RATE_LIMITED && fail != FAIL_FORBIDDEN)
@@ -229,6 +255,7 @@ reply_refuse(
 
 	routing_record(worker->snapshot, worker->id, client->client.listener,
 	    &none, &outcome);
+	access_log_refused(client, status, word, (uint64_t)n);
 	if (!message_send(client, worker->head, head_len, len - head_len, true))
 		client->is_broken = true;
 	client_next(client, false);

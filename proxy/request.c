@@ -14,6 +14,7 @@
 
 #include <assert.h>
 
+#include "proxy/grpc.h"
 #include "proxy/identity.h"
 #include "proxy/message.h"
 
@@ -22,6 +23,8 @@ enum {
 	                            spoken for after so long */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a
 	                            retry up to this */
+	BOUNCES_MAX =
+	    10, /* sessions that leave before they look at a request */
 	BODY_WAIT_MS = 1000, /* no upstream is occupied before the body's first
 	                        bytes, for so long */
 };
@@ -265,6 +268,8 @@ request_begin(struct conn *client, char *rest, size_t len)
 		return 0;
 	}
 	count_in_flight(request, 1);
+	if (client->is_stream)
+		grpc_begin(request, head);
 	if (!normalise(worker, head)) {
 		headers_note_request(request, head);
 		request_fail(request, FAIL_BAD_PATH);
@@ -397,7 +402,8 @@ request_body(struct request *request, char *bytes, size_t len)
 	}
 	if (!request->has_response)
 		conn_deadline(request->upstream,
-		    request->decision.pool->cfg->first_byte_timeout);
+		    request_within(request,
+		        request->decision.pool->cfg->first_byte_timeout));
 	return done.used;
 }
 
@@ -410,12 +416,14 @@ request_body_end(struct request *request)
 {
 	struct body *body = &request->request_body;
 
-	if (body->is_done || request->state == REQUEST_REPLY)
-		return true;
 	if (request->state == REQUEST_TUNNEL) {
 		tunnel_eof(request, request->client);
 		return true;
 	}
+	if (request->asks_upgrade) /* the tunnel's end: once there is one */
+		return false;
+	if (body->is_done || request->state == REQUEST_REPLY)
+		return true;
 	if (request->state == REQUEST_WAIT_BODY) { /* an empty one */
 		request_body_late(request);
 		return false;
@@ -456,10 +464,12 @@ request_connected(struct request *request)
 	upstream->phase = CONN_BUSY;
 	counter_add(&request->endpoint->local[request->worker->id].requests, 1);
 	conn_deadline(
-	    upstream, request->decision.pool->cfg->first_byte_timeout);
+	    upstream, request_within(request,
+	                  request->decision.pool->cfg->first_byte_timeout));
 	maybe_sent(request);
 	if (!message_send(upstream, request->head, request->head_len,
-	        request->replay_len, request->request_body.is_done)) {
+	        request->replay_len,
+	        request->request_body.is_done && !request->asks_upgrade)) {
 		/* Perhaps an answer or a reset is there to be read: it says
 		 * more than EPIPE. */
 		upstream->has_more = true;
@@ -485,6 +495,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	bool was_reused = request->upstream && request->upstream->is_reused &&
 	                  !request->upstream->got_bytes;
 
+	/* A session that says goodbye has not looked at this stream. */
+	if (fail == FAIL_UPSTREAM_REFUSED && request->upstream->saw_close &&
+	    request->bounces++ < BOUNCES_MAX)
+		was_reused = true;
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
@@ -508,8 +522,9 @@ request_attempt_failed(struct request *request, enum fail fail)
 	 * A kept connection that closes before its first byte was closed while
 	 * it was idle: nobody's fault, repeated at once on a fresh one.
 	 */
-	if (was_reused && request->is_idempotent && !request->body_left &&
-	    row->retry != RETRY_NEVER) {
+	if (was_reused &&
+	    (request->is_idempotent || row->retry == RETRY_SAFE) &&
+	    !request->body_left && row->retry != RETRY_NEVER) {
 		upstream_put(request, false);
 		request->fail = FAIL_NONE;
 		request->state = REQUEST_CONNECT;
@@ -596,7 +611,8 @@ request_client_drained(struct request *request)
 	}
 	if (request->upstream && request->upstream->is_paused) {
 		conn_deadline(request->upstream,
-		    request->decision.pool->cfg->idle_timeout);
+		    request_within(
+		        request, request->decision.pool->cfg->idle_timeout));
 		conn_resume(request->upstream);
 	}
 }

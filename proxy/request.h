@@ -40,6 +40,8 @@ struct piece {
 	uint32_t at, len;
 };
 
+enum { RESPONSE_HEAD_MAX = 32768 };
+
 struct request {
 	struct worker *worker;      /* borrowed */
 	struct snapshot *snapshot;  /* held */
@@ -52,6 +54,7 @@ struct request {
 	uint8_t method;             /* enum http_method */
 	uint8_t minor;              /* of the client's version */
 	uint8_t attempts;           /* dispatched so far */
+	uint8_t bounces;            /* sent back unread by sessions that were leaving */
 	bool keep_alive : 1;        /* the client's connection goes on afterwards */
 	bool is_idempotent : 1;
 	bool asks_upgrade : 1;      /* and the route allows it */
@@ -64,6 +67,7 @@ struct request {
 	bool has_first_byte : 1;
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* by us */
+	bool is_grpc : 1;
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
 	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
@@ -88,6 +92,7 @@ struct request {
 	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
 	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
+	nsec_t deadline;            /* of a gRPC call; 0: none */
 
 	struct peer peer;           /* the client's real address */
 
@@ -123,9 +128,11 @@ void request_connected(struct request *request);
 /* The upstream's side has something. */
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
-/* HTTP/2: the answer's end has come; the stream is gone, with that code. */
+/* HTTP/2: the answer's end has come; the stream is gone, with that code, or `why` when its connection went. */
 void request_response_end(struct request *request);
-void request_stream_lost(struct request *request, uint32_t code);
+void request_stream_lost(struct request *request, uint32_t code, enum fail why);
+/* HTTP/2: a whole head of the answer, parsed. */
+void request_response_head(struct request *request, struct h1_head *head);
 /* The attempt failed; retried where that is allowed, else told to the client. */
 void request_attempt_failed(struct request *request, enum fail fail);
 /* The request cannot be served. */
@@ -135,6 +142,17 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+
+/* A wait of `after`, but not beyond the request's deadline. */
+static inline nsec_t
+request_within(const struct request *request, nsec_t after)
+{
+	nsec_t left = request->deadline - request->worker->now;
+
+	if (request->deadline == 0 || left >= after)
+		return after;
+	return left > 0 ? left : 1;
+}
 
 /* ---- request_done.c ---- */
 /* Counts, logs, frees; the client's connection goes on or ends. */
@@ -191,6 +209,9 @@ void upstream_get(struct request *request, const struct endpoint *avoid, bool fr
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
 bool upstream_may_retry(struct request *request);
+/* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
+int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
+enum fail upstream_fail_of(int error);
 /* Once, on another pool, out of that pool's budget. */
 bool upstream_may_shield(struct request *request, const struct pool_view *by);
 

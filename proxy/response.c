@@ -10,10 +10,10 @@
  */
 #include <nghttp2/nghttp2.h>
 
+#include "proxy/grpc.h"
 #include "proxy/message.h"
 
 enum {
-	RESPONSE_HEAD_MAX = 32768,
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
 };
 
@@ -44,6 +44,9 @@ choose_framing(struct request *request, const struct h1_head *head)
 	} else if (head->framing == H1_CHUNKED ||
 	           head->framing == H1_TO_CLOSE || head->framing == H1_FRAMES) {
 		body->out = request->minor == 0 ? H1_TO_CLOSE : H1_CHUNKED;
+		/* The session sees to it that the length is kept. */
+		if (head->framing == H1_FRAMES && head->has_length)
+			body->out = H1_LENGTH;
 		if (body->out == H1_TO_CLOSE)
 			request->keep_alive = false;
 	}
@@ -146,7 +149,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		conn_no_deadline(upstream);
 	} else {
 		conn_deadline(
-		    upstream, request->decision.pool->cfg->idle_timeout);
+		    upstream, request_within(request,
+		                  request->decision.pool->cfg->idle_timeout));
 	}
 }
 
@@ -222,6 +226,28 @@ note_first_byte(struct request *request)
 	}
 }
 
+/* A 101 that was asked for. */
+static void
+switch_protocols(struct request *request, const struct h1_head *head)
+{
+	size_t head_len = headers_write_response(request, head);
+
+	if (head_len == 0) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
+	}
+	if (trial_is_on(request) && request->attempts <= 1)
+		trial_note_answer(request, head);
+	request->status = 101;
+	request->has_response = true;
+	if (!message_send_head(
+	        request->client, request->worker->head, head_len)) {
+		request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
+	tunnel_begin(request);
+}
+
 static void
 receive_head(struct request *request, char *bytes, size_t len)
 {
@@ -247,23 +273,7 @@ receive_head(struct request *request, char *bytes, size_t len)
 		bytes += head->len;
 		len -= head->len;
 		if (head->framing == H1_TUNNEL) {
-			size_t head_len = headers_write_response(request, head);
-
-			if (head_len == 0) {
-				request_attempt_failed(
-				    request, FAIL_UPSTREAM_PROTOCOL);
-				return;
-			}
-			if (trial_is_on(request) && request->attempts <= 1)
-				trial_note_answer(request, head);
-			request->status = 101;
-			request->has_response = true;
-			if (!message_send_head(request->client,
-			        request->worker->head, head_len)) {
-				request_abandon(request, FAIL_CLIENT_GONE);
-				return;
-			}
-			tunnel_begin(request);
+			switch_protocols(request, head);
 			/* It may have ended already: then nobody holds it. */
 			if (len > 0 && upstream->request == request)
 				tunnel_input(request, upstream, bytes, len);
@@ -278,6 +288,20 @@ receive_head(struct request *request, char *bytes, size_t len)
 			return;
 		}
 	}
+}
+
+void
+request_response_head(struct request *request, struct h1_head *head)
+{
+	note_first_byte(request);
+	if (request->is_grpc)
+		grpc_note_head(request, head);
+	if (head->framing == H1_TUNNEL)
+		switch_protocols(request, head);
+	else if (head->status >= 200)
+		respond(request, head, request->worker->rx + RX_HEADROOM, 0);
+	else if (!forward_interim(request, head))
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 }
 
 void
@@ -360,14 +384,15 @@ request_response_end(struct request *request)
 }
 
 void
-request_stream_lost(struct request *request, uint32_t code)
+request_stream_lost(struct request *request, uint32_t code, enum fail why)
 {
+	if (why == FAIL_NONE)
+		why = code == NGHTTP2_REFUSED_STREAM ? FAIL_UPSTREAM_REFUSED
+		                                     : FAIL_UPSTREAM_RESET;
 	if (request->state == REQUEST_TUNNEL)
 		tunnel_end(request, FAIL_UPSTREAM_RESET);
 	else if (request->has_response)
 		request_attempt_failed(request, FAIL_UPSTREAM_TRUNCATED);
 	else
-		request_attempt_failed(request, code == NGHTTP2_REFUSED_STREAM
-		                                    ? FAIL_UPSTREAM_REFUSED
-		                                    : FAIL_UPSTREAM_RESET);
+		request_attempt_failed(request, why);
 }

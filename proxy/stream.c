@@ -247,7 +247,11 @@ stream_run(struct conn *side)
 	struct worker *worker = side->worker;
 	struct buf *stash = side->in;
 
-	if (side->is_paused || !stream->h2)
+	if (stream->is_lost) {
+		stream_closed(stream, NGHTTP2_REFUSED_STREAM);
+		return;
+	}
+	if (side->is_paused)
 		return;
 	if (!side->request) {
 		buf_give(&worker->bufs, &side->in);
@@ -275,7 +279,13 @@ stream_reset(struct stream *stream, uint32_t code)
 	if (stream->is_reset || !stream->h2 || stream->h2->is_ending)
 		return;
 	stream->is_reset = true;
-	h2_submit_reset(stream, code);
+	if (stream->id != 0) {
+		h2_submit_reset(stream, code);
+		return;
+	}
+	stream->is_lost =
+	    true; /* nghttp2 does not know it: told by ourselves */
+	conn_make_ready(&stream->side);
 }
 
 void
@@ -285,16 +295,19 @@ stream_released(struct conn *side)
 
 	side->request = NULL;
 	conn_no_deadline(side);
-	if (!stream->h2) {
+	if (stream->h2 && !side->is_client)
+		h2_client_request_gone(stream->h2);
+	if (!stream->h2 || stream->id == 0) {
 		stream_closed(stream, 0);
 		return;
 	}
 	buf_give(&side->worker->bufs, &side->in);
 	side->is_paused = false;
 	give_window(stream);
-	if (!stream->is_ended)
-		stream_reset(stream,
-		    side->is_client ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+	if (!side->is_client && !(stream->is_ended && side->is_eof))
+		stream_reset(stream, NGHTTP2_CANCEL);
+	else if (!stream->is_ended)
+		stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
 	else if (side->out)
 		conn_deadline(side, STALL_S * NSEC_PER_SEC);
 }
@@ -336,14 +349,23 @@ void
 stream_closed(struct stream *stream, uint32_t code)
 {
 	struct conn *side = &stream->side;
+	struct h2 *h2 = stream->h2;
+	enum fail why = h2 && h2->is_ending ? (enum fail)h2->why : FAIL_NONE;
 
-	if (stream->h2)
+	if (h2 && side->request && !side->is_client)
+		h2_client_request_gone(h2);
+	if (h2)
 		h2_forget(stream);
+	/* The answer is whole, its client still takes it. */
+	if (side->request && !side->is_client && side->is_eof &&
+	    code == NGHTTP2_NO_ERROR)
+		return;
 	side->is_broken = true;
+	side->saw_close = h2 && h2->is_leaving && !side->is_client;
 	if (side->request && side->is_client)
 		request_abandon(side->request, FAIL_CLIENT_GONE);
 	else if (side->request)
-		request_stream_lost(side->request, code);
+		request_stream_lost(side->request, code, why);
 	if (side->phase != CONN_ENDED)
 		bury(stream);
 }

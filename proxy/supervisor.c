@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,7 @@ struct supervisor {
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
 	struct event *beat;       /* owned */
+	struct event *nudge;      /* owned: a worker has seen a candidate fail */
 	struct shared shared;
 	struct registry *registry;   /* owned */
 	struct bindings *bindings;   /* owned */
@@ -388,6 +390,18 @@ on_beat(int fd, short what, void *arg)
 		stop_now(sup);
 }
 
+/* A rollout need not wait for its next look. */
+static void
+on_nudge(int fd, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) == sizeof(count))
+		admin_rollouts_look(sup->admin);
+}
+
 /* ---- facts for admin ---- */
 
 static bool
@@ -491,7 +505,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->started_at = sup->reloaded_at = time(NULL);
 	sup->reload_ok = true;
 	sup->shared.n_workers = process_workers(config);
-	sup->shared.nudge_fd = -1;
+	sup->shared.nudge_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	sup->base = event_base_new();
 	sup->path = strdup(config->path);
 	sup->tickets = tls_tickets_new();
@@ -508,6 +522,8 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 		    quota_new(sup->base, sup->registry, resolve_name, sup);
 	if (sup->quota)
 		sup->geo = geo_watch_new(sup->base, sup->registry);
+	if (sup->shared.nudge_fd < 0)
+		return err_set(err, "no descriptors left");
 	if (!sup->base || !sup->path || !sup->tickets || !sup->bindings ||
 	    !sup->registry || !sup->shared.clients || !sup->resolver ||
 	    !sup->geo)
@@ -540,6 +556,10 @@ watch_signals(struct supervisor *sup, struct err *err)
 	sup->beat = event_new(sup->base, -1, EV_PERSIST, on_beat, sup);
 	if (!sup->beat || event_add(sup->beat, &beat) < 0)
 		return err_set(err, "no timer");
+	sup->nudge = event_new(sup->base, sup->shared.nudge_fd,
+	    EV_READ | EV_PERSIST, on_nudge, sup);
+	if (!sup->nudge || event_add(sup->nudge, NULL) < 0)
+		return err_set(err, "no event for the workers' alarms");
 	return true;
 }
 
@@ -648,6 +668,10 @@ stop(struct supervisor *sup)
 			event_free(sup->signals[i]);
 	if (sup->beat)
 		event_free(sup->beat);
+	if (sup->nudge)
+		event_free(sup->nudge);
+	if (sup->shared.nudge_fd >= 0)
+		close(sup->shared.nudge_fd);
 	if (sup->base)
 		event_base_free(sup->base);
 	free(sup->shared.workers);
@@ -657,7 +681,7 @@ stop(struct supervisor *sup)
 int
 weir_run(struct config *config, const struct run_options *options)
 {
-	struct supervisor sup = {.options = options};
+	struct supervisor sup = {.options = options, .shared.nudge_fd = -1};
 	struct err err = {.text = ""};
 
 	signal(SIGPIPE, SIG_IGN);

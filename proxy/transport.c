@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "proxy/h2.h"
+
 enum {
 	OUT_MAX =
 	    4 << 20, /* unsent bytes of one connection: over it, it ends */
@@ -287,6 +289,11 @@ look_again(struct conn *conn)
 {
 	if (conn->phase == CONN_ENDED || conn->is_paused)
 		return;
+	if (conn->h2) {
+		if (conn->h2->n_streams > 0)
+			conn->has_more = true;
+		return;
+	}
 	if (conn->is_client
 	        ? (conn->request ? !client_is_complete(conn) : conn->in != NULL)
 	        : conn->request != NULL)

@@ -37,7 +37,7 @@ tunnel_begin(struct request *request)
 	setsockopt(client->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(
 	    request->upstream->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (client->is_paused || client->in)
+	if (client->is_paused || client->in || client->is_stream)
 		conn_resume(
 		    client); /* what came behind the request was stashed */
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/h2.h"
 #include "proxy/queue.h"
 
 enum {
@@ -117,8 +118,8 @@ take_kept(struct request *request)
 	return NULL;
 }
 
-static enum fail
-fail_of_errno(int error)
+enum fail
+upstream_fail_of(int error)
 {
 	switch (error) {
 	case ECONNREFUSED:
@@ -163,31 +164,37 @@ open_socket(const struct endpoint *endpoint)
 	return fd;
 }
 
+int
+upstream_dial(const struct endpoint *endpoint, enum fail *fail_out)
+{
+	int fd = open_socket(endpoint), error;
+
+	if (fd < 0) {
+		*fail_out = upstream_fail_of(errno);
+		return -1;
+	}
+	if (connect(fd, (const struct sockaddr *)&endpoint->address.sa,
+	        endpoint->address.sa_len) == 0 ||
+	    errno == EINPROGRESS)
+		return fd;
+	error = errno;
+	close(fd);
+	/* EAGAIN: a unix socket whose backlog is full */
+	*fail_out =
+	    error == EAGAIN ? FAIL_CONNECT_TIMEOUT : upstream_fail_of(error);
+	return -1;
+}
+
 static void
 open_connection(struct request *request)
 {
 	struct endpoint *endpoint = request->endpoint;
-	int fd = open_socket(endpoint);
+	enum fail fail;
+	int fd = upstream_dial(endpoint, &fail);
 	struct conn *upstream;
-	int made;
 
 	if (fd < 0) {
-		connect_failed(request, fail_of_errno(errno));
-		return;
-	}
-	made = connect(fd, (struct sockaddr *)&endpoint->address.sa,
-	    endpoint->address.sa_len);
-	if (made < 0 && errno != EINPROGRESS && errno != EAGAIN) {
-		int error = errno;
-
-		close(fd);
-		connect_failed(request, fail_of_errno(error));
-		return;
-	}
-	if (made < 0 &&
-	    errno == EAGAIN) { /* a unix socket whose backlog is full */
-		close(fd);
-		connect_failed(request, FAIL_CONNECT_TIMEOUT);
+		connect_failed(request, fail);
 		return;
 	}
 	upstream = conn_new(request->worker, fd, false);
@@ -233,6 +240,10 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	}
 	count_in_flight(request, 1);
 	request->has_slot = true;
+	if (pool->cfg->protocol == PROTOCOL_H2) {
+		h2_client_get(request, fresh);
+		return;
+	}
 	upstream = fresh ? NULL : take_kept(request);
 	if (!upstream) {
 		open_connection(request);
@@ -256,6 +267,10 @@ upstream_put(struct request *request, bool is_reusable)
 		return;
 	request->upstream = NULL;
 	upstream->request = NULL;
+	if (upstream->is_stream) {
+		stream_released(upstream);
+		return;
+	}
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
 	    upstream->in ||
@@ -308,11 +323,17 @@ upstream_connected(struct conn *upstream)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
+	assert(request || upstream->h2);
+
 	/* R6: asked only here. */
 	if (getsockopt(upstream->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
+	if (upstream->h2) {
+		h2_client_connected(upstream, error);
+		return;
+	}
 	if (error != 0) {
-		connect_failed(request, fail_of_errno(error));
+		connect_failed(request, upstream_fail_of(error));
 		return;
 	}
 	if (request->decision.pool->tls) {
@@ -326,6 +347,10 @@ upstream_connected(struct conn *upstream)
 void
 upstream_secured(struct conn *upstream)
 {
+	if (upstream->h2) {
+		h2_client_secured(upstream);
+		return;
+	}
 	note_connect_time(upstream);
 	request_connected(upstream->request);
 }
@@ -360,7 +385,9 @@ upstream_spoke_first(struct conn *upstream)
 void
 upstream_input(struct conn *upstream, char *bytes, size_t len)
 {
-	if (upstream->request)
+	if (upstream->h2)
+		h2_input(upstream, bytes, len);
+	else if (upstream->request)
 		request_response(upstream->request, bytes, len);
 	else
 		drop_kept(upstream); /* nobody asked: never to be taken for an
@@ -370,7 +397,9 @@ upstream_input(struct conn *upstream, char *bytes, size_t len)
 void
 upstream_eof(struct conn *upstream)
 {
-	if (!upstream->request)
+	if (upstream->h2)
+		h2_client_lost(upstream, FAIL_UPSTREAM_CLOSED);
+	else if (!upstream->request)
 		drop_kept(upstream);
 	else if (upstream->phase == CONN_HANDSHAKE)
 		connect_failed(upstream->request, FAIL_UPSTREAM_TLS);
@@ -383,7 +412,9 @@ upstream_broken(struct conn *upstream)
 {
 	struct request *request = upstream->request;
 
-	if (!request)
+	if (upstream->h2)
+		h2_client_lost(upstream, FAIL_UPSTREAM_RESET);
+	else if (!request)
 		drop_kept(upstream);
 	else if (upstream->phase == CONN_HANDSHAKE)
 		connect_failed(request, FAIL_UPSTREAM_TLS);
@@ -397,7 +428,9 @@ upstream_broken(struct conn *upstream)
 void
 upstream_drained(struct conn *upstream)
 {
-	if (upstream->request)
+	if (upstream->h2)
+		h2_drained(upstream);
+	else if (upstream->request)
 		request_upstream_drained(upstream->request);
 }
 
@@ -406,7 +439,11 @@ upstream_timeout(struct conn *upstream)
 {
 	struct request *request = upstream->request;
 
-	if (!request) {
+	if (upstream->h2) {
+		h2_client_timeout(upstream);
+	} else if (upstream->is_stream && !request) {
+		stream_timeout(upstream);
+	} else if (!request) {
 		drop_kept(upstream);
 	} else if (upstream->phase == CONN_CONNECTING) {
 		connect_failed(request, FAIL_CONNECT_TIMEOUT);
@@ -414,13 +451,17 @@ upstream_timeout(struct conn *upstream)
 		connect_failed(request, FAIL_UPSTREAM_TLS);
 	} else if (request->state == REQUEST_TUNNEL) {
 		tunnel_timeout(request);
+	} else if (request->deadline != 0 &&
+	           request->worker->now >= request->deadline) {
+		request_attempt_failed(request, FAIL_DEADLINE);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
 	} else if (!request->request_body.is_done && !upstream->out &&
 	           !request->expects_continue) {
 		/* The client is the slow one: its own deadline watches that. */
-		conn_deadline(
-		    upstream, request->decision.pool->cfg->first_byte_timeout);
+		conn_deadline(upstream,
+		    request_within(request,
+		        request->decision.pool->cfg->first_byte_timeout));
 	} else {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}

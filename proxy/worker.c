@@ -71,8 +71,10 @@ leave_endpoints(struct worker *worker, struct snapshot *old)
 		for (size_t j = 0; j < pool->n_endpoints; j++)
 			if (atomic_load_explicit(
 			        &pool->endpoints[j]->is_retired,
-			        memory_order_acquire))
+			        memory_order_acquire)) {
 				idle_close_all(pool->endpoints[j], worker->id);
+				h2_client_leave(pool->endpoints[j], worker->id);
+			}
 	}
 }
 
@@ -325,8 +327,10 @@ worker_release(struct worker *worker)
 			const struct pool_view *pool =
 			    snapshot_pool(worker->snapshot, i);
 
-			for (size_t j = 0; j < pool->n_endpoints; j++)
+			for (size_t j = 0; j < pool->n_endpoints; j++) {
 				idle_close_all(pool->endpoints[j], worker->id);
+				h2_client_leave(pool->endpoints[j], worker->id);
+			}
 		}
 		snapshot_drop(worker->snapshot, worker->id);
 		worker->snapshot = NULL;

@@ -190,7 +190,7 @@ local_weigh(
 		is_warm &=
 		    atomic_load_explicit(
 		        &view->endpoints[local->draws[i].endpoint]->warmth,
-		        memory_order_relaxed) == WARM;
+		        memory_order_relaxed) == WARMTH_ALL;
 	for (uint32_t i = 0; i < local->n; i++) {
 		uint32_t at = local->draws[i].endpoint;
 

@@ -84,7 +84,7 @@ struct split_trial {
 };
 void split_publish_trial(struct split *split, const bp_t bp[], const struct split_trial *trial,
     time_t wall, const char *by, const char *reason);
-/* Another pool is the baseline from now on (and the top of the affinity range); in force with the next publish. */
+/* Another pool is the stable one from now on (and without a trial the top of the affinity range); in force with the next publish. */
 void split_set_stable(struct split *split, uint32_t slot);
 struct split_state {
 	uint64_t version, salt;

@@ -43,9 +43,10 @@ struct endpoint_local {
 	uint32_t failures_in_row; /* this worker's connect failures since its last success */
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
+	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
 };
 
-enum { WARM = 100, COLD = 10 };
+enum { WARMTH_ALL = 100, WARMTH_COLD = 10 };
 
 /* What active checks have found. Control thread only. */
 struct endpoint_check {
@@ -75,7 +76,7 @@ struct endpoint {
 	_Atomic uint32_t ejections;     /* in a row: how long the next one lasts */
 	_Atomic int64_t ejected_until, ejected_since; /* nsec_t; meaningful while is_ejected */
 	/* slow start, endpoint.c: */
-	_Atomic uint32_t warmth;        /* percent of its weight; WARM: all of it */
+	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
 	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
 	nsec_t warm_since;              /* control thread; 0: with the next beat */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */

@@ -32,7 +32,7 @@ endpoint_new(struct pool *pool, const struct address *address, unsigned workers)
 	endpoint->address.text = memory_text(address->text);
 	endpoint->address.host = memory_text(address->host);
 	endpoint->weight = 1;
-	atomic_init(&endpoint->warmth, WARM);
+	atomic_init(&endpoint->warmth, WARMTH_ALL);
 	endpoint->local = memory_take_lines(workers, sizeof(*endpoint->local));
 	return endpoint;
 }
@@ -115,7 +115,8 @@ endpoint_cool(struct endpoint *endpoint)
 	if (endpoint->slow_start == 0)
 		return;
 	endpoint->warm_since = 0;
-	atomic_store_explicit(&endpoint->warmth, COLD, memory_order_relaxed);
+	atomic_store_explicit(
+	    &endpoint->warmth, WARMTH_COLD, memory_order_relaxed);
 }
 
 /* In steps: each makes the balancers' tables anew. */
@@ -125,15 +126,16 @@ endpoint_warm(struct endpoint *endpoint, nsec_t now)
 	enum { STEP = 5 };
 	uint32_t was =
 	    atomic_load_explicit(&endpoint->warmth, memory_order_relaxed);
-	uint32_t is = WARM;
+	uint32_t is = WARMTH_ALL;
 
-	if (was == WARM)
+	if (was == WARMTH_ALL)
 		return;
 	if (endpoint->warm_since == 0)
 		endpoint->warm_since = now;
 	if (now - endpoint->warm_since < endpoint->slow_start)
-		is = COLD +
-		     (uint32_t)((WARM - COLD) * (now - endpoint->warm_since) /
+		is = WARMTH_COLD +
+		     (uint32_t)((WARMTH_ALL - WARMTH_COLD) *
+		                (now - endpoint->warm_since) /
 		                endpoint->slow_start / STEP * STEP);
 	if (is == was)
 		return;
@@ -210,7 +212,7 @@ endpoint_health(
 	    atomic_load_explicit(&e->warmth, memory_order_relaxed);
 	char ago[64] = "", share[64] = "";
 
-	if (warmth < WARM)
+	if (warmth < WARMTH_ALL)
 		snprintf(share, sizeof(share),
 		    ", warming up: at %u%% of its share", warmth);
 	if (check->is_on && check->is_known)

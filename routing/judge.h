@@ -52,7 +52,7 @@ struct judge_news {
 	nsec_t now;
 	const struct evidence_sum *delta; /* since the last look, all under the present weights */
 	const uint64_t *signals;          /* by guard: events within its window; NULL: none */
-	bool is_blind;                    /* the process stood still or the clock jumped: count, but decide nothing from this look */
+	bool is_blind;                    /* the process stood still or the clock jumped: count, but bet and decide nothing from this look */
 };
 void judge_look(struct judge *judge, const struct judge_news *news);
 
@@ -112,6 +112,12 @@ bool judge_restore(struct judge *judge, const double *in, size_t n, nsec_t now);
 size_t judge_trail(const struct judge *judge, size_t guard, double *out, size_t cap, size_t *columns_out);
 /* The fail side's log e-value again, from a trail of n numbers and the finding's guard and test alone. False: the trail is not one. */
 bool judge_recompute(const struct guard_cfg *guard, const char *test, const double *trail, size_t n, size_t columns, double *log_e_out);
+/*
+ * Units and failures by arm that the trail holds. False: of this test's
+ * findings they are shown by other counts (latency, shape, windows).
+ */
+bool judge_recount(const char *test, const double *trail, size_t n, size_t columns,
+    uint64_t n_out[ARM_COUNT], uint64_t bad_out[ARM_COUNT]);
 
 /* ---- planning: what a phase can see (Wald's approximation) ---- */
 

@@ -103,6 +103,7 @@ value_at(const struct arm_sum *sum, double rank)
 {
 	double seen = 0;
 
+	rank = fmin(rank, (double)sum->n_latency);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		double n = (double)sum->latency[i];
 
@@ -122,8 +123,9 @@ static double
 quantile(const struct arm_sum *sum, double q, double deviations)
 {
 	double n = (double)sum->n_latency;
+	double rank = q * n + deviations * Z95 * sqrt(n * q * (1 - q));
 
-	return value_at(sum, q * n + deviations * Z95 * sqrt(n * q * (1 - q)));
+	return value_at(sum, fmin(fmax(rank, 0), n));
 }
 
 /* Where the bets won most: in the middle, or in a tail. */

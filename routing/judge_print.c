@@ -44,15 +44,29 @@ line_add_time(struct line *line, nsec_t time)
 	        (time + step / 2) / step * step, text, sizeof(text)));
 }
 
+/* Three digits, and no exponent where people read. */
+static const char *
+percents(double part, char *buf, size_t cap)
+{
+	double value = part * 100;
+
+	snprintf(buf, cap, fabs(value) < 1000 ? "%.3g" : "%.0f", value);
+	return buf;
+}
+
 static void
 line_add_increase(struct line *line, const struct finding *finding)
 {
 	const char *unit = finding->is_relative ? "%" : "pp";
 
+	char estimate[32], low[32], high[32];
+
 	if (finding->has_increase)
-		line_add(line, ", %+.3g%s (%.3g to %.3g)",
-		    finding->estimate * 100, unit, finding->low * 100,
-		    finding->high * 100);
+		line_add(line, ", %s%s%s (%s to %s)",
+		    finding->estimate < 0 ? "" : "+",
+		    percents(finding->estimate, estimate, sizeof(estimate)),
+		    unit, percents(finding->low, low, sizeof(low)),
+		    percents(finding->high, high, sizeof(high)));
 }
 
 static void

@@ -234,3 +234,32 @@ window_add(struct window *window, const struct evidence_sum *delta)
 		sum->bad[arm] += bad;
 	}
 }
+
+/* ---- from a trail ---- */
+
+bool
+judge_recount(const char *test, const double *trail, size_t n, size_t columns,
+    uint64_t n_out[ARM_COUNT], uint64_t bad_out[ARM_COUNT])
+{
+	static const size_t n_at[ARM_COUNT] = {N_CANDIDATE, N_BASELINE};
+	static const size_t bad_at[ARM_COUNT] = {BAD_CANDIDATE, BAD_BASELINE};
+
+	if (test_method(test) != &method_errors ||
+	    columns != TRAIL_COUNTS + RATE_COUNTS || n % columns != 0)
+		return false;
+	for (int arm = 0; arm < ARM_COUNT; arm++) {
+		double units = 0, bad = 0;
+
+		for (const double *row = trail; row < trail + n;
+		     row += columns) {
+			units += row[TRAIL_COUNTS + n_at[arm]];
+			bad += row[TRAIL_COUNTS + bad_at[arm]];
+		}
+		if (!(units >= 0 && units <= (double)COUNT_MAX && bad >= 0 &&
+		        bad <= (double)COUNT_MAX))
+			return false;
+		n_out[arm] = (uint64_t)units;
+		bad_out[arm] = (uint64_t)bad;
+	}
+	return true;
+}

@@ -90,7 +90,8 @@ enum {
 };
 #define ROLLOUT_ASK_AGAIN   (30 * NSEC_PER_SEC)
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
-#define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one */
+#define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
+#define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */
 #define ROLLOUT_GAP_MAX     (300 * NSEC_PER_SEC) /* of the time between two processes at most so much counts for holds */
 
 struct rollout_approval {
@@ -150,6 +151,7 @@ struct rollout {
 
 	/* ---- of this process only ---- */
 	nsec_t stepped_at;                 /* 0: not yet */
+	nsec_t blind_until;                /* nothing is bet before: the process stood still */
 	nsec_t unwell_at[2];               /* pool, guards: when they last gave reason to hold; 0: never */
 	uint8_t unwell_guard;              /* which one */
 	bool is_ready;                     /* the phase is over but for the others of the group */
@@ -217,12 +219,12 @@ struct rollout_request {
 	bool is_frozen, is_healthy;        /* as in the input */
 	time_t wall;
 };
-enum rollout_refusal { REFUSAL_NONE, REFUSAL_VERB, REFUSAL_FROZEN, REFUSAL_UNHEALTHY, REFUSAL_GATE, REFUSAL_REQUESTER, REFUSAL_TWICE, REFUSAL_FULL };
+enum rollout_refusal { REFUSED_NONE, REFUSED_VERB, REFUSED_FROZEN, REFUSED_UNHEALTHY, REFUSED_GATE, REFUSED_REQUESTER, REFUSED_TWICE, REFUSED_FULL };
 
 bool rollout_may(const struct rollout *rollout, enum rollout_verb verb);
 /* "pause, promote, abort"; "none" when it is over for good. */
 char *rollout_verbs_print(const struct rollout *rollout, char *buf, size_t cap);
-/* Not REFUSAL_NONE: err says why, nothing has changed. */
+/* Not REFUSED_NONE: err says why, nothing has changed. */
 enum rollout_refusal rollout_verb(struct rollout *rollout, const struct rollout_request *request,
     struct rollout_output *out, struct err *err);
 

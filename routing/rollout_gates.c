@@ -303,19 +303,19 @@ approve(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
 		    "gate '%s' wants somebody else than %s, who asked for the "
 		    "rollout",
 		    cfg->name, r->requester);
-		return REFUSAL_REQUESTER;
+		return REFUSED_REQUESTER;
 	}
 	if (a && is_good(r, a, vote->wall)) {
 		err_set(err, "%s has approved gate '%s' already", vote->who,
 		    cfg->name);
-		return REFUSAL_TWICE;
+		return REFUSED_TWICE;
 	}
 	if (!a)
 		a = approval_room(r, vote->wall);
 	if (!a) {
 		err_set(err, "rollout %s holds %d approvals already", r->id,
 		    ROLLOUT_APPROVALS_MAX);
-		return REFUSAL_FULL;
+		return REFUSED_FULL;
 	}
 	a->gate = (uint8_t)gate;
 	a->phase = (uint8_t)phase;
@@ -326,7 +326,7 @@ approve(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
 	    vote->who, cfg->name, rollout_approvals(r, gate, vote->wall),
 	    cfg->approval.count);
 	out->events[out->n_events - 1].gate = (int)gate;
-	return REFUSAL_NONE;
+	return REFUSED_NONE;
 }
 
 static enum rollout_refusal
@@ -343,7 +343,7 @@ reject(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
 	    r->plan->gates[gate].name);
 	snprintf(r->by, sizeof(r->by), "%s", vote->who);
 	rollout_go_back(r, &why, out, words);
-	return REFUSAL_NONE;
+	return REFUSED_NONE;
 }
 
 enum rollout_refusal
@@ -360,11 +360,11 @@ rollout_approve(struct rollout *r, const struct rollout_vote *vote,
 		    r->id, rollout_state_name(r->state),
 		    rollout_verb_name(verb),
 		    rollout_verbs_print(r, verbs, sizeof(verbs)));
-		return REFUSAL_VERB;
+		return REFUSED_VERB;
 	}
 	gate = find_gate(r, vote->gate, err);
 	if (gate < 0)
-		return REFUSAL_GATE;
+		return REFUSED_GATE;
 	return vote->is_reject ? reject(r, (unsigned)gate, vote, out)
 	                       : approve(r, (unsigned)gate, vote, out, err);
 }

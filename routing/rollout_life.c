@@ -35,6 +35,22 @@ count(struct rollout *r, const struct evidence_sum *delta)
 		r->baseline[i] += delta->arm[ARM_BASELINE].latency[i];
 }
 
+/*
+ * What was in flight when the process stood still is late because of us, and
+ * so is what piled up behind it: a burst that the two pools work off as chance
+ * has it says nothing about their versions. The backlog is given as long as
+ * the standstill took.
+ */
+static bool
+is_blind(struct rollout *r, nsec_t passed, nsec_t now)
+{
+	if (passed > ROLLOUT_STALL)
+		r->blind_until =
+		    now +
+		    (passed < ROLLOUT_BLIND_MAX ? passed : ROLLOUT_BLIND_MAX);
+	return r->stepped_at == 0 || now < r->blind_until;
+}
+
 /* Returns the time since the last step. */
 nsec_t
 rollout_look(struct rollout *r, const struct rollout_input *in)
@@ -44,7 +60,7 @@ rollout_look(struct rollout *r, const struct rollout_input *in)
 	struct judge_news news = {.now = in->now,
 	    .delta = in->delta ? in->delta : &nothing,
 	    .signals = in->signals,
-	    .is_blind = r->stepped_at == 0 || passed > ROLLOUT_STALL};
+	    .is_blind = is_blind(r, passed, in->now)};
 
 	if (passed < 0)
 		passed = 0;
@@ -67,6 +83,7 @@ rollout_revert(struct rollout *r, const struct rollout *before)
 
 	*r = *before;
 	r->stepped_at = after.stepped_at;
+	r->blind_until = after.blind_until;
 	memcpy(r->unwell_at, after.unwell_at, sizeof(r->unwell_at));
 	r->unwell_guard = after.unwell_guard;
 	memcpy(r->n, after.n, sizeof(r->n));
@@ -150,11 +167,10 @@ rollout_resume(struct rollout *r, nsec_t gap, nsec_t now)
 		gap = ROLLOUT_GAP_MAX;
 	r->judge = judge_new(r->plan);
 	r->stepped_at = 0;
-	for (size_t g = 0; g < r->plan->n_gates; g++) {
-		if (r->gates[g].answer == GATE_ASKED)
+	/* Who was asked, said no or did not answer is asked anew. */
+	for (size_t g = 0; g < r->plan->n_gates; g++)
+		if (r->gates[g].answer != GATE_OPEN)
 			r->gates[g].answer = GATE_UNASKED;
-		r->gates[g].asked_at = now;
-	}
 	/* Who was unwell has to be well for a while in this process too. */
 	if (r->held == HOLD_UNHEALTHY)
 		r->unwell_at[UNWELL_POOL] = now;

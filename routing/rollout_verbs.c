@@ -16,16 +16,16 @@ check_forward(const struct rollout *r, const struct rollout_request *request,
 		err_set(err,
 		    "there is a freeze: nothing is promoted and no weight "
 		    "grows until it ends");
-		return REFUSAL_FROZEN;
+		return REFUSED_FROZEN;
 	}
 	if (!request->is_healthy) {
 		err_set(err,
 		    "pool '%s' has no usable endpoint and cannot be given "
 		    "weight",
 		    r->to);
-		return REFUSAL_UNHEALTHY;
+		return REFUSED_UNHEALTHY;
 	}
-	return REFUSAL_NONE;
+	return REFUSED_NONE;
 }
 
 static void
@@ -103,11 +103,11 @@ rollout_verb(struct rollout *r, const struct rollout_request *request,
 		    r->id, rollout_state_name(r->state),
 		    rollout_verb_name(request->verb),
 		    rollout_verbs_print(r, verbs, sizeof(verbs)));
-		return REFUSAL_VERB;
+		return REFUSED_VERB;
 	}
 	if (request->verb == VERB_PROMOTE) {
 		refusal = check_forward(r, request, err);
-		if (refusal != REFUSAL_NONE)
+		if (refusal != REFUSED_NONE)
 			return refusal;
 	}
 	out->is_dirty = true;
@@ -125,7 +125,7 @@ rollout_verb(struct rollout *r, const struct rollout_request *request,
 	default:
 		go_back(r, request, out);
 	}
-	return REFUSAL_NONE;
+	return REFUSED_NONE;
 }
 
 void

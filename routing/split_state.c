@@ -32,6 +32,13 @@ same_pools(const struct split *a, uint32_t n, char *const pools[])
 	return true;
 }
 
+/* A trial has a top of its own. */
+static bool
+has_other_top(const struct weights *weights, uint32_t stable)
+{
+	return weights->evidence == NULL && weights->stable != stable;
+}
+
 /*
  * Lays weights that were on the slots that are and makes them or the new
  * file's run, with a version above `version` if anything differs from it.
@@ -55,7 +62,7 @@ split_settle(struct split *split, struct merge_input *input, uint64_t version,
 	is_same = is_same && memcmp(bp, input->runs, size) == 0;
 	if (is_same && now->version == version && now->salt == salt &&
 	    memcmp(bp, now->bp, size) == 0 &&
-	    now->stable == (uint32_t)split_slot(split, split->stable))
+	    !has_other_top(now, (uint32_t)split_slot(split, split->stable)))
 		return;
 	split_replace(split, is_same ? version : version + 1, salt, bp);
 }
@@ -85,7 +92,7 @@ split_merge(struct split *split, const struct split *before, const char *was,
 	text_replace(&split->stable,
 	    stable_of(split, before, was, config->pools[cfg->stable].name));
 	stable = (uint32_t)split_slot(split, split->stable);
-	if (split == before && runs->stable != stable)
+	if (split == before && has_other_top(runs, stable))
 		version++;
 	merge_fold(before->n_pools, before->pools, before->file, split->n_pools,
 	    split->pools, stable, input.was);

@@ -2,9 +2,9 @@
  * Weights as they are published: made whole by the control thread, immutable
  * from then on, with all that a worker needs worked out beforehand.
  *
- * A client's bucket is a keyed hash of its key, 0..9999. The stable pool has
- * the top of the range, the others stand from 0 in the order of slots: who
- * is with a growing candidate stays there.
+ * A client's bucket is a keyed hash of its key, 0..9999. The stable pool (of a
+ * trial: the baseline) has the top of the range, the others stand from 0 in the
+ * order of slots: who is with a growing candidate stays there.
  *
  * Sessions that a shrinking candidate keeps are the buckets that it had when
  * its weight was largest. New ones are drawn (decide.c) so that their bucket
@@ -168,7 +168,9 @@ weights_new(struct split *split, const struct weights *before, uint64_t version,
 	weights->version = version;
 	weights->serial = ++split->registry->serial;
 	weights->n = split->n_pools;
-	weights->stable = (uint32_t)stable;
+	/* A promoted candidate is the stable pool while it is still judged: its
+	 * clients stay in their buckets until the trial ends. */
+	weights->stable = trial != NULL ? trial->baseline : (uint32_t)stable;
 	memcpy(weights->bp, bp, weights->n * sizeof(*bp));
 	cut_block(weights);
 	set_salt(weights, salt);

@@ -13,6 +13,14 @@
 #include "tls/tls.h"
 
 void
+tls_sha1(const void *bytes, size_t len, uint8_t out[20])
+{
+	int ok = EVP_Digest(bytes, len, out, NULL, EVP_sha1(), NULL);
+
+	assert(ok == 1);
+}
+
+void
 tls_sha256(const void *bytes, size_t len, uint8_t out[32])
 {
 	int ok = EVP_Digest(bytes, len, out, NULL, EVP_sha256(), NULL);

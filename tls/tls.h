@@ -134,6 +134,7 @@ bool tls_gate_peer(const struct ssl_st *ssl, struct tls_peer *out);
 
 /* ---- odds that need OpenSSL ---- */
 
+void tls_sha1(const void *bytes, size_t len, uint8_t out[20]); /* for RFC 6455, which knows no other */
 void tls_sha256(const void *bytes, size_t len, uint8_t out[32]);
 void tls_hmac_sha256(struct span key, struct span text, uint8_t out[32]);
 bool tls_equal(const void *a, const void *b, size_t len); /* constant time */

@@ -32,21 +32,31 @@ command -v jq >/dev/null || { echo "shift.sh: jq is needed" >&2; exit 2; }
 look() { "$weirctl" weights "$split" -o json; }
 field() { printf '%s' "$1" | jq -r --arg pool "$pool" "$2"; }
 
-# set_weights REASON NAME=PERCENT...: only over the version that we know.
+# set_weights REASON NAME=PERCENT...: only over the version that we know. Who
+# interrupts meanwhile waits until we know the new one.
 set_weights()
 {
-	why=$1
+	why=$1 late=
 	shift
+	trap 'late=yes' INT TERM
 	state=$("$weirctl" weights "$split" "$@" --if-match "$version" --reason "$why" -o json)
 	version=$(field "$state" .version)
+	trap interrupted INT TERM
+	[ -z "$late" ] || interrupted
 }
 
 back()
 {
-	trap - INT TERM
 	echo "back to $before: $1" >&2
 	# shellcheck disable=SC2086 # a list of words
-	set_weights "$reason: $1" $before
+	"$weirctl" weights "$split" $before --if-match "$version" --reason "$reason: $1" >/dev/null
+}
+
+interrupted()
+{
+	trap '' INT TERM
+	back "interrupted"
+	exit 130
 }
 
 # between NOW OLD: "requests failures others_requests others_failures" between two looks
@@ -65,7 +75,7 @@ stable=$(field "$state" .stable)
 before=$(field "$state" '.weights | to_entries | map("\(.key)=\(.value)") | join(" ")')
 field "$state" '.pools[].name' | grep -qx -- "$pool" || { echo "shift.sh: $split has no pool $pool" >&2; exit 3; }
 [ "$pool" != "$stable" ] || { echo "shift.sh: $pool is the stable pool of $split" >&2; exit 2; }
-trap 'back "interrupted"; exit 130' INT TERM
+trap interrupted INT TERM
 
 for percent; do
 	rest=$(jq -n "100 - $percent")

@@ -12,6 +12,8 @@ import struct
 import threading
 import time
 
+import ports
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 NAMES = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
@@ -146,6 +148,7 @@ class Wire:
         self.pending = None         # a header block that CONTINUATION goes on with
         self.gives_window = True
         self.acks = True
+        self.reader = None          # the thread that reads; None: whoever calls
         self.limit = timeout
         sock.settimeout(timeout)
 
@@ -292,7 +295,7 @@ class Upstream:
 
     def __init__(self, serve=None, tls=None, early=False, port=0, **settings):
         self.serve, self.tls, self.early, self.settings = serve or echo, tls, early, settings
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self.listener = socket.create_server(("127.0.0.1", port or ports.take("127.0.0.1")), backlog=128)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.port = self.listener.getsockname()[1]
         self.wires, self.lock, self.errors = [], threading.Lock(), []
@@ -335,6 +338,7 @@ class Upstream:
             sock.close()
 
     def loop(self, wire):
+        wire.reader = threading.get_ident()
         served = set()
         while True:
             got = wire.read()
@@ -388,7 +392,10 @@ def send_body(wire, stream, body):
         seen = len(wire.frames)
         n = min(16384, len(body) - at, window[0], window[stream])
         if n <= 0:
-            wire.read()
+            if wire.reader in (None, threading.get_ident()):
+                wire.read()
+            else:
+                time.sleep(0.002)       # another thread reads
             continue
         wire.data(stream, body[at:at + n], end=at + n == len(body))
         window[0] -= n

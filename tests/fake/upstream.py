@@ -331,6 +331,13 @@ def hello(peer, seen, args):
 
 
 @mood
+def boom(peer, seen, args):
+    """Fails, whatever was asked."""
+    peer.body(seen)
+    peer.reply(500, b"boom\n", [("x-upstream", peer.upstream.name)], head_only=seen.method == b"HEAD")
+
+
+@mood
 def status(peer, seen, args):
     peer.body(seen)
     peer.reply(int(args[0]), b"status\n", head_only=seen.method == b"HEAD", reason="Word")

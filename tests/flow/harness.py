@@ -290,8 +290,8 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path) # a backlog that is full is waited for, not an error
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Reply:
@@ -488,6 +488,14 @@ class Weir:
             return Reply(connection.getresponse())
         finally:
             connection.close()
+
+    def ctl(self, *args, env=None, timeout=30):
+        """Runs weirctl against this weir; returns the finished process with text in stdout and stderr."""
+        name = os.path.join(self.dir, "weirctl")
+        if not os.path.exists(name):
+            os.symlink(os.path.abspath(WEIR), name)
+        return subprocess.run([name, *args], env=dict(os.environ, WEIR_ADMIN="unix:" + self.admin_path, **(env or {})),
+                              capture_output=True, text=True, timeout=timeout * SLOW)
 
     def metrics(self):
         return self.admin("GET", "/metrics").text

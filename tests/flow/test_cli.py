@@ -482,6 +482,21 @@ class AccessLog(Shared):
         row = self.row("/m/garbage")
         self.assertEqual((row["http.response.status_code"], row["error.type"], row["weir.ended_by"]), (502, "upstream_protocol", "pool"))
 
+    def test_what_is_no_request_is_logged_too(self):
+        for raw, status, word in ((b"GET /no-host HTTP/1.1\r\n\r\n", 400, "host"), (b"GET / HTTP/7.0\r\nHost: t\r\n\r\n", 505, "version"),
+                                  (b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"x" * 70000 + b"\r\n\r\n", 431, "")):
+            with self.subTest(status=status), self.weir.client() as client:
+                client.send(raw)
+                self.assertEqual(client.answer().status, status)
+                row = until(lambda: next((r for r in self.weir.access() if r["http.response.status_code"] == status), None), 5)
+                self.assertEqual((row["client.address"], row["weir.listener"], row["weir.ended_by"]), ("127.0.0.1", "http", "client"))
+                self.assertIn(word, row["error.type"])
+
+    def test_a_method_that_nobody_knows_is_logged_as_it_came(self):
+        self.ask(b"BREW /pot HTTP/1.1\r\nHost: t\r\n\r\n")
+        row = self.row("/pot")
+        self.assertEqual((row["http.request.method"], row["http.request.method_original"]), ("_OTHER", "BREW"))
+
     def test_no_secret_is_logged(self):
         self.ask(get("/secret", authorization="Bearer hunter2", cookie="session=hunter2"))
         self.row("/secret")

@@ -104,10 +104,11 @@ class HelpAndTypos(unittest.TestCase):
         self.assertEqual(len(said), 1)
         self.assertRegex(said.pop(), r"\Aweir \d+\.\d+\.\d+\n\Z")
 
-    def test_features_of_later_versions_are_refused_by_name(self):
-        done = weir("demo", "--break", "errors")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--break errors", done.stderr)
+    def test_the_demo_breaks_only_in_the_ways_that_it_knows(self):
+        for word, hint in (("error", "did you mean errors"), ("well", "errors, latency, crash or hang"), ("", "errors, latency, crash or hang")):
+            done = weir("demo", "--break", word)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(hint, done.stderr)
 
     def test_by_the_name_weirctl_it_is_the_client(self):
         with tempfile.TemporaryDirectory() as folder:

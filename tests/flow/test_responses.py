@@ -425,6 +425,7 @@ class UpstreamsThatAreNotThere(Case):
     def test_a_connection_that_is_never_accepted_is_504_in_time(self):
         port = free_port()
         with socket.socket() as full:
+            full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             full.bind(("127.0.0.1", port))
             full.listen(0)
             fillers = [socket.socket() for _ in range(4)]

@@ -99,6 +99,72 @@ test_audit__one_changed_byte_anywhere_is_found(void **state)
 	free(text);
 }
 
+/* A line whose hash is right, since the log wrote it: the chain was rebuilt. */
+static void
+write_verdict(const struct fixture *f, int count, const char *verdict)
+{
+	struct audit audit;
+	struct err err;
+	json_t *after = json_pack("{s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, "
+	                          "s:{s:i}, s:{s:i, s:[i]}}}",
+	    "evidence", "schema", "weir.evidence/v1", "phase", "canary",
+	    "guard", "complaints", "metric", "signal:complaint", "action",
+	    "rollback", "test", "count/1", "verdict", verdict, "count", count,
+	    "limit", "max", 3, "trail", "columns", 1, "numbers", 5);
+	struct audit_entry entry = {.actor = "weir",
+	    .action = "rollout_rolling_back",
+	    .target = "shop",
+	    .result = "ok",
+	    .after = after};
+
+	assert_non_null(after);
+	assert_true(audit_open(&audit, f->path, &err));
+	assert_true(audit_append(&audit, &entry, &err));
+	json_decref(after);
+	audit_release(&audit);
+}
+
+static void
+test_audit__a_verdict_is_computed_again(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_verdict verdict;
+	struct err err;
+
+	write_entries(f, 1);
+	write_verdict(f, 5, "fail");
+	assert_true(verify(f, &verdict, &err));
+	assert_int_equal(verdict.verdicts, 1);
+	assert_int_equal(verdict.lines, 2);
+}
+
+static void
+test_audit__a_changed_number_is_found_under_a_rebuilt_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_verdict verdict;
+	struct err err;
+
+	write_entries(f, 2);
+	write_verdict(f, 4, "fail");
+	assert_false(verify(f, &verdict, &err));
+	assert_non_null(strstr(err.text, ":3:"));
+	assert_non_null(strstr(err.text, "guard 'complaints'"));
+	assert_non_null(strstr(err.text, "count says 4"));
+}
+
+static void
+test_audit__a_changed_verdict_is_found_under_a_rebuilt_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_verdict verdict;
+	struct err err;
+
+	write_verdict(f, 5, "undecided");
+	assert_false(verify(f, &verdict, &err));
+	assert_non_null(strstr(err.text, "the verdict says undecided"));
+}
+
 static void
 test_audit__a_removed_line_is_found(void **state)
 {
@@ -196,6 +262,9 @@ main(void)
 	    TEST(test_audit__a_chain_over_two_lives_holds),
 	    TEST(test_audit__one_changed_byte_anywhere_is_found),
 	    TEST(test_audit__a_removed_line_is_found),
+	    TEST(test_audit__a_verdict_is_computed_again),
+	    TEST(test_audit__a_changed_number_is_found_under_a_rebuilt_chain),
+	    TEST(test_audit__a_changed_verdict_is_found_under_a_rebuilt_chain),
 	    TEST(test_audit__half_a_line_is_cut_and_the_chain_goes_on),
 	    TEST(test_audit__after_a_rotation_the_new_file_continues_the_chain),
 	    TEST(test_audit__the_tail_is_the_newest_of_a_target),

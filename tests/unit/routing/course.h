@@ -160,7 +160,7 @@ course_ask(struct course *c, enum rollout_verb verb, bool is_full)
 	enum rollout_refusal refusal =
 	    rollout_verb(&c->rollout, &request, &c->output, &err);
 
-	if (refusal == REFUSAL_NONE)
+	if (refusal == REFUSED_NONE)
 		course_take(c);
 	return refusal;
 }
@@ -173,7 +173,7 @@ course_vote(struct course *c, const char *who, const char *gate, bool is_reject)
 	enum rollout_refusal refusal =
 	    rollout_approve(&c->rollout, &vote, &c->output, &err);
 
-	if (refusal == REFUSAL_NONE)
+	if (refusal == REFUSED_NONE)
 		course_take(c);
 	return refusal;
 }

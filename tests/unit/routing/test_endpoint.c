@@ -235,7 +235,7 @@ test_endpoint__who_comes_back_begins_with_little(void **state)
 		assert_in_range(half, 3200, 3900);
 		endpoint_warm(endpoint, now + 10 * NSEC_PER_SEC);
 		assert_in_range(picks_of_first(&edge), 4700, 5300);
-		assert_int_equal(atomic_load(&endpoint->warmth), WARM);
+		assert_int_equal(atomic_load(&endpoint->warmth), WARMTH_ALL);
 		edge_close(&edge);
 	}
 }
@@ -249,7 +249,7 @@ test_endpoint__without_slow_start_it_is_warm_at_once(void **state)
 	(void)state;
 	endpoint_mark_down(endpoint, 1, "x");
 	endpoint_mark_up(endpoint);
-	assert_int_equal(atomic_load(&endpoint->warmth), WARM);
+	assert_int_equal(atomic_load(&endpoint->warmth), WARMTH_ALL);
 	edge_close(&edge);
 }
 

@@ -283,7 +283,7 @@ test_rollout__guards_are_looked_at_in_every_live_state(void **state)
 	/* paused */
 	course_start(&c);
 	course_run(&c, MINUTES(1));
-	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSED_NONE);
 	course_run(&c, MINUTES(1));
 	course_expect(&c, ROLLOUT_HELD, "paused", 500);
 	c.rollout.judge->verdicts[0] = VERDICT_FAIL;
@@ -367,17 +367,17 @@ test_rollout__a_pause_stops_the_hold_and_the_ramp(void **state)
 	course_plan(&c);
 	course_start(&c);
 	course_run(&c, MINUTES(9));
-	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSED_NONE);
 	course_run(&c, MINUTES(60));
 	course_expect(&c, ROLLOUT_HELD, "paused", 500);
-	assert_int_equal(course_ask(&c, VERB_RESUME, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_RESUME, false), REFUSED_NONE);
 	course_run(&c, SECONDS(55));
 	assert_int_equal(c.rollout.phase, 0);
 	course_run(&c, MINUTES(1));
 	assert_int_equal(c.rollout.phase, 1);
 	there = c.rollout.weight;
 	assert_in_range(there, 501, 4999);
-	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PAUSE, false), REFUSED_NONE);
 	course_run(&c, MINUTES(10));
 	course_expect(&c, ROLLOUT_HELD, "paused", there);
 	course_end(&c);
@@ -421,8 +421,8 @@ test_rollout__a_freeze_lets_no_weight_grow_and_every_rollback_through(
 	c.input.is_frozen = true;
 	course_run(&c, MINUTES(30));
 	course_expect(&c, ROLLOUT_HELD, "freeze", there);
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSAL_FROZEN);
-	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSED_FROZEN);
+	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSED_NONE);
 	course_expect(&c, ROLLOUT_ABORTED, "", 0);
 	course_end(&c);
 }

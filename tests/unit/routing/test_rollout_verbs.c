@@ -12,15 +12,15 @@ test_verb__promote_ends_the_phase_and_full_ends_all(void **state)
 	c.phases[0].min_requests = 1000000;
 	course_start(&c);
 	course_run(&c, SECONDS(10));
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSED_NONE);
 	course_step(&c, 50 * NSEC_PER_MSEC);
 	assert_int_equal(c.rollout.phase, 1);
 	assert_false(c.rollout.is_skipping);
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSED_NONE);
 	course_step(&c, 50 * NSEC_PER_MSEC);
 	course_expect(&c, ROLLOUT_PROMOTED, "", 10000);
 	/* and once more ends the warmth */
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSED_NONE);
 	course_step(&c, 50 * NSEC_PER_MSEC);
 	course_expect(&c, ROLLOUT_DONE, "", 10000);
 	course_end(&c);
@@ -37,11 +37,11 @@ test_verb__promote_opens_no_gate(void **state)
 	c.phases[2].n_gates = 1;
 	course_start(&c);
 	course_run(&c, SECONDS(10));
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSED_NONE);
 	course_run(&c, SECONDS(10));
 	course_expect(&c, ROLLOUT_HELD, "gate:leads", 500);
-	assert_int_equal(course_vote(&c, "a", "leads", false), REFUSAL_NONE);
-	assert_int_equal(course_vote(&c, "b", NULL, false), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "a", "leads", false), REFUSED_NONE);
+	assert_int_equal(course_vote(&c, "b", NULL, false), REFUSED_NONE);
 	course_step(&c, 50 * NSEC_PER_MSEC);
 	course_expect(&c, ROLLOUT_PROMOTED, "", 10000);
 	course_end(&c);
@@ -59,7 +59,7 @@ test_verb__undo_while_warm_goes_back_at_once(void **state)
 	course_start(&c);
 	course_run(&c, MINUTES(11));
 	course_expect(&c, ROLLOUT_PROMOTED, "", 10000);
-	assert_int_equal(course_ask(&c, VERB_UNDO, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_UNDO, false), REFUSED_NONE);
 	course_expect(&c, ROLLOUT_ABORTED, "", 0);
 	assert_int_equal(c.rollout.cause, CAUSE_UNDO);
 	assert_false(c.rollout.is_promoted);
@@ -76,9 +76,9 @@ test_verb__a_second_abort_cuts_the_ramp_short(void **state)
 	c.plan.rollback.mode = ROLLBACK_RAMP;
 	course_start(&c);
 	course_run(&c, MINUTES(1));
-	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSED_NONE);
 	assert_int_equal(c.rollout.state, ROLLOUT_ROLLING_BACK);
-	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSED_NONE);
 	course_expect(&c, ROLLOUT_ABORTED, "", 0);
 	course_end(&c);
 }
@@ -91,7 +91,7 @@ test_verb__abort_before_the_beginning_leaves_the_weights(void **state)
 	(void)state;
 	course_plan(&c);
 	course_start(&c);
-	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSAL_NONE);
+	assert_int_equal(course_ask(&c, VERB_ABORT, false), REFUSED_NONE);
 	course_expect(&c, ROLLOUT_ABORTED, "", 0);
 	assert_int_equal(c.publishes, 0);
 	course_end(&c);
@@ -107,7 +107,7 @@ test_verb__promote_to_a_pool_without_endpoints_is_refused(void **state)
 	course_start(&c);
 	course_run(&c, SECONDS(1));
 	c.input.is_healthy = false;
-	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSAL_UNHEALTHY);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, true), REFUSED_UNHEALTHY);
 	assert_false(c.rollout.is_full);
 	course_end(&c);
 }
@@ -130,7 +130,7 @@ try_verbs(struct course *c, const char *legal)
 			continue;
 		before = c->rollout;
 		assert_int_equal(course_ask(c, (enum rollout_verb)verb, false),
-		    REFUSAL_VERB);
+		    REFUSED_VERB);
 		assert_memory_equal(&before, &c->rollout, sizeof(before));
 	}
 }
@@ -245,12 +245,12 @@ test_gate__approvals_are_of_distinct_people_and_not_of_the_requester(
 	course_expect(&c, ROLLOUT_HELD, "gate:leads", 500);
 	assert_int_equal(c.seen[EVENT_APPROVAL], 1);
 	assert_int_equal(
-	    course_vote(&c, "token:ci", "leads", false), REFUSAL_REQUESTER);
-	assert_int_equal(course_vote(&c, "ann", "leads", false), REFUSAL_NONE);
-	assert_int_equal(course_vote(&c, "ann", "leads", false), REFUSAL_TWICE);
+	    course_vote(&c, "token:ci", "leads", false), REFUSED_REQUESTER);
+	assert_int_equal(course_vote(&c, "ann", "leads", false), REFUSED_NONE);
+	assert_int_equal(course_vote(&c, "ann", "leads", false), REFUSED_TWICE);
 	course_run(&c, SECONDS(1));
 	course_expect(&c, ROLLOUT_HELD, "gate:leads", 500);
-	assert_int_equal(course_vote(&c, "bob", "leads", false), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "bob", "leads", false), REFUSED_NONE);
 	course_run(&c, SECONDS(1));
 	assert_int_equal(c.rollout.phase, 1);
 	course_end(&c);
@@ -266,13 +266,13 @@ test_gate__an_approval_expires(void **state)
 	gate(&c, 1);
 	course_start(&c);
 	course_run(&c, SECONDS(1));
-	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSED_NONE);
 	course_run(&c, MINUTES(61));
-	assert_int_equal(course_vote(&c, "bob", NULL, false), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "bob", NULL, false), REFUSED_NONE);
 	course_run(&c, SECONDS(1));
 	course_expect(&c, ROLLOUT_HELD, "gate:leads", 500);
 	assert_int_equal(rollout_approvals(&c.rollout, 1, c.input.wall), 1);
-	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSED_NONE);
 	course_run(&c, SECONDS(1));
 	assert_int_equal(c.rollout.phase, 1);
 	course_end(&c);
@@ -311,7 +311,7 @@ test_gate__a_rejection_goes_back(void **state)
 	gate(&c, 1);
 	course_start(&c);
 	course_run(&c, MINUTES(11));
-	assert_int_equal(course_vote(&c, "ann", NULL, true), REFUSAL_NONE);
+	assert_int_equal(course_vote(&c, "ann", NULL, true), REFUSED_NONE);
 	course_expect(&c, ROLLOUT_ABORTED, "", 0);
 	assert_int_equal(c.rollout.cause, CAUSE_REJECTED);
 	course_end(&c);
@@ -327,11 +327,11 @@ test_gate__a_vote_needs_a_gate_that_waits(void **state)
 	course_plan(&c);
 	course_start(&c);
 	course_run(&c, SECONDS(1));
-	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSAL_VERB);
+	assert_int_equal(course_vote(&c, "ann", NULL, false), REFUSED_VERB);
 	course_end(&c);
 	gate(&c, 1);
 	course_start(&c);
-	assert_int_equal(course_vote(&c, "ann", "smoke", false), REFUSAL_GATE);
+	assert_int_equal(course_vote(&c, "ann", "smoke", false), REFUSED_GATE);
 	assert_null(rollout_vote_gate(&c.rollout, "lead", &err));
 	assert_non_null(strstr(err.text, "leads"));
 	course_end(&c);
@@ -351,9 +351,9 @@ test_gate__approvals_have_a_bound(void **state)
 	for (int i = 0; i < ROLLOUT_APPROVALS_MAX; i++) {
 		snprintf(who, sizeof(who), "p%d", i);
 		assert_int_equal(
-		    course_vote(&c, who, NULL, false), REFUSAL_NONE);
+		    course_vote(&c, who, NULL, false), REFUSED_NONE);
 	}
-	assert_int_equal(course_vote(&c, "late", NULL, false), REFUSAL_FULL);
+	assert_int_equal(course_vote(&c, "late", NULL, false), REFUSED_FULL);
 	course_end(&c);
 }
 

@@ -88,8 +88,8 @@ act(struct course *c, uint64_t *seed)
 		refusal = course_vote(c, who, NULL, verb == VERB_REJECT);
 	else
 		refusal = course_ask(c, verb, chance(seed, 20));
-	assert_true(may || refusal == REFUSAL_VERB);
-	if (refusal != REFUSAL_NONE)
+	assert_true(may || refusal == REFUSED_VERB);
+	if (refusal != REFUSED_NONE)
 		assert_memory_equal(&before, &c->rollout, sizeof(before));
 }
 

@@ -1,0 +1,131 @@
+/* weirctl signal and freeze. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/ctl.h"
+
+/* The reference to `body` is taken. */
+static int
+send_body(struct ctl *ctl, const char *method, const char *where, json_t *body,
+    struct ctl_answer *out)
+{
+	char *path = strdup(where);
+	int code;
+
+	if (ctl->reason && json_object_set_new(
+	                       body, "reason", json_string(ctl->reason)) != 0) {
+		free(path);
+		json_decref(body);
+		return ctl_usage(ctl, "the reason is not UTF-8");
+	}
+	path = path ? ctl_path_mutation(ctl, path) : NULL;
+	code = ctl_ask(ctl,
+	    &(struct ctl_request){.method = method, .path = path, .body = body},
+	    out);
+	free(path);
+	json_decref(body);
+	return code;
+}
+
+/* ---- signal ---- */
+
+static void
+print_signal(const struct ctl *ctl, const json_t *answer)
+{
+	const char *result = ctl_text(answer, "result");
+	const char *rollout = ctl_text(answer, "rollout");
+
+	if (ctl->is_dry_run)
+		ctl_say("dry run: rollout %s would get it", rollout);
+	else if (strcmp(result, "counted") == 0)
+		ctl_say("counted against rollout %s", rollout);
+	else if (strcmp(result, "duplicate") == 0)
+		ctl_say("rollout %s has counted this id already", rollout);
+	else
+		ctl_say(
+		    "not counted: split %s has no live rollout with a guard "
+		    "on signal:%s",
+		    ctl->words[0], ctl->words[1]);
+}
+
+int
+ctl_signal(struct ctl *ctl)
+{
+	struct ctl_answer answer;
+	int64_t count = 1;
+	json_t *body;
+	int code;
+
+	if (ctl->n_words != 2)
+		return ctl_usage(ctl, ctl->n_words < 2
+		                          ? "a SPLIT and a KIND are needed"
+		                          : "too many words");
+	if (ctl->count && !units_integer(span_of(ctl->count), &count))
+		return ctl_usage(
+		    ctl, "--count is a number, not \"%s\"", ctl->count);
+	body = json_pack("{s:s, s:s, s:I}", "split", ctl->words[0], "kind",
+	    ctl->words[1], "count", (json_int_t)count);
+	if (!body)
+		return ctl_usage(ctl, "the words are not UTF-8");
+	if (ctl->id)
+		json_object_set_new(body, "id", json_string(ctl->id));
+	code = send_body(ctl, "POST", "/v1/signals", body, &answer);
+	if (code != CTL_OK)
+		return code;
+	if (ctl->is_json)
+		code = ctl_print_json(answer.json);
+	else
+		print_signal(ctl, answer.json);
+	ctl_answer_release(&answer);
+	return code;
+}
+
+/* ---- freeze ---- */
+
+static int
+show_freeze(const struct ctl *ctl, struct ctl_answer *answer)
+{
+	const json_t *freeze = answer->json;
+	bool has_reason = json_is_string(json_object_get(freeze, "reason"));
+	char age[24];
+	int code = CTL_OK;
+
+	ctl_print_age(age, sizeof(age), ctl_text(freeze, "since"));
+	if (ctl->is_json)
+		code = ctl_print_json(freeze);
+	else if (json_is_true(json_object_get(freeze, "frozen")))
+		ctl_say("frozen since %s by %s%s%s; rolling back is possible",
+		    age, ctl_text(freeze, "by"), has_reason ? ": " : "",
+		    has_reason ? ctl_text(freeze, "reason") : "");
+	else
+		puts("not frozen");
+	ctl_answer_release(answer);
+	return code;
+}
+
+int
+ctl_freeze(struct ctl *ctl)
+{
+	static const char *const words[] = {"on", "off"};
+	const char *word = ctl->n_words ? ctl->words[0] : NULL, *near;
+	struct ctl_answer answer;
+	int code;
+
+	if (ctl->n_words > 1)
+		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[1]);
+	if (!word) {
+		code = ctl_get(ctl, "/v1/freeze", &answer);
+	} else if (strcmp(word, "on") == 0) {
+		code =
+		    send_body(ctl, "PUT", "/v1/freeze", json_object(), &answer);
+	} else if (strcmp(word, "off") == 0) {
+		code = send_body(
+		    ctl, "DELETE", "/v1/freeze", json_object(), &answer);
+	} else {
+		near = suggest(span_of(word), words, 2);
+		return ctl_usage(ctl, "on or off, not \"%s\"%s%s%s", word,
+		    near ? "; did you mean \"" : "", near ? near : "",
+		    near ? "\"?" : "");
+	}
+	return code == CTL_OK ? show_freeze(ctl, &answer) : code;
+}

@@ -1,0 +1,198 @@
+"""gRPC and WebSocket over HTTP/2: calls, deadlines, statuses that are failures, tunnels in all four pairings."""
+
+import base64
+import hashlib
+import struct
+import threading
+import unittest
+
+from harness import Case, get, one_pool, until
+
+import h2
+from test_h2_upstream import Pair
+
+
+def call(path="/shop.Cart/Add", *more):
+    return h2.request(path, "POST", "a", "http", ("content-type", "application/grpc"), ("te", "trailers"), *more)
+
+
+def grpc_frame(text):
+    return b"\0" + struct.pack(">I", len(text)) + text
+
+
+class Grpc(Pair):
+    def serve(self, wire, stream, message):
+        path = dict(message.fields)[":path"]
+        head = [(":status", "200"), ("content-type", "application/grpc")]
+        if path.startswith("/status/"):
+            wire.headers(stream, head + [("grpc-status", path[8:])])
+        elif path.startswith("/late/"):
+            wire.headers(stream, head, end=False)
+            wire.data(stream, grpc_frame(b"x"))
+            wire.headers(stream, [("grpc-status", path[6:]), ("grpc-message", "told")])
+        elif path != "/never":
+            wire.headers(stream, head, end=False)
+            wire.data(stream, message.body or grpc_frame(b"hello"))
+            wire.headers(stream, [("grpc-status", "0")])
+
+    def test_a_call_and_its_trailers(self):
+        weir = self.weir_to(self.h2_upstream(self.serve))
+        answer = self.ask(self.client(weir), 1, call(), grpc_frame(b"question"))
+        self.assertEqual((answer.status, answer.body, answer.trailers), (200, grpc_frame(b"question"), [("grpc-status", "0")]))
+
+    def test_a_status_alone(self):
+        weir = self.weir_to(self.h2_upstream(self.serve))
+        answer = self.ask(self.client(weir), 1, call("/status/5"), b"")
+        self.assertEqual((answer.one("grpc-status"), answer.is_ended, answer.body), ("5", True, b""))
+
+    def test_both_sides_stream_at_once(self):
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "200"), ("content-type", "application/grpc")], end=False)
+
+            def talk():
+                seen = 0
+                while not message.is_over:
+                    body = message.body         # it grows in another thread
+                    if len(body) > seen:
+                        wire.data(stream, body[seen:])
+                        seen = len(body)
+                    threading.Event().wait(0.002)
+                wire.headers(stream, [("grpc-status", "0")])
+            threading.Thread(target=talk, daemon=True).start()
+        weir = self.weir_to(self.h2_upstream(serve, early=True))
+        wire = self.client(weir)
+        wire.headers(1, call(), end=False)
+        said = b""
+        for n in range(20):
+            said += grpc_frame(b"message %d" % n)
+            wire.data(1, grpc_frame(b"message %d" % n))
+            wire.until(lambda: wire.message(1).body == said)
+        wire.data(1, b"", end=True)
+        self.assertEqual(wire.answer(1).trailers, [("grpc-status", "0")])
+
+    def test_statuses_that_are_failures_of_the_pool(self):
+        weir = self.weir_to(self.h2_upstream(self.serve))
+        wire = self.client(weir)
+        stream = 1
+
+        def failures():
+            return weir.metric("weir_upstream_errors_total", reason="status") or 0
+        for way in ("/status/%d", "/late/%d"):
+            for status in range(17):
+                before = failures()
+                self.assertEqual(self.ask(wire, stream, call(way % status), b"").status, 200)
+                stream += 2
+                self.assertEqual(failures() - before, 1 if status in (2, 4, 13, 14, 15) else 0, (way, status))
+
+    def test_a_deadline_ends_the_call_on_both_sides(self):
+        up = self.h2_upstream(self.serve)
+        weir = self.weir_to(up)
+        answer = self.ask(self.client(weir), 1, call("/never", ("grpc-timeout", "300m")), b"")
+        self.assertEqual((answer.status, answer.one("grpc-status"), answer.is_ended), (200, "4", True))
+        until(lambda: up.requests[0].reset == h2.CANCEL)
+        self.assertEqual(dict(up.requests[0].fields)["grpc-timeout"], "300m")
+
+    def test_a_failure_of_weirs_own_is_told_as_a_status(self):
+        gone = h2.Upstream()
+        gone.close()
+        weir = self.weir_to(gone)
+        answer = self.ask(self.client(weir), 1, call(), b"")
+        self.assertEqual((answer.status, answer.one("grpc-status"), answer.one("content-type")), (200, "14", "application/grpc"))
+
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+UPGRADE = ("GET /m/tunnel HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n" % KEY).encode()
+
+
+def connect(path="/m/tunnel", *more):
+    return [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path), (":authority", "a"), ("sec-websocket-version", "13")] + list(more)
+
+
+class WebSocket(Pair):
+    def tunnel_upstream(self):
+        def serve(wire, stream, message):
+            fields = dict(message.fields)
+            if fields.get(":protocol") != "websocket":
+                wire.headers(stream, [(":status", "400")])
+                return
+            wire.headers(stream, [(":status", "200")], end=False)
+
+            def talk():
+                seen = 0
+                while not message.is_over:
+                    body = message.body         # it grows in another thread
+                    if len(body) > seen:
+                        wire.data(stream, body[seen:])
+                        seen = len(body)
+                    threading.Event().wait(0.002)
+                wire.data(stream, b"bye", end=True)
+            threading.Thread(target=talk, daemon=True).start()
+        return self.h2_upstream(serve, early=True, connect=1)
+
+    def check_h2_client(self, weir):
+        wire = self.client(weir)
+        wire.sync()
+        self.assertEqual(wire.settings.get(h2.CONNECT_PROTOCOL), 1)
+        wire.headers(1, connect(), end=False)
+        wire.until(lambda: wire.message(1).fields)
+        self.assertEqual(wire.message(1).status, 200, wire.message(1))
+        self.assertEqual([n for n, v in wire.message(1).fields if n in ("upgrade", "connection", "sec-websocket-accept")], [])
+        said = b""
+        for n in range(10):
+            said += b"ping %d" % n
+            wire.data(1, b"ping %d" % n)
+            wire.until(lambda: wire.message(1).body == said)
+        wire.data(1, b"", end=True)
+        answer = wire.answer(1)
+        self.assertTrue(answer.is_ended, answer)
+        wire.headers(3, connect("/other"), end=False)
+        return wire
+
+    def check_h1_client(self, weir):
+        with weir.client() as client:
+            client.send(UPGRADE)
+            answer = client.answer(upgrade=True)
+            self.assertEqual(answer.status, 101)
+            expected = base64.b64encode(hashlib.sha1((KEY + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+            self.assertEqual(answer.one("sec-websocket-accept"), expected)
+            self.assertEqual(answer.one("upgrade").lower(), "websocket")
+            for n in range(10):
+                client.send(b"ping %d" % n)
+                self.assertEqual(client.exactly(6), b"ping %d" % n)
+
+    def test_from_http_2_to_http_1(self):
+        up = self.upstream()
+        self.check_h2_client(self.start(one_pool(up.address, workers=1)))
+        seen = up.seen[0]
+        self.assertEqual((seen.method, seen.one("upgrade").lower(), len(base64.b64decode(seen.one("sec-websocket-key")))), (b"GET", b"websocket", 16))
+        self.assertEqual(up.faults, [])
+
+    def test_from_http_2_to_http_2(self):
+        up = self.tunnel_upstream()
+        self.check_h2_client(self.weir_to(up))
+        self.assertNotIn("sec-websocket-key", dict(up.requests[0].fields))
+
+    def test_from_http_1_to_http_2(self):
+        self.check_h1_client(self.weir_to(self.tunnel_upstream()))
+
+    def test_a_route_without_upgrades_refuses(self):
+        up = self.upstream()
+        config = one_pool(up.address, workers=1)
+        config["routes"][0]["upgrade"] = []
+        wire = self.client(self.start(config))
+        wire.headers(1, connect("/x"), end=False)
+        wire.until(lambda: wire.message(1).fields or wire.message(1).is_over)
+        self.assertEqual(up.tunnels, 0)
+
+    def test_a_reset_ends_the_tunnel_on_both_sides(self):
+        up = self.upstream()
+        weir = self.start(one_pool(up.address, workers=1))
+        wire = self.client(weir)
+        wire.headers(1, connect(), end=False)
+        wire.until(lambda: wire.message(1).fields)
+        wire.reset(1)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,336 @@
+"""HTTP/2 to upstreams, from clients of both versions: one connection for many requests, and nothing lost when it goes."""
+
+import os
+import ssl
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from harness import Case, Client, get, one_pool, post, until, upstream as fake
+
+import h2
+
+
+def untrusting():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Pair(Case):
+    """weir between: clients of either version, an upstream that speaks HTTP/2."""
+
+    def h2_upstream(self, serve=None, **options):
+        up = h2.Upstream(serve, **options)
+        self.addCleanup(up.close)
+        self.addCleanup(lambda: self.assertEqual(up.errors, []))
+        return up
+
+    def weir_to(self, *ups, pool=None, **more):
+        return self.start(one_pool(*[u.address for u in ups], pool=dict({"protocol": "h2"}, **(pool or {})), workers=1, **more))
+
+    def client(self, weir, **options):
+        return self.enter(h2.client(("127.0.0.1", weir.port), **options))
+
+    def ask(self, wire, stream, fields, body=None):
+        wire.headers(stream, fields, end=body is None)
+        if body is not None:
+            h2.send_body(wire, stream, body)
+        return wire.answer(stream)
+
+
+class Pairings(Pair):
+    def test_requests_of_both_versions_arrive_as_http_2(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up)
+        answer = weir.ask(b"GET /one?a=b HTTP/1.1\r\nHost: shop.test\r\nX-Upper: V\r\nConnection: x-hop\r\nX-Hop: 1\r\nCookie: a=1; b=2\r\n\r\n")
+        self.assertEqual((answer.status, answer.body, answer.one("x-path")), (200, b"hello", "/one?a=b"))
+        answer = self.ask(self.client(weir), 1, h2.request("/two", "GET", "shop.test", "http", ("x-upper", "V"), ("cookie", "a=1"), ("cookie", "b=2")))
+        self.assertEqual((answer.status, answer.body, answer.one("x-path")), (200, b"hello", "/two"))
+        for message, path in zip(up.requests, ("/one?a=b", "/two")):
+            names = [n for n, v in message.fields]
+            fields = dict(message.fields)
+            self.assertEqual((fields[":method"], fields[":path"], fields[":authority"], fields[":scheme"]), ("GET", path, "shop.test", "http"))
+            self.assertEqual((fields["x-upper"], fields["cookie"]), ("V", "a=1; b=2"))
+            self.assertEqual([n for n in names if n in ("host", "connection", "x-hop", "transfer-encoding") or n != n.lower()], [])
+            self.assertEqual(len(names), len(set(names)))
+
+    def test_bodies_of_all_sizes_come_back(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        stream = 1
+        for size in (1, 100, 16384, 65535, 65536, 300000, 2 << 20):
+            body = fake.pattern(size)
+            with self.subTest(size=size):
+                answer = weir.ask(post("/x", body))
+                self.assertEqual((answer.status, answer.body == body), (200, True))
+                chunked = b"POST /x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+                self.assertEqual(weir.ask(chunked).body == body, True)
+                answer = self.ask(wire, stream, h2.request("/x", "POST"), body)
+                self.assertEqual((answer.status, answer.body == body), (200, True))
+                stream += 2
+
+    def test_trailers_both_ways(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/trailers", "POST"), end=False)
+        wire.data(1, b"body")
+        wire.headers(1, [("x-sum", "1"), ("x-forwarded-for", "9.9.9.9")])
+        answer = wire.answer(1)
+        self.assertEqual(answer.trailers, [("x-checksum", "abc"), ("grpc-status", "0")])
+        self.assertEqual(up.requests[0].trailers, [("x-sum", "1")])
+        answer = weir.ask(b"POST /trailers HTTP/1.1\r\nHost: t\r\nConnection: te\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 2\r\n\r\n")
+        self.assertEqual(answer.trailers, [("x-checksum", "abc"), ("grpc-status", "0")])
+        self.assertEqual(up.requests[1].trailers, [("x-sum", "2")])
+        answer = weir.ask(get("/trailers"))
+        self.assertEqual((answer.body, answer.trailers), (b"body", []))
+
+    def test_HEAD_204_and_interim_answers(self):
+        def serve(wire, stream, message):
+            if dict(message.fields)[":path"] == "/hints":
+                wire.headers(stream, [(":status", "103"), ("link", "</a>")], end=False)
+            h2.echo(wire, stream, message)
+        weir = self.weir_to(self.h2_upstream(serve))
+        for answer in (weir.ask(b"HEAD / HTTP/1.1\r\nHost: t\r\n\r\n", "HEAD"), self.ask(self.client(weir), 1, h2.request("/", "HEAD"))):
+            self.assertEqual((answer.status, answer.body, answer.one("content-length")), (200, b"", "5"))
+        for answer in (weir.ask(get("/empty")), self.ask(self.client(weir), 1, h2.request("/empty"))):
+            self.assertEqual((answer.status, answer.body), (204, b""))
+        for answer in (weir.ask(get("/hints")), self.ask(self.client(weir), 1, h2.request("/hints"))):
+            self.assertEqual((answer.status, len(answer.interims)), (200, 1))
+
+    def test_tls_to_the_upstream_is_agreed_by_alpn(self):
+        with tempfile.TemporaryDirectory() as directory:
+            cert, key = directory + "/c.pem", directory + "/k.pem"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                            "-keyout", key, "-out", cert], check=True, capture_output=True)
+            for protocols, status in ((["h2", "http/1.1"], 200), (["http/1.1"], 502)):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(cert, key)
+                context.set_alpn_protocols(protocols)
+                up = h2.Upstream(tls=context)
+                self.addCleanup(up.close)
+                weir = self.weir_to(up, pool={"tls": {"verify": "off"}})
+                self.assertEqual(weir.ask(get("/x")).status, status)
+                if status == 200:
+                    self.assertEqual(up.wires[0].alpn, "h2")
+                    self.assertEqual(dict(up.requests[0].fields)[":scheme"], "https")
+
+
+class Multiplexing(Pair):
+    def test_many_requests_share_a_connection(self):
+        hold = threading.Event()
+        seen = []
+
+        def serve(wire, stream, message):
+            seen.append(stream)
+            if len(seen) == 50:         # all are there before the first is answered
+                for other in seen:
+                    h2.echo(wire, other, message)
+        up = self.h2_upstream(serve)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        for stream in range(1, 100, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        for stream in range(1, 100, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual(len(up.wires), 1)
+        hold.set()
+
+    def test_the_peers_stream_limit_is_kept(self):
+        most = [0]
+
+        def serve(wire, stream, message):
+            open_now = sum(1 for m in wire.messages.values() if m.is_ended and not hasattr(m, "done"))
+            most[0] = max(most[0], open_now)
+            time.sleep(0.01)
+            message.done = True
+            h2.echo(wire, stream, message)
+        up = self.h2_upstream(serve, max_streams=4)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        self.assertEqual(self.ask(wire, 1, h2.request("/first")).status, 200)
+        for stream in range(3, 83, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        for stream in range(3, 83, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertGreater(len(up.wires), 1)
+
+    def test_a_slow_client_stops_only_its_own_stream(self):
+        up = self.h2_upstream(lambda wire, stream, message: threading.Thread(
+            target=lambda: h2.echo(wire, stream, message) if dict(message.fields)[":path"] != "/big" else
+            (wire.headers(stream, [(":status", "200")], end=False), h2.send_body(wire, stream, b"x" * (4 << 20))), daemon=True).start())
+        weir = self.weir_to(up)
+        slow = self.client(weir, window=1000)
+        slow.gives_window = False
+        slow.headers(1, h2.request("/big"))
+        slow.until(lambda: len(slow.message(1).body) == 1000)
+        quick = self.client(weir)
+        for stream in range(1, 41, 2):
+            self.assertEqual(self.ask(quick, stream, h2.request("/%d" % stream)).status, 200)
+        self.assertEqual(len(up.wires), 1)
+        self.assertEqual(len(slow.message(1).body), 1000)
+
+    def test_a_client_that_resets_cancels_upstream(self):
+        def serve(wire, stream, message):
+            if dict(message.fields)[":path"] != "/wait":
+                h2.echo(wire, stream, message)
+        up = self.h2_upstream(serve)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/wait"))
+        until(lambda: up.requests)
+        wire.reset(1)
+        until(lambda: up.wires[0].messages[1].reset == h2.CANCEL)
+        self.assertEqual(self.ask(wire, 3, h2.request("/next")).status, 200)
+        self.assertEqual(len(up.wires), 1)
+
+    def test_an_early_answer_ends_the_upload(self):
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "413")])
+        up = self.h2_upstream(serve, early=True)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/x", "POST"), end=False)
+        wire.data(1, b"x" * 10000)
+        self.assertEqual(wire.answer(1).status, 413)
+        self.assertEqual(weir.ask(get("/x")).status, 413)
+
+
+class Misfortune(Pair):
+    def test_goaway_loses_no_request(self):
+        """Each connection serves three requests, says GOAWAY and refuses by it what came later."""
+        def serve(wire, stream, message):
+            wire.count = getattr(wire, "count", 0) + 1
+            if wire.count > 3:
+                return
+            h2.echo(wire, stream, message)
+            if wire.count == 3:
+                wire.send(h2.frame(h2.GOAWAY, 0, 0, struct.pack(">II", stream, 0)))
+        up = self.h2_upstream(serve)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        for round in range(8):
+            streams = range(1 + 40 * round, 41 + 40 * round, 2)
+            for stream in streams:
+                wire.headers(stream, h2.request("/%d" % stream, "POST" if stream % 4 == 1 else "GET"))
+            for stream in streams:
+                answer = wire.answer(stream)
+                self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(weir.metric("weir_upstream_errors_total", reason="reset") or 0, 0)
+
+    def test_a_refused_stream_is_tried_again(self):
+        def serve(wire, stream, message):
+            if stream == 3:
+                wire.reset(stream, h2.REFUSED_STREAM)
+            else:
+                h2.echo(wire, stream, message)
+        up = self.h2_upstream(serve)
+        weir = self.weir_to(up)
+        wire = self.client(weir)
+        for stream in (1, 3, 5):
+            self.assertEqual(self.ask(wire, stream, h2.request("/%d" % stream, "POST")).status, 200)
+
+    def test_who_always_refuses_is_not_asked_for_ever(self):
+        up = self.h2_upstream(lambda wire, stream, message: wire.reset(stream, h2.REFUSED_STREAM))
+        weir = self.weir_to(up)
+        self.assertEqual(weir.ask(get("/x")).status, 502)
+        self.assertLess(len(up.requests), 6)
+
+    def test_resets_are_told_by_the_failure_table(self):
+        def serve(wire, stream, message):
+            path = dict(message.fields)[":path"]
+            if path == "/reset":
+                wire.reset(stream, h2.INTERNAL_ERROR)
+            elif path == "/cut":
+                wire.headers(stream, [(":status", "200")], end=False)
+                wire.data(stream, b"some")
+                wire.reset(stream, h2.INTERNAL_ERROR)
+            elif path == "/short":
+                wire.headers(stream, [(":status", "200"), ("content-length", "10")], end=False)
+                wire.data(stream, b"some", end=True)
+            elif path == "/close":
+                wire.sock.close()
+            elif path == "/close-in-body":
+                wire.headers(stream, [(":status", "200"), ("content-length", "10")], end=False)
+                wire.data(stream, b"some")
+                wire.sock.close()
+            elif path == "/malformed":
+                wire.headers(stream, [(":status", "200"), ("Upper", "x")])
+            elif path == "/switch":
+                wire.headers(stream, [(":status", "101")])
+            elif path == "/no-status":
+                wire.headers(stream, [("x", "y")])
+            else:
+                h2.echo(wire, stream, message)
+        up = self.h2_upstream(serve)
+        up.errors = []
+        weir = self.weir_to(up, pool={"retry": {"max": 0}})
+        for path in ("/reset", "/close", "/malformed", "/switch", "/no-status"):
+            with self.subTest(path=path):
+                self.assertEqual(weir.ask(post(path, b"x")).status, 502)
+                self.assertEqual(self.ask(self.client(weir), 1, h2.request(path, "POST"), b"x").status, 502)
+        for path in ("/cut", "/short", "/close-in-body"):
+            with self.subTest(path=path):
+                self.assertTrue(weir.ask(get(path)).broken)
+                answer = self.ask(self.client(weir), 1, h2.request(path))
+                self.assertTrue(answer.reset is not None and not answer.is_ended, answer)
+        self.assertEqual(weir.ask(get("/fine")).status, 200)
+
+    def test_a_refused_connection_is_a_502_and_another_endpoint_is_tried(self):
+        up = self.h2_upstream()
+        gone = h2.Upstream()
+        gone.close()
+        weir = self.weir_to(up, gone)
+        for _ in range(10):
+            self.assertEqual(weir.ask(get("/x")).status, 200)
+        weir = self.weir_to(gone)
+        self.assertEqual(weir.ask(get("/x")).status, 502)
+
+    def test_an_upstream_of_http_1_is_a_502(self):
+        up = self.upstream()
+        weir = self.start(one_pool(up.address, pool={"protocol": "h2", "timeouts": {"first_byte": "2s"}}))
+        self.assertIn(weir.ask(get("/x")).status, (502, 504))
+
+    def test_a_silent_upstream_is_a_504(self):
+        up = self.h2_upstream(lambda wire, stream, message: None)
+        weir = self.weir_to(up, pool={"timeouts": {"first_byte": "300ms"}})
+        self.assertEqual(weir.ask(get("/x")).status, 504)
+        self.assertEqual(self.ask(self.client(weir), 1, h2.request("/x")).status, 504)
+        until(lambda: [m.reset for m in up.requests] == [h2.CANCEL] * 2)
+
+    def test_an_idle_session_is_closed(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up, pool={"timeouts": {"idle": "200ms"}})
+        self.assertEqual(weir.ask(get("/x")).status, 200)
+        until(lambda: up.wires[0].goaway)
+        self.assertEqual(weir.ask(get("/x")).status, 200)
+        self.assertEqual(len(up.wires), 2)
+
+    def test_a_reload_that_drops_the_endpoint_finishes_what_is_in_flight(self):
+        go = threading.Event()
+
+        def serve(wire, stream, message):
+            if dict(message.fields)[":path"] == "/wait":
+                go.wait(10)
+            h2.echo(wire, stream, message)
+        old, new = self.h2_upstream(serve), self.h2_upstream()
+        weir = self.weir_to(old)
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/wait"))
+        until(lambda: old.requests)
+        weir.reload(one_pool(new.address, pool={"protocol": "h2"}, workers=1))
+        self.assertEqual(self.ask(self.client(weir), 1, h2.request("/x")).status, 200)
+        self.assertEqual(len(new.requests), 1)
+        go.set()
+        self.assertEqual(wire.answer(1).status, 200)
+        until(lambda: old.wires[0].goaway)
+
+
+if __name__ == "__main__":
+    unittest.main()
