@@ -1,9 +1,10 @@
 /*
- * What the judge of a live rollout knows, once a second into a file of its
- * own. After a crash at most that second is lost; what is lost makes no
- * verdict wrong, only later.
+ * What the judge of a live rollout knows, once a second into one of two files
+ * of its own by turns: one of them is whole at any moment, and writing over
+ * blocks that are there costs a tenth of a new file and a rename. After a crash
+ * at most that second is lost; what is lost makes no verdict wrong, only later.
  *
- *	"weirev1\n" crc32c head entries... numbers...
+ *	"weirev1\n" checksum, head, signals..., numbers...
  *
  * in the order and size of this machine: it does not travel.
  */
@@ -15,6 +16,8 @@
 #include "admin/rollouts.h"
 
 enum { NUMBERS_MAX = 1 << 17 };
+
+#define SAVE_EVERY NSEC_PER_SEC
 
 static const char magic[8] = "weirev1\n";
 
@@ -28,14 +31,16 @@ struct head {
 	int64_t wall;            /* when it was saved */
 	int64_t ramp_ran, hold_ran, phase_ran;
 	uint64_t phase_requests, n[ARM_COUNT], bad[ARM_COUNT], shielded;
-	int64_t now; /* monotonic, when it was saved */
+	int64_t now;     /* monotonic, when it was saved */
+	uint64_t number; /* the greater one is the newer one */
 	uint64_t n_signals, n_numbers;
 };
 
 static void
-file_name(const struct run *run, char *buf, size_t cap)
+file_name(const struct run *run, uint64_t number, char *buf, size_t cap)
 {
-	snprintf(buf, cap, "evidence-%s", run->rollout.id);
+	snprintf(buf, cap, "evidence-%s.%c", run->rollout.id,
+	    number % 2 ? 'a' : 'b');
 }
 
 /* FNV-1a, 64 bits: against a torn write, not against a person. */
@@ -67,6 +72,7 @@ fill_head(struct head *head, const struct run *run, nsec_t now)
 	head->state = r->state == ROLLOUT_PROMOTED;
 	head->wall = time(NULL);
 	head->now = now;
+	head->number = run->saves;
 	head->ramp_ran = r->ramp_ran;
 	head->hold_ran = r->hold_ran;
 	head->phase_ran = r->phase_ran;
@@ -100,8 +106,11 @@ evidence_save(struct rollouts *rollouts, struct run *run, nsec_t now)
 	struct err err;
 	char name[64], *bytes = malloc(len);
 
+	run->save_at = now + SAVE_EVERY;
+	run->has_news = false;
 	if (!bytes)
 		return;
+	run->saves++;
 	fill_head(&head, run, now);
 	head.n_numbers = numbers;
 	if (signals > 0)
@@ -111,7 +120,7 @@ evidence_save(struct rollouts *rollouts, struct run *run, nsec_t now)
 	memcpy(bytes, &head, sizeof(head));
 	head.checksum = checksum((unsigned char *)bytes + SUMMED, len - SUMMED);
 	memcpy(bytes, &head, sizeof(head));
-	file_name(run, name, sizeof(name));
+	file_name(run, run->saves, name, sizeof(name));
 	if (!state_write_file(rollouts->admin->state, name, bytes, len, &err))
 		complain(rollouts, run, now, &err);
 	free(bytes);
@@ -122,22 +131,30 @@ evidence_forget(struct rollouts *rollouts, const struct run *run)
 {
 	char name[64];
 
-	file_name(run, name, sizeof(name));
-	state_remove_file(rollouts->admin->state, name);
+	for (uint64_t number = 0; number < 2; number++) {
+		file_name(run, number, name, sizeof(name));
+		state_remove_file(rollouts->admin->state, name);
+	}
 }
 
 /* ---- coming back ---- */
+
+/* What a longer one left behind it does not count. */
+static size_t
+length_of(const struct head *head)
+{
+	return sizeof(*head) + head->n_signals * sizeof(struct signal_entry) +
+	       head->n_numbers * sizeof(double);
+}
 
 static bool
 is_whole(const struct head *head, const unsigned char *bytes, size_t len)
 {
 	return memcmp(head->magic, magic, sizeof(magic)) == 0 &&
-	       head->checksum == checksum(bytes + SUMMED, len - SUMMED) &&
 	       head->n_signals <= SIGNALS_MAX &&
-	       head->n_numbers <= NUMBERS_MAX &&
-	       len == sizeof(*head) +
-	                  head->n_signals * sizeof(struct signal_entry) +
-	                  head->n_numbers * sizeof(double);
+	       head->n_numbers <= NUMBERS_MAX && length_of(head) <= len &&
+	       head->checksum ==
+	           checksum(bytes + SUMMED, length_of(head) - SUMMED);
 }
 
 static bool
@@ -232,32 +249,54 @@ bounded_gap(int64_t wall)
 	return gap * NSEC_PER_SEC;
 }
 
-void
-evidence_resume(struct rollouts *rollouts, struct run *run, nsec_t now)
+/* One of the two files, if it is whole and of this phase; the caller frees. */
+static unsigned char *
+read_saved(struct rollouts *rollouts, const struct run *run, uint64_t number,
+    struct head *head)
 {
-	struct head head;
 	void *bytes;
 	size_t len;
 	char name[64];
-	nsec_t gap;
 
-	file_name(run, name, sizeof(name));
-	if (!state_read_file(rollouts->admin->state, name, &bytes, &len)) {
-		resume_bare(run, now, "there is none saved");
-		return;
-	}
-	if (len >= sizeof(head))
-		memcpy(&head, bytes, sizeof(head));
-	if (len < sizeof(head) || !is_whole(&head, bytes, len) ||
-	    !is_of(&head, &run->rollout)) {
-		resume_bare(run, now, "what was saved is of another phase");
-	} else {
-		gap = bounded_gap(head.wall);
-		take_signals(run, &head, bytes, now, gap);
-		take_clocks(&run->rollout, &head);
-		if (!take_judge(run, &head, bytes, gap, now))
-			resume_bare(
-			    run, now, "what was saved does not fit the plan");
+	file_name(run, number, name, sizeof(name));
+	if (!state_read_file(rollouts->admin->state, name, &bytes, &len))
+		return NULL;
+	if (len >= sizeof(*head)) {
+		memcpy(head, bytes, sizeof(*head));
+		if (is_whole(head, bytes, len) && is_of(head, &run->rollout))
+			return bytes;
 	}
 	free(bytes);
+	return NULL;
+}
+
+static void
+take_saved(struct run *run, const struct head *head, const unsigned char *bytes,
+    nsec_t now)
+{
+	nsec_t gap = bounded_gap(head->wall);
+
+	run->saves = head->number;
+	take_signals(run, head, bytes, now, gap);
+	take_clocks(&run->rollout, head);
+	if (!take_judge(run, head, bytes, gap, now))
+		resume_bare(run, now, "what was saved does not fit the plan");
+}
+
+void
+evidence_resume(struct rollouts *rollouts, struct run *run, nsec_t now)
+{
+	struct head heads[2];
+	unsigned char *bytes[2];
+	int newer;
+
+	for (int i = 0; i < 2; i++)
+		bytes[i] = read_saved(rollouts, run, (uint64_t)i, &heads[i]);
+	newer = bytes[1] && (!bytes[0] || heads[1].number > heads[0].number);
+	if (bytes[newer])
+		take_saved(run, &heads[newer], bytes[newer], now);
+	else
+		resume_bare(run, now, "nothing whole was saved of its phase");
+	free(bytes[0]);
+	free(bytes[1]);
 }

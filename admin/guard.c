@@ -263,21 +263,40 @@ guard_origin(struct call *call)
 
 /* ---- roles ---- */
 
-/* A scoped grant may touch a pool when it may touch a split that has it. */
+/* Does a route lead to the pool without a split? */
+static bool
+is_routed_to(const struct config *config, const char *pool)
+{
+	for (size_t i = 0; i < config->n_routes; i++)
+		if (config->routes[i].action == ROUTE_POOL &&
+		    strcmp(config->pools[config->routes[i].target].name,
+		        pool) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A scoped grant may touch a pool when it may touch all splits that have it:
+ * a drained endpoint is missed by every one of them.
+ */
 static bool
 may_pool(const struct call *call, const char *pool)
 {
-	const struct registry *registry = call->admin->registry;
-	struct registry *r = (struct registry *)(uintptr_t)registry;
+	struct registry *registry = call->admin->registry;
+	bool is_in_any = false;
 
+	if (actor_may(&call->actor, call->row->role, NULL))
+		return true;
 	for (size_t i = 0; i < registry_n_splits(registry); i++) {
-		const struct split *split = registry_split_at(r, i);
+		const struct split *split = registry_split_at(registry, i);
 
-		if (split_slot(split, pool) >= 0 &&
-		    actor_may(&call->actor, call->row->role, split->name))
-			return true;
+		if (split_slot(split, pool) < 0)
+			continue;
+		if (!actor_may(&call->actor, call->row->role, split->name))
+			return false;
+		is_in_any = true;
 	}
-	return actor_may(&call->actor, call->row->role, NULL);
+	return is_in_any && !is_routed_to(admin_config(call->admin), pool);
 }
 
 /* Of the split that the body or the rollout will name: at least of one. */
@@ -314,6 +333,7 @@ guard_role(struct call *call)
 	        "of admin.access may be bound to splits",
 	        NULL, NULL},
 	    "%s may not do this: it needs the role %s%s%s", call->actor.name,
-	    role_name(row->role), call->args[0] ? " for " : "", call->args[0] ? call->args[0] : "");
+	    role_name(row->role), call->args[0] ? " for " : "",
+	    call->args[0] ? call->args[0] : "");
 	return false;
 }

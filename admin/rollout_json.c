@@ -54,7 +54,7 @@ static const struct member members[] = {
     M(is_timed_out, BOOL, 1),
     M(is_instant, BOOL, 1),
     M(is_by_person, BOOL, 1),
-    M(cause, U32, CAUSE_CONFIG),
+    M(cause, U32, CAUSE_UNHEALTHY),
     M(cause_guard, U8, PLAN_GUARDS_MAX - 1),
     M(cause_words, TEXT, 0),
     M(by, TEXT, 0),

@@ -72,9 +72,14 @@ static void
 tell_log(const struct run *run, const struct rollout_event *event,
     const json_t *object)
 {
-	char *evidence = json_dumps(json_object_get(object, "evidence"),
-	    JSON_COMPACT | JSON_REAL_PRECISION(12));
+	bool is_cause =
+	    event->kind == EVENT_ROLLING_BACK || event->kind == EVENT_HELD;
+	char *evidence = NULL;
 
+	/* once a decision: it is long */
+	if (is_cause)
+		evidence = json_dumps(json_object_get(object, "evidence"),
+		    JSON_COMPACT | JSON_REAL_PRECISION(12));
 	log_event(level_of(event->kind), "rollout", "rollout", run->rollout.id,
 	    "split", run->rollout.split, "event",
 	    rollout_event_name(event->kind), "text", event->words,

@@ -95,6 +95,10 @@ record(
 	run->version++;
 	if (split)
 		run->split_version = split_weights(split)->version + publishes;
+	else
+		/* Its split is not in the file: what is said now must win when
+		   the split comes back with the weights that it had. */
+		run->split_version += publishes;
 	text = run_to_text(run);
 	snprintf(key, sizeof(key), "rollout/%s", run->rollout.id);
 	ok = text ? state_put(rollouts->admin->state, key, text, err)

@@ -36,6 +36,8 @@ struct run {
 	struct evidence_sum seen; /* as read last */
 	uint64_t serial; /* the weights that it is of; 0: none of ours */
 	nsec_t save_at, cut;
+	uint64_t saves;
+	bool has_news; /* since it was saved */
 	uint32_t
 	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */
@@ -121,7 +123,7 @@ void rollouts_record_again(struct rollouts *rollouts, struct run *run);
 
 /* ---- metrics_rollout.c ---- */
 
-enum { ROLLOUT_CAUSES = CAUSE_CONFIG + 1 };
+enum { ROLLOUT_CAUSES = CAUSE_UNHEALTHY + 1 };
 /* It has begun to go back. */
 void rollouts_count_back(struct rollouts *rollouts, const struct run *run);
 

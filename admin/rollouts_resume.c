@@ -233,7 +233,9 @@ rollouts_adopt(struct rollouts *rollouts)
 	struct run *run;
 
 	TAILQ_FOREACH (run, &rollouts->runs, link)
-		if (run_is_live(run) && !has_pools(rollouts, run))
+		if (!run_is_live(run))
+			catch_up(rollouts, run); /* its split may be back */
+		else if (!has_pools(rollouts, run))
 			orphan(rollouts, run,
 			    "its split or its pools left the file");
 	ticker_look(rollouts);

@@ -29,14 +29,16 @@ void state_each(
     const struct state *state, const char *prefix, state_fn *fn, void *ctx);
 
 /*
- * Files beside the journal for what may be a second old: written whole and
- * renamed, not synced. They survive the process, not always the machine.
+ * Files beside the journal for what may be a second old, written over what was
+ * there and not synced: a process that dies may leave one half-written, so
+ * whoever writes keeps two and knows a whole one when he sees it. They survive
+ * the process, not always the machine.
  */
 bool state_write_file(struct state *state, const char *name, const void *bytes,
     size_t len, struct err *err);
 /* The caller frees; false: there is none that can be read. */
-bool state_read_file(
-    const struct state *state, const char *name, void **bytes_out, size_t *len_out);
+bool state_read_file(const struct state *state, const char *name,
+    void **bytes_out, size_t *len_out);
 void state_remove_file(struct state *state, const char *name);
 int state_directory(const struct state *state); /* for state_file.c */
 

@@ -1,7 +1,7 @@
 /*
- * Files of the state directory that are not the journal: each is whole or not
- * there, by rename. No fsync: what is in them may be a second old, and the
- * control thread must not wait for a disk once a second.
+ * Files of the state directory that are not the journal. No fsync and no
+ * rename: what is in them may be a second old, and the control thread must not
+ * wait for a disk once a second.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #include "admin/state.h"
 
-enum { STATE_FILE_MAX = 8 << 20, NAME_CAP = 128 };
+enum { STATE_FILE_MAX = 8 << 20 };
 
 static bool
 write_bytes(int fd, const char *bytes, size_t len)
@@ -35,23 +35,17 @@ bool
 state_write_file(struct state *state, const char *name, const void *bytes,
     size_t len, struct err *err)
 {
-	int dir = state_directory(state), fd;
-	char beside[NAME_CAP];
+	int fd = openat(
+	    state_directory(state), name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	bool ok;
 
-	snprintf(beside, sizeof(beside), "%s.new", name);
-	fd =
-	    openat(dir, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return err_set(err, "%s: %s", beside, strerror(errno));
+		return err_set(err, "%s: %s", name, strerror(errno));
 	ok = write_bytes(fd, bytes, len);
-	if (close(fd) != 0)
-		ok = false;
-	if (ok && renameat(dir, beside, dir, name) == 0)
-		return true;
-	err_set(err, "%s: %s", name, strerror(errno));
-	unlinkat(dir, beside, 0);
-	return false;
+	if (!ok)
+		err_set(err, "%s: %s", name, strerror(errno));
+	close(fd);
+	return ok;
 }
 
 static bool

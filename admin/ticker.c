@@ -10,7 +10,8 @@
 #include "admin/rollouts.h"
 #include "admin/zone.h"
 
-#define SAVE_EVERY    NSEC_PER_SEC
+/* Without news only clocks have gone on, and a restart adds what is missing. */
+#define SAVE_QUIET    (10 * NSEC_PER_SEC)
 #define WINDOWS_EVERY (5 * NSEC_PER_SEC)
 #define LOOK_LEAST    NSEC_PER_MSEC /* between two looks that workers ask for */
 
@@ -31,10 +32,12 @@ read_evidence(struct rollouts *rollouts, struct run *run)
 	    registry_split(rollouts->admin->registry, run->rollout.split);
 
 	if (run->serial == 0 || !split || is_displaced(run, split) ||
+	    !split_evidence_moved(split, &run->seen) ||
 	    !split_evidence_read(split, &rollouts->sum))
 		return false;
 	evidence_subtract(&rollouts->sum, &run->seen, &rollouts->delta);
 	run->seen = rollouts->sum;
+	run->has_news = true;
 	return true;
 }
 
@@ -173,10 +176,8 @@ ticker_step(struct rollouts *rollouts, struct run *run)
 	if (!run_is_live(run))
 		return;
 	set_cut(rollouts, run);
-	if (now < run->save_at)
-		return;
-	evidence_save(rollouts, run, now);
-	run->save_at = now + SAVE_EVERY;
+	if (now >= (run->has_news ? run->save_at : run->save_at + SAVE_QUIET))
+		evidence_save(rollouts, run, now);
 }
 
 /* ---- the timer ---- */

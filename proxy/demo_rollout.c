@@ -268,9 +268,13 @@ explain(struct tale *tale)
 	snprintf(path, sizeof(path), "/v1/rollouts/%s/evidence", tale->id);
 	ask(tale, "GET", path, "", &reply);
 	end = reply.body.ptr + reply.body.len;
-	at = reply.status == 200 ? memmem(reply.body.ptr, reply.body.len, mark,
-	                               sizeof(mark) - 1)
-	                         : NULL;
+	/* the list of all; what stands before it is the one that decided */
+	at = reply.status == 200
+	         ? memmem(reply.body.ptr, reply.body.len, "\"guards\":", 9)
+	         : NULL;
+	if (at)
+		at = memmem(
+		    at, (size_t)(end - at), mark, sizeof(mark) - 1);
 	for (; at; at = next) {
 		next = memmem(at + sizeof(mark),
 		    (size_t)(end - at) - sizeof(mark), mark, sizeof(mark) - 1);

@@ -139,15 +139,43 @@ trial_note_trailers(struct request *request)
 	}
 }
 
-/* Not among the fields that every parse looks for: only a trial asks. */
+/*
+ * Not among the fields that every parse looks for: only a trial asks. Answers
+ * of one worker resemble each other, so the place where the field stood last
+ * time is tried first.
+ */
 static struct span
-content_type(const struct h1_head *head)
+content_type(const struct h1_head *head, uint32_t *place)
 {
-	for (uint32_t i = 0; i < head->n_fields; i++)
+	for (uint32_t n = 0, i = *place; n < head->n_fields; n++, i++) {
+		if (i >= head->n_fields)
+			i = 0;
 		if (head->fields[i].name_len == 12 &&
-		    is_content_type(head->bytes + head->fields[i].name))
+		    is_content_type(head->bytes + head->fields[i].name)) {
+			*place = i;
 			return h1_value(head, i);
+		}
+	}
 	return (struct span){0};
+}
+
+/* ... and so is what it said. */
+static uint8_t
+type_of(struct worker *worker, const struct h1_head *head)
+{
+	struct type_memo *memo = &worker->type_memo;
+	struct span value = content_type(head, &memo->place);
+
+	if (value.len == memo->len &&
+	    (value.len == 0 || memcmp(value.ptr, memo->text, value.len) == 0))
+		return memo->type;
+	if (value.len > sizeof(memo->text))
+		return (uint8_t)(shape_type(value) - SHAPE_TYPE);
+	memo->len = (uint8_t)value.len;
+	if (value.len > 0)
+		memcpy(memo->text, value.ptr, value.len);
+	memo->type = (uint8_t)(shape_type(value) - SHAPE_TYPE);
+	return memo->type;
 }
 
 void
@@ -155,8 +183,7 @@ trial_note_answer(struct request *request, const struct h1_head *head)
 {
 	request->is_first_answered = true;
 	request->first_status = (uint16_t)head->status;
-	request->first_type =
-	    (uint8_t)(shape_type(content_type(head)) - SHAPE_TYPE);
+	request->first_type = type_of(request->worker, head);
 	request->first_bytes = head->framing == H1_LENGTH ? head->length : 0;
 	if (is_grpc(request))
 		note_grpc_head(request, head);

@@ -56,6 +56,13 @@ struct shared {
 	int nudge_fd;                    /* eventfd of the control thread: look at the trials now; -1: nobody does */
 };
 
+/* The content type that an answer had last, see trial.c. */
+struct type_memo {
+	uint32_t place;  /* among the head's fields */
+	uint8_t len, type;
+	char text[58];
+};
+
 /* A listening socket of this worker. */
 struct accepting {
 	LIST_ENTRY(accepting) link;
@@ -112,6 +119,7 @@ struct worker {
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */
 	bool has_free_places;       /* given in this turn, and its own lines are next */
+	struct type_memo type_memo;
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */

@@ -338,6 +338,39 @@ split_evidence_read(const struct split *split, struct evidence_sum *out)
 	return true;
 }
 
+/* Shapes and latencies come with a unit or with its age. */
+static bool
+arm_moved(
+    const struct evidence *evidence, unsigned arm, const struct arm_sum *seen)
+{
+	uint64_t n = 0, bad = 0, slow = 0, shielded = 0;
+
+	for (unsigned worker = 0; worker < evidence->workers; worker++) {
+		const struct arm_cell *cell =
+		    &evidence->cells[worker * ARM_COUNT + arm];
+
+		n += counter_read(&cell->n);
+		bad += counter_read(&cell->bad);
+		slow += counter_read(&cell->slow);
+		shielded += counter_read(&cell->shielded);
+	}
+	return n != seen->n || bad != seen->bad || slow != seen->slow ||
+	       shielded != seen->shielded;
+}
+
+bool
+split_evidence_moved(const struct split *split, const struct evidence_sum *seen)
+{
+	const struct evidence *evidence = split_weights(split)->evidence;
+
+	if (evidence == NULL)
+		return false;
+	for (unsigned arm = 0; arm < ARM_COUNT; arm++)
+		if (arm_moved(evidence, arm, &seen->arm[arm]))
+			return true;
+	return false;
+}
+
 void
 split_evidence_cut(struct split *split, nsec_t cut)
 {

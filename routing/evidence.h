@@ -88,6 +88,8 @@ void evidence_add(struct evidence_sum *into, const struct evidence_sum *delta);
 struct split;
 /* Sums the workers' cells of the published weights; false when these are not judged (nothing is written). */
 bool split_evidence_read(const struct split *split, struct evidence_sum *out);
+/* Is there more than was `seen`? A look that costs a few words instead of all. */
+bool split_evidence_moved(const struct split *split, const struct evidence_sum *seen);
 /* Where the age cut stands from now on. */
 void split_evidence_cut(struct split *split, nsec_t cut);
 

@@ -104,6 +104,22 @@ is_unwell(const struct rollout *r, int what, nsec_t now)
 }
 
 /* True: it goes back. */
+/*
+ * Nobody answers for the candidate, and it has weight. With much of it the
+ * baseline is too small for the guards to be quick, and there is nothing to
+ * be proven here.
+ */
+static bool
+has_gone_down(struct rollout *r, const struct rollout_input *in)
+{
+	if (in->is_healthy || r->weight == 0)
+		r->down_since = 0;
+	else if (r->down_since == 0)
+		r->down_since = in->now;
+	return r->down_since != 0 &&
+	       in->now - r->down_since >= ROLLOUT_DOWN_MAX;
+}
+
 static bool
 went_back(struct rollout *r, const struct rollout_input *in,
     struct rollout_output *out)
@@ -111,13 +127,19 @@ went_back(struct rollout *r, const struct rollout_input *in,
 	struct way_back why = {
 	    .cause = CAUSE_GROUP, .guard = -1, .is_broken = true};
 	int guard = guards_look(r, in, out);
+	bool is_down = has_gone_down(r, in);
 
 	why.wall = in->wall;
-	if (guard >= 0)
+	if (guard >= 0) {
 		go_back_by_guard(r, (size_t)guard, in, out);
-	else if (in->is_group_failed)
+	} else if (is_down) {
+		why.cause = CAUSE_UNHEALTHY;
+		rollout_go_back(
+		    r, &why, out, "the candidate has no endpoint in service");
+	} else if (in->is_group_failed) {
 		rollout_go_back(r, &why, out, group_words);
-	return guard >= 0 || in->is_group_failed;
+	}
+	return guard >= 0 || is_down || in->is_group_failed;
 }
 
 /* ---- phases ---- */

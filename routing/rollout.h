@@ -69,7 +69,7 @@ enum rollout_hold {
 };
 
 /* Why it went back. */
-enum rollout_cause { CAUSE_NONE, CAUSE_GUARD, CAUSE_TIMEOUT, CAUSE_GROUP, CAUSE_ABORT, CAUSE_UNDO, CAUSE_REJECTED, CAUSE_CONFIG };
+enum rollout_cause { CAUSE_NONE, CAUSE_GUARD, CAUSE_TIMEOUT, CAUSE_GROUP, CAUSE_ABORT, CAUSE_UNDO, CAUSE_REJECTED, CAUSE_CONFIG, CAUSE_UNHEALTHY };
 const char *rollout_cause_name(enum rollout_cause cause); /* "guard", ...; "" for none */
 
 enum gate_answer {
@@ -92,7 +92,8 @@ enum {
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
 #define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
 #define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */
-#define ROLLOUT_GAP_MAX     (300 * NSEC_PER_SEC) /* of the time between two processes at most so much counts for holds */
+#define ROLLOUT_GAP_MAX     (5 * NSEC_PER_SEC)   /* of the time between two processes at most so much counts for holds: nobody watched meanwhile */
+#define ROLLOUT_DOWN_MAX    (1 * NSEC_PER_SEC)   /* a candidate with weight and without a usable endpoint for longer goes back */
 
 struct rollout_approval {
 	uint8_t gate, phase;        /* indices into the plan's */
@@ -151,6 +152,7 @@ struct rollout {
 
 	/* ---- of this process only ---- */
 	nsec_t stepped_at;                 /* 0: not yet */
+	nsec_t down_since;                 /* the candidate has no usable endpoint since; 0: it has */
 	nsec_t blind_until;                /* nothing is bet before: the process stood still */
 	nsec_t unwell_at[2];               /* pool, guards: when they last gave reason to hold; 0: never */
 	uint8_t unwell_guard;              /* which one */

@@ -72,10 +72,9 @@ is_good(const struct rollout *r, const struct rollout_approval *approval,
 	return ttl == 0 || age <= ttl / NSEC_PER_SEC;
 }
 
-unsigned
-rollout_approvals(const struct rollout *r, size_t gate, time_t wall)
+static unsigned
+approvals_in(const struct rollout *r, size_t gate, int phase, time_t wall)
 {
-	int phase = phase_of_gate(r, gate);
 	unsigned n = 0;
 
 	for (size_t i = 0; i < r->n_approvals; i++) {
@@ -85,6 +84,33 @@ rollout_approvals(const struct rollout *r, size_t gate, time_t wall)
 		    a->gate == gate && a->phase == phase && is_good(r, a, wall);
 	}
 	return n;
+}
+
+/*
+ * The phase that the next approval is about. Promoted in full, a gate that
+ * stands at several phases is asked for each of them: who approved the first
+ * one has not been asked about the last.
+ */
+static int
+phase_to_approve(const struct rollout *r, size_t gate, time_t wall)
+{
+	unsigned count = r->plan->gates[gate].approval.count;
+	int phase = phase_of_gate(r, gate);
+
+	for (size_t p = r->phase; r->is_full && p < r->plan->n_phases; p++) {
+		if (!has_gate(&r->plan->phases[p], gate))
+			continue;
+		phase = (int)p;
+		if (approvals_in(r, gate, phase, wall) < count)
+			break;
+	}
+	return phase;
+}
+
+unsigned
+rollout_approvals(const struct rollout *r, size_t gate, time_t wall)
+{
+	return approvals_in(r, gate, phase_to_approve(r, gate, wall), wall);
 }
 
 /* ---- are they open ---- */
@@ -294,7 +320,7 @@ approve(struct rollout *r, unsigned gate, const struct rollout_vote *vote,
     struct rollout_output *out, struct err *err)
 {
 	const struct gate_cfg *cfg = &r->plan->gates[gate];
-	unsigned phase = (unsigned)phase_of_gate(r, gate);
+	unsigned phase = (unsigned)phase_to_approve(r, gate, vote->wall);
 	struct rollout_approval *a = approval_by(r, gate, phase, vote->who);
 
 	if (cfg->approval.not_requester &&

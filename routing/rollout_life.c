@@ -84,6 +84,7 @@ rollout_revert(struct rollout *r, const struct rollout *before)
 	*r = *before;
 	r->stepped_at = after.stepped_at;
 	r->blind_until = after.blind_until;
+	r->down_since = after.down_since;
 	memcpy(r->unwell_at, after.unwell_at, sizeof(r->unwell_at));
 	r->unwell_guard = after.unwell_guard;
 	memcpy(r->n, after.n, sizeof(r->n));

@@ -84,7 +84,8 @@ rollout_cause_name(enum rollout_cause cause)
 	    [CAUSE_ABORT] = "abort",
 	    [CAUSE_UNDO] = "undo",
 	    [CAUSE_REJECTED] = "rejected",
-	    [CAUSE_CONFIG] = "config"};
+	    [CAUSE_CONFIG] = "config",
+	    [CAUSE_UNHEALTHY] = "unhealthy"};
 
 	return words[cause];
 }

@@ -152,6 +152,6 @@ rollout_orphan(
 	r->weight = 0;
 	r->is_paused = r->is_promoted = r->is_skipping = r->is_full = false;
 	rollout_enter(r, ROLLOUT_ABORTED, wall);
-	out->is_dirty = out->is_rollback = true;
+	out->publishes = out->is_dirty = out->is_rollback = true;
 	rollout_tell(r, out, EVENT_ABORTED, "%s", why);
 }

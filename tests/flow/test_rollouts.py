@@ -433,21 +433,30 @@ class Crashes(Rollouts):
         evidence = self.weir.admin("GET", "/v1/rollouts/%s/evidence" % id).json["guards"][0]
         self.assertEqual(evidence["n"]["canary"], before["requests"]["canary"])
 
-    def test_a_damaged_evidence_file_begins_anew(self):
+    def test_a_damaged_evidence_file_is_never_believed(self):
         self.pair()
         id = self.begin()
-        path = os.path.join(self.weir.dir, "state", "evidence-" + id)
-        until(lambda: os.path.exists(path))
+        paths = [os.path.join(self.weir.dir, "state", "evidence-%s.%s" % (id, c)) for c in "ab"]
+        with Load(self.weir.address):
+            until(lambda: all(map(os.path.exists, paths)))
+            until(lambda: self.look(id)["requests"]["canary"] > 30)
+        time.sleep(1.2)
         for damage in (b"", b"junk", None):
-            self.weir.kill()
-            with open(path, "rb") as file:
-                data = file.read()
-            with open(path, "wb") as file:
-                file.write(data[:-7] + b"1234567" if damage is None else damage)
-            self.weir.start()
-            self.assertIn("begins anew", self.weir.err())
-            self.assertEqual(self.look(id)["state"], "running")
-            time.sleep(1.2)
+            for both in (False, True):      # of one the other is taken, of both none
+                self.weir.kill()
+                before = [open(p, "rb").read() for p in paths]
+                for path, data in list(zip(paths, before))[:1 + both]:
+                    with open(path, "wb") as file:
+                        file.write(data[:200] + b"1234567" + data[207:] if damage is None else damage)
+                self.weir.start()
+                self.assertEqual("begins anew" in self.weir.err(), both)
+                self.assertEqual(self.look(id)["state"], "running")
+                self.assertEqual(self.weir.weights()["green"], 5)
+                self.weir.kill()
+                for path, data in zip(paths, before):
+                    with open(path, "wb") as file:
+                        file.write(data)
+                self.weir.start()
 
     def test_a_full_disk_stops_promotions_and_no_rollback(self):
         self.pair(preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))

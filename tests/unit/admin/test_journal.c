@@ -86,6 +86,39 @@ test_journal__what_was_put_is_there_after_reopening(void **state)
 }
 
 static void
+test_journal__what_was_dropped_is_gone_for_good(void **state)
+{
+	struct journal journal;
+	struct err err;
+	uint64_t cut;
+
+	must_open(&journal, *state, &cut);
+	must_put(&journal, "rollout/1", "{\"a\":1}");
+	must_put(&journal, "rollout/2", "{\"a\":2}");
+	assert_true(journal_drop(&journal, "rollout/1", &err));
+	assert_true(journal_drop(&journal, "rollout/1", &err));
+	assert_null(journal_find(&journal, "rollout/1"));
+	assert_int_equal(journal.n_items, 1);
+	journal_release(&journal);
+	must_open(&journal, *state, &cut);
+	assert_null(journal_find(&journal, "rollout/1"));
+	assert_holds(&journal, "rollout/2", "{\"a\":2}");
+	/* and out of a snapshot, and put again */
+	assert_true(journal_compact(&journal, &err));
+	assert_true(journal_drop(&journal, "rollout/2", &err));
+	must_put(&journal, "rollout/1", "{\"a\":3}");
+	journal_release(&journal);
+	must_open(&journal, *state, &cut);
+	assert_null(journal_find(&journal, "rollout/2"));
+	assert_holds(&journal, "rollout/1", "{\"a\":3}");
+	assert_true(journal_compact(&journal, &err));
+	journal_release(&journal);
+	must_open(&journal, *state, &cut);
+	assert_int_equal(journal.n_items, 1);
+	journal_release(&journal);
+}
+
+static void
 test_journal__torn_at_any_byte_it_keeps_the_whole_lines(void **state)
 {
 	struct fixture *f = *state;
@@ -441,6 +474,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_journal__what_was_put_is_there_after_reopening),
+	    TEST(test_journal__what_was_dropped_is_gone_for_good),
 	    TEST(test_journal__torn_at_any_byte_it_keeps_the_whole_lines),
 	    TEST(test_journal__a_tail_of_holes_is_cut),
 	    TEST(test_journal__any_changed_byte_stops_the_start),

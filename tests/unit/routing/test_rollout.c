@@ -393,11 +393,27 @@ test_rollout__an_unhealthy_pool_holds(void **state)
 	course_start(&c);
 	course_run(&c, MINUTES(1));
 	c.input.is_healthy = false;
-	course_run(&c, MINUTES(20));
+	course_run(&c, ROLLOUT_DOWN_MAX / 2);
 	course_expect(&c, ROLLOUT_HELD, "unhealthy", 500);
 	c.input.is_healthy = true;
 	course_run(&c, SECONDS(6));
 	course_expect(&c, ROLLOUT_RUNNING, "", 500);
+	course_end(&c);
+}
+
+static void
+test_rollout__a_pool_that_stays_down_goes_back(void **state)
+{
+	struct course c;
+
+	(void)state;
+	course_plan(&c);
+	course_start(&c);
+	course_run(&c, MINUTES(1));
+	c.input.is_healthy = false;
+	course_run(&c, 2 * ROLLOUT_DOWN_MAX);
+	course_expect(&c, ROLLOUT_ROLLED_BACK, "", 0);
+	assert_int_equal(c.rollout.cause, CAUSE_UNHEALTHY);
 	course_end(&c);
 }
 
@@ -508,13 +524,13 @@ test_rollout__a_restart_goes_on_with_the_hold_within_a_bound(void **state)
 	course_start(&c);
 	course_run(&c, MINUTES(2));
 	ran = c.rollout.hold_ran;
-	resume(&c, SECONDS(20));
-	assert_int_equal(c.rollout.hold_ran, ran + SECONDS(20));
+	resume(&c, SECONDS(2));
+	assert_int_equal(c.rollout.hold_ran, ran + SECONDS(2));
 	resume(&c, -MINUTES(1440));
-	assert_int_equal(c.rollout.hold_ran, ran + SECONDS(20));
+	assert_int_equal(c.rollout.hold_ran, ran + SECONDS(2));
 	resume(&c, MINUTES(1440));
 	assert_int_equal(
-	    c.rollout.hold_ran, ran + SECONDS(20) + ROLLOUT_GAP_MAX);
+	    c.rollout.hold_ran, ran + SECONDS(2) + ROLLOUT_GAP_MAX);
 	course_expect(&c, ROLLOUT_RUNNING, "", 500);
 	assert_int_equal(c.rollout.judge->begun, 1);
 	course_step(&c, 50 * NSEC_PER_MSEC);
@@ -648,6 +664,7 @@ main(void)
 	    cmocka_unit_test(test_rollout__an_observing_guard_does_nothing),
 	    cmocka_unit_test(test_rollout__a_pause_stops_the_hold_and_the_ramp),
 	    cmocka_unit_test(test_rollout__an_unhealthy_pool_holds),
+	    cmocka_unit_test(test_rollout__a_pool_that_stays_down_goes_back),
 	    cmocka_unit_test(
 	        test_rollout__a_freeze_lets_no_weight_grow_and_every_rollback_through),
 	    cmocka_unit_test(
