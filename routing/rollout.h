@@ -89,6 +89,7 @@ enum {
 	ROLLOUT_RAMP_STEPS = 32,
 };
 #define ROLLOUT_ASK_AGAIN   (30 * NSEC_PER_SEC)
+#define ROLLOUT_UNDECIDED_AFTER (1 * NSEC_PER_SEC) /* a phase whose time is up waits for evidence so long before it is held as undecided */
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
 #define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
 #define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */

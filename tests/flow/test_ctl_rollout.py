@@ -1,6 +1,7 @@
 """weirctl's verbs for rollouts: what they print, and the exit codes that pipelines rely on."""
 
 import json
+import re
 import threading
 import time
 import unittest
@@ -130,6 +131,24 @@ class Waiting(Pipeline):
         self.assertIn("the guards are still undecided", told)
         self.assertRegex(told, r"errors +undecided: \d+ of \d+ requests|errors +undecided: \d+ requests")
         self.assertEqual(self.weir.weights(), {"blue": 80, "green": 20})
+
+    def test_without_traffic_it_is_held_undecided_and_waited_for(self):
+        self.pair([dict(CANARY, hold="100ms", until="proven", min_requests=50)])
+        self.begin()
+        self.ctl("rollout", "wait", "shop", "--for", "paused", "--timeout", "20s")
+        rollout = self.json("rollout", "status", "shop")
+        self.assertEqual((rollout["state"], rollout["held_reason"], rollout["timed_out"]), ("held", "undecided", False))
+        told = r"0 of (\d+) requests"
+        needed = self.one_number(rollout["next"], told)
+        evidence = self.json("rollout", "explain", "shop")
+        self.assertEqual((evidence["verdict"], evidence["so_far"], evidence["of_about"]), ("undecided", 0, needed), evidence)
+        self.assertEqual(self.one_number(evidence["text"], told), needed)
+        self.ctl("rollout", "wait", "shop", "--timeout", "500ms", code=12)
+
+    def one_number(self, text, pattern):
+        found = re.findall(pattern, text)
+        self.assertEqual(len(found), 1, text)
+        return int(found[0])
 
     def test_phase_and_weight_can_be_waited_for(self):
         self.pair([dict(CANARY, hold="500ms"), {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])
