@@ -122,7 +122,7 @@ verbs_json(const struct rollout *r)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < VERB_COUNT; i++)
-		if (rollout_may(r, (enum rollout_verb)i))
+		if (rollout_offers(r, (enum rollout_verb)i, time(NULL)))
 			json_array_append_new(
 			    list, json_string(
 			              rollout_verb_name((enum rollout_verb)i)));

@@ -220,13 +220,20 @@ struct rollout_request {
 	const char *who;
 	bool is_full;                      /* PROMOTE */
 	bool is_frozen, is_healthy;        /* as in the input */
+	uint32_t windows;
 	time_t wall;
 };
 enum rollout_refusal { REFUSED_NONE, REFUSED_VERB, REFUSED_FROZEN, REFUSED_UNHEALTHY, REFUSED_GATE, REFUSED_REQUESTER, REFUSED_TWICE, REFUSED_FULL };
 
 bool rollout_may(const struct rollout *rollout, enum rollout_verb verb);
+/*
+ * What there is a reason to use now: less than what is legal. A rollout that
+ * is not promoted is aborted, not undone, and nobody is asked to approve what
+ * is approved.
+ */
+bool rollout_offers(const struct rollout *rollout, enum rollout_verb verb, time_t wall);
 /* "pause, promote, abort"; "none" when it is over for good. */
-char *rollout_verbs_print(const struct rollout *rollout, char *buf, size_t cap);
+char *rollout_verbs_print(const struct rollout *rollout, time_t wall, char *buf, size_t cap);
 /* Not REFUSED_NONE: err says why, nothing has changed. */
 enum rollout_refusal rollout_verb(struct rollout *rollout, const struct rollout_request *request,
     struct rollout_output *out, struct err *err);

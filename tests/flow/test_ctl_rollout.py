@@ -199,6 +199,17 @@ class Verbs(Pipeline):
             done = self.ctl(*args, code=code)
             self.assertIn(words, done.stderr, args)
 
+    def test_a_pool_outside_the_split_is_told_as_that(self):
+        blue, green = self.upstream("hello"), self.upstream("hello")
+        config = blue_green(blue.address, green.address, plans={"standard": {"phases": [ALL], "guards": GUARDS}})
+        config["pools"]["red"] = {"endpoints": [green.address]}
+        config["routes"].insert(0, {"name": "red", "match": {"path_prefix": "/red"}, "pool": "red"})
+        self.weir = self.start(config)
+        done = self.ctl("rollout", "start", "shop", "--to", "red", "--plan", "standard", code=3)
+        self.assertIn("pool \"red\" is not in split 'shop', which has blue, green", done.stderr)
+        done = self.ctl("rollout", "start", "shop", "--to", "pink", "--plan", "standard", code=3)
+        self.assertIn("there is no pool \"pink\" in split 'shop', which has blue, green", done.stderr)
+
     def test_every_verb_has_help_with_an_example(self):
         self.pair()
         listed = self.ctl("rollout", "--help").stdout
@@ -242,6 +253,9 @@ class Verbs(Pipeline):
         self.assertIn("counted against", self.ctl("signal", "shop", "complaint", "--id", "ZD-1").stdout)
         self.assertIn("already", self.ctl("signal", "shop", "complaint", "--id", "ZD-1").stdout)
         self.assertIn("not counted", self.ctl("signal", "shop", "refund").stdout)
+        told = self.ctl("signal", "shop", "complain").stdout
+        self.assertIn('did you mean "complaint"?', told)
+        self.assertIn("it counts complaint", told)
         self.ctl("signal", "shop", "complaint", "--count", "3")
         self.ctl("rollout", "wait", "--timeout", "10s", code=10)
         told = self.ctl("rollout", "explain").stdout
