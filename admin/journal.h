@@ -37,6 +37,8 @@ struct journal {
 	struct journal_item *items; /* owned */
 	size_t n_items;
 	uint64_t failures;
+	bool is_garbled; /* what was cut at the opening was more than a
+	                    half-written line; it is in `journal.cut` */
 };
 
 /*

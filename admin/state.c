@@ -196,8 +196,11 @@ state_open(const char *dir, struct err *err)
 	if (cut > 0) {
 		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
 		log_event(LOG_WARN,
-		    "the journal ended in a half-written change: cut; it was "
-		    "never acknowledged",
+		    state->journal.is_garbled
+		        ? "the end of the journal cannot be read: cut, and "
+		          "kept in journal.cut; all before it is in force"
+		        : "the journal ended in a half-written change: cut; "
+		          "it was never acknowledged",
 		    "state_dir", dir, "bytes", bytes, NULL);
 	}
 	return state;

@@ -39,6 +39,7 @@ bool state_write_file(struct state *state, const char *name, const void *bytes,
 /* The caller frees; false: there is none that can be read. */
 bool state_read_file(const struct state *state, const char *name,
     void **bytes_out, size_t *len_out);
+bool state_has_file(const struct state *state, const char *name);
 void state_remove_file(struct state *state, const char *name);
 int state_directory(const struct state *state); /* for state_file.c */
 

@@ -452,6 +452,7 @@ class Crashes(Rollouts):
                         file.write(data[:200] + b"1234567" + data[207:] if damage is None else damage)
                 self.weir.start()
                 self.assertEqual("begins anew" in self.weir.err(), both)
+                self.assertEqual("what was saved is damaged" in self.weir.err(), both)
                 self.assertEqual(self.look(id)["state"], "running")
                 self.assertEqual(self.weir.weights()["green"], 5)
                 self.weir.kill()

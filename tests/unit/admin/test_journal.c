@@ -186,7 +186,7 @@ test_journal__a_tail_of_holes_is_cut(void **state)
 }
 
 static void
-test_journal__any_changed_byte_stops_the_start(void **state)
+test_journal__any_changed_byte_before_a_whole_line_stops_the_start(void **state)
 {
 	struct fixture *f = *state;
 	struct journal journal;
@@ -200,7 +200,7 @@ test_journal__any_changed_byte_stops_the_start(void **state)
 	must_put(&journal, "split/shop", "{\"a\":2}");
 	journal_release(&journal);
 	text = room_read(f->journal, &len);
-	for (size_t at = 0; at < len - 1; at++) {
+	for (size_t at = 0; text[at] != '\n'; at++) {
 		text[at] ^= 1;
 		room_write(f->journal, text, len);
 		assert_false(journal_open(&journal, f->room.dir, &cut, &err));
@@ -209,6 +209,42 @@ test_journal__any_changed_byte_stops_the_start(void **state)
 		text[at] ^= 1;
 	}
 	free(text);
+}
+
+static void
+test_journal__garbage_at_the_end_is_cut_and_kept(void **state)
+{
+	static const char garbage[] = "\0\xff junk\nmore\n\n00000000 1 a b\nx";
+	struct fixture *f = *state;
+	struct journal journal;
+	char path[sizeof(f->journal) + 8], *text;
+	uint64_t cut;
+	size_t len;
+	FILE *file;
+
+	must_open(&journal, f, &cut);
+	must_put(&journal, "split/shop", "{\"a\":1}");
+	journal_release(&journal);
+	file = fopen(f->journal, "a");
+	fwrite(garbage, 1, sizeof(garbage), file);
+	fclose(file);
+	must_open(&journal, f, &cut);
+	assert_int_equal(cut, sizeof(garbage));
+	assert_true(journal.is_garbled);
+	assert_holds(&journal, "split/shop", "{\"a\":1}");
+	must_put(&journal, "split/shop", "{\"a\":2}");
+	journal_release(&journal);
+	snprintf(path, sizeof(path), "%s.cut", f->journal);
+	text = room_read(path, &len);
+	assert_int_equal(len, sizeof(garbage));
+	assert_memory_equal(text, garbage, len);
+	free(text);
+	unlink(path);
+	must_open(&journal, f, &cut);
+	assert_int_equal(cut, 0);
+	assert_false(journal.is_garbled);
+	assert_holds(&journal, "split/shop", "{\"a\":2}");
+	journal_release(&journal);
 }
 
 static void
@@ -477,7 +513,9 @@ main(void)
 	    TEST(test_journal__what_was_dropped_is_gone_for_good),
 	    TEST(test_journal__torn_at_any_byte_it_keeps_the_whole_lines),
 	    TEST(test_journal__a_tail_of_holes_is_cut),
-	    TEST(test_journal__any_changed_byte_stops_the_start),
+	    TEST(
+	        test_journal__any_changed_byte_before_a_whole_line_stops_the_start),
+	    TEST(test_journal__garbage_at_the_end_is_cut_and_kept),
 	    TEST(test_journal__a_removed_line_stops_the_start),
 	    TEST(test_journal__compaction_keeps_everything),
 	    TEST(test_journal__a_crash_between_rename_and_emptying_is_harmless),
