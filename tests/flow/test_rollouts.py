@@ -1,5 +1,7 @@
 """Rollouts against the running binary: phases, guards, people, and what survives what."""
 
+import ctypes
+import errno
 import json
 import os
 import resource
@@ -21,6 +23,20 @@ GUARDS = [{"name": "errors", "metric": "errors", "max_increase": "2pp"},
 
 def plan(phases=PHASES, guards=GUARDS, **more):
     return dict({"phases": phases, "guards": guards, "keep_warm": "10m"}, **more)
+
+
+def small_disk(case):
+    """A directory of one MiB that can be filled, seen by this test's processes alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, recursive_private = 0x20000, 1 << 14 | 1 << 18
+    if os.getuid() != 0 or libc.unshare(new_namespace) != 0:
+        case.skipTest("a file system of its own needs root")
+    path = tempfile.mkdtemp(prefix="weir-disk-")
+    case.addCleanup(os.rmdir, path)
+    case.assertEqual(libc.mount(b"none", b"/", None, recursive_private, None), 0)
+    case.assertEqual(libc.mount(b"tmpfs", path.encode(), b"tmpfs", 0, b"size=1m"), 0)
+    case.addCleanup(libc.umount2, path.encode(), 2)
+    return path
 
 
 class Rollouts(Case):
@@ -461,8 +477,38 @@ class Crashes(Rollouts):
                         file.write(data)
                 self.weir.start()
 
+    def test_a_rollback_on_a_full_disk_outlives_kill_9(self):
+        disk = small_disk(self)
+        self.pair(state_dir=disk)
+        id = self.begin()
+        full = os.path.join(disk, "full")
+        with open(full, "wb", buffering=0) as file, self.assertRaises(OSError) as raised:
+            while True:
+                file.write(bytes(1024))
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/promote" % id)
+        self.assertEqual((reply.status, reply.json["code"]), (507, "state-unwritable"))
+        reply = self.verb(id, "abort")
+        self.assertEqual((reply["state"], reply["recorded"]), ("aborted", True))
+        self.assertNotIn("although it cannot be recorded", self.weir.err())
+        for _ in range(2):      # and what was taken over is kept
+            self.weir.kill()
+            self.weir.start()
+            self.assertEqual((self.look(id)["state"], self.weir.weights()["green"]), ("aborted", 0))
+        os.unlink(full)
+        id = self.begin()
+        self.weir.kill()
+        self.weir.start()
+        self.assertEqual((self.look(id)["state"], self.weir.weights()["green"]), ("running", 5))
+
     def test_a_full_disk_stops_promotions_and_no_rollback(self):
         self.pair(preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        self.weir.kill()
+        reserve = os.path.join(self.weir.dir, "state", "reserve")
+        os.unlink(reserve)
+        os.mkdir(reserve)   # the disk was full at the start already: nothing could be set aside
+        self.weir.start()
+        self.assertIn("no room was set aside", self.weir.err())
         id = self.begin()
         limit = os.path.getsize(os.path.join(self.weir.dir, "state", "journal"))
         # A snapshot, which may be smaller than the journal, must not fit either.
