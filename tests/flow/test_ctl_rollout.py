@@ -275,7 +275,8 @@ class Verbs(Pipeline):
         self.assertIn("running", self.ctl("status").stdout)
 
     def test_a_plan_says_what_its_phases_can_see(self):
-        self.pair([{"name": "tiny", "weight": 1, "hold": "1s"}, {"name": "half", "weight": 50, "hold": "30m"}])
+        self.pair([{"name": "tiny", "weight": 1, "hold": "1s"}, {"name": "half", "weight": 50, "hold": "30m"},
+                   {"name": "bake", "weight": 99, "hold": "1s"}, {"name": "all", "weight": 100, "hold": "1s"}])
         told = self.ctl("rollout", "plan", "shop", "--to", "green").stdout
         self.assertIn("no traffic at present", told)
         with Load(self.weir.address):
@@ -284,10 +285,12 @@ class Verbs(Pipeline):
             forecast = self.json("rollout", "plan", "shop", "--to", "green")
         self.assertRegex(told, r"at the present [\d.e+]+ requests a second")
         self.assertIn("phase half: 50% for 30m", told)
-        self.assertIn("warning: guard errors cannot be expected to fire in phase tiny", told)
+        for phase, way in (("tiny", "make the phase longer, its weight larger"), ("bake", "few requests are left to compare with: "
+                           "make the weight smaller"), ("all", "nothing is left to compare with")):
+            self.assertIn("warning: guard errors cannot be expected to fire in phase %s at the present traffic: %s" % (phase, way), told)
         self.assertIn("nothing was begun", told)
         self.assertEqual(forecast["schema"], "weir.forecast/v1")
-        tiny, half = (p["guards"][0] for p in forecast["phases"])
+        tiny, half = (p["guards"][0] for p in forecast["phases"][:2])
         self.assertEqual((tiny["can_fire"], half["can_fire"], half["limit"]), (False, True, "2pp"))
         self.assertGreater(half["seconds_to_detect"], 0)
         self.ctl("rollout", "status", "shop", code=3)
