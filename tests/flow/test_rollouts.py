@@ -274,6 +274,46 @@ class People(Rollouts):
         self.assertEqual((reply.status, reply.json["code"]), (410, "no-longer-warm"))
         self.assertEqual(self.weir.weights()["green"], 100)
 
+    def test_promote_full_asks_the_gates_of_each_phase(self):
+        gates = {n: {"approval": {"role": "approver"}} for n in ("first", "second")}
+        self.pair({"plan": plan([dict(PHASES[0], gate=["first"]), dict(PHASES[1], gate=["second"]),
+                                 {"name": "bake", "weight": 99, "hold": "60s", "gate": ["first"]}], gates=gates)})
+        id = self.begin()
+        held = self.verb(id, "promote", {"scope": "full"})
+        self.assertEqual((held["held_reason"], held["weight"]), ("gate:first", 5))
+        held = self.verb(id, "approvals", {"gate": "first"})
+        self.assertEqual((held["state"], held["weight"]), ("held", 5))
+        held = self.verb(id, "approvals", {"gate": "second"})
+        # The first gate stands at the last phase too, and nobody has been asked about that one.
+        self.assertEqual((held["held_reason"], held["weight"]), ("gate:first", 5))
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/approvals" % id, {"gate": "first"})
+        self.assertEqual((reply.status, reply.json["state"], self.weir.weights()["green"]), (200, "promoted", 100), reply)
+
+    def test_a_scoped_token_may_touch_pools_of_its_splits_alone(self):
+        secret = "0123456789abcdef-ci"
+        addresses = {n: self.upstream("hello", name=n).address for n in ("own", "shared", "routed", "other")}
+        split = lambda *pools: {"stable": pools[0], "weights": dict({n: 0 for n in pools}, **{pools[0]: 100})}
+        config = {"pools": {n: {"endpoints": [a]} for n, a in addresses.items()},
+                  "splits": {"shop": split("own", "shared", "routed"), "pay": split("other", "shared")},
+                  "routes": [{"match": {"path_prefix": "/pay"}, "split": "pay"},
+                             {"match": {"path_prefix": "/r"}, "pool": "routed"}, {"match": {}, "split": "shop"}]}
+        self.weir = self.start(config)
+        config = self.weir.fill_in(config)
+        config["admin"] = dict(config["admin"], access=[
+            {"who": "uid:%d" % os.getuid(), "role": "admin"},
+            {"who": "token:ci", "secret": {"env": "WEIR_CI"}, "role": "operator", "splits": ["shop"]}])
+        self.weir.kill()
+        self.weir.write(config)
+        self.weir.env = {"WEIR_CI": secret}
+        self.weir.start()
+        for pool, status in (("own", 200), ("shared", 403), ("routed", 403), ("other", 403)):
+            with self.subTest(pool=pool):
+                reply = self.weir.admin("PUT", "/v1/pools/%s/endpoints/%s/state" % (pool, addresses[pool]), {"state": "drain"},
+                                        {"Authorization": "Bearer " + secret})
+                self.assertEqual(reply.status, status, reply)
+                state = self.weir.admin("GET", "/v1/pools/" + pool).json["endpoints"][0]
+                self.assertEqual(state["state"] == "drain" or state.get("admin") == "drain", status == 200, state)
+
     def test_approvals_by_others_with_the_role(self):
         secrets = {"WEIR_CI": "0123456789abcdef-ci", "WEIR_ANN": "0123456789abcdef-ann"}
         self.blue, self.green = self.upstream("hello", name="blue"), self.upstream("hello", name="green")
@@ -476,6 +516,32 @@ class Crashes(Rollouts):
                     with open(path, "wb") as file:
                         file.write(data)
                 self.weir.start()
+
+    def test_a_split_that_left_the_file_comes_back_without_the_candidate(self):
+        self.pair()
+        config = self.config()
+        without = {"pools": config["pools"], "routes": [{"name": "shop", "match": {"path_prefix": "/"}, "pool": "blue"}],
+                   "plans": self.plans}
+        for comes_back_by in ("reload", "restart"):
+            with self.subTest(comes_back_by=comes_back_by):
+                id = self.begin()
+                self.assertEqual(self.weir.weights()["green"], 5)
+                # A reload may not take the split from under a live rollout; a restart finds it gone.
+                self.weir.write(without)
+                self.assertEqual(self.weir.admin("POST", "/v1/config/reload").status, 409)
+                self.weir.kill()
+                self.weir.start()
+                rollout = self.look(id)
+                self.assertEqual((rollout["state"], rollout["cause"]["kind"]), ("aborted", "config"), rollout)
+                self.weir.write(config)
+                if comes_back_by == "restart":
+                    self.weir.kill()
+                    self.weir.start()
+                else:
+                    self.assertEqual(self.weir.admin("POST", "/v1/config/reload").status, 200)
+                # What the split had when it left is not what it comes back with.
+                self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
+                self.assertEqual(self.look(id)["state"], "aborted")
 
     def test_a_rollback_on_a_full_disk_outlives_kill_9(self):
         disk = small_disk(self)
