@@ -113,6 +113,8 @@ void h2_client_end_block(
 /* Its peer takes no new streams any more. */
 void h2_client_unlist(struct h2 *h2);
 void h2_client_request_gone(struct h2 *h2);
+/* The client that it spoke for has gone. */
+void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);
 /* Trailers of the block into body->trailers. False: malformed. */
 bool h2_take_trailers(struct h2 *h2, struct body *body);

@@ -161,6 +161,7 @@ begin_stream(struct h2 *h2, int32_t id)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	stream->side.client.listener = conn->client.listener;
 	stream->side.client.peer = conn->client.peer;
+	stream->side.client.proxied = conn->client.proxied;
 	nghttp2_session_set_stream_user_data(h2->session, id, stream);
 	h2->reading = stream;
 	h2_text_begin(

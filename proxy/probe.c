@@ -45,6 +45,7 @@ struct check {
 	const struct health_cfg
 	    *cfg;               /* borrowed from the snapshot, or passive */
 	struct tls_client *tls; /* borrowed from the snapshot */
+	unsigned send_proxy;    /* of the pool */
 	struct event *timer;    /* owned */
 	struct probe_run *run;  /* owned; NULL between checks */
 	uint64_t round;
@@ -234,6 +235,8 @@ on_due(int fd, short what, void *arg)
 	    .cfg = check->cfg,
 	    .tls = check->cfg == &passive ? NULL : check->tls,
 	    .worker = registry_workers(prober->registry),
+	    /* Another port is another server, which need not speak it. */
+	    .send_proxy = check->cfg->port == 0 ? check->send_proxy : 0,
 	};
 
 	(void)fd;
@@ -300,6 +303,7 @@ follow_checked(struct prober *prober, const struct pool_view *pool,
 		wait_for(check, random_part(prober, cfg->interval / 4));
 	check->cfg = cfg;
 	check->tls = pool->tls;
+	check->send_proxy = pool->cfg->send_proxy;
 	check->round = prober->round;
 }
 

@@ -113,7 +113,9 @@ drain(struct worker *worker)
 		next = TAILQ_NEXT(conn, link);
 		if (conn->h2)
 			h2_drain(conn);
-		else if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		else if ((conn->phase == CONN_HEAD ||
+		             conn->phase == CONN_PREAMBLE) &&
+		         !conn->in && !conn->out &&
 		         (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
