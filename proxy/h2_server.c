@@ -218,6 +218,23 @@ refuse(struct stream *stream, unsigned status, const char *word)
 	reply_refuse(&stream->side, status, word, "the request is malformed");
 }
 
+/* RFC 8441: whoever asks for another protocol hears that there is none such. */
+static bool
+is_unknown_protocol(const struct h2_text *text)
+{
+	return text->pseudo[H2_PROTOCOL].is_set &&
+	       !span_ieq(h2_text_pseudo(text, H2_PROTOCOL), SPAN("websocket"));
+}
+
+static void
+refuse_protocol(struct stream *stream)
+{
+	const struct fail_row *row = fail_row(FAIL_NO_TUNNEL);
+
+	client_set_busy(&stream->side);
+	reply_refuse(&stream->side, row->status, row->word, row->text);
+}
+
 static void
 begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 {
@@ -241,6 +258,10 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		stream_reset(stream, h2->text.verdict == H2_MALFORMED
 		                         ? NGHTTP2_PROTOCOL_ERROR
 		                         : NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	if (is_unknown_protocol(&h2->text)) {
+		refuse_protocol(stream);
 		return;
 	}
 	if (h1_parse_request(text.ptr, text.len, text.len, &scanned, head) !=
