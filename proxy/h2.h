@@ -41,6 +41,10 @@ struct h2 {
 	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
 	                       answered yet */
 	uint32_t flushed;   /* payload of this flush */
+	uint32_t scan_skip; /* bytes until the next frame's head */
+	uint8_t scan_len;   /* bytes of scan_head */
+	char scan_head[9]; /* a frame's head that came in pieces */
+	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
 	/* a client's session, leaving */
@@ -121,6 +125,7 @@ bool h2_take_trailers(struct h2 *h2, struct body *body);
 
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);
-void h2_glitch_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+/* Looks at the frames of what a client sent, before nghttp2 does. */
+void h2_glitch_scan(struct h2 *h2, const char *bytes, size_t len);
 
 #endif
