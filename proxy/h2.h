@@ -94,6 +94,8 @@ bool h2_accept(struct conn *conn);
 void h2_timeout(struct conn *conn);
 /* One step of leaving: a notice, then no more streams, then the end. */
 void h2_drain(struct conn *conn);
+/* No more streams from now on; those that are there go on. */
+void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);

@@ -124,6 +124,20 @@ h2_timeout(struct conn *conn)
 /* ---- leaving ---- */
 
 void
+h2_leave(struct conn *conn)
+{
+	struct h2 *h2 = conn->h2;
+
+	if (h2->is_ending || h2->is_leaving)
+		return;
+	h2->is_leaving = true;
+	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+	    nghttp2_session_get_last_proc_stream_id(h2->session),
+	    NGHTTP2_NO_ERROR, NULL, 0);
+	h2_wants_flush(h2);
+}
+
+void
 h2_drain(struct conn *conn)
 {
 	struct h2 *h2 = conn->h2;
@@ -136,10 +150,7 @@ h2_drain(struct conn *conn)
 		nghttp2_submit_shutdown_notice(h2->session);
 	} else if (!h2->is_leaving &&
 	           now - h2->notice_at >= NOTICE_MS * NSEC_PER_MSEC) {
-		h2->is_leaving = true;
-		nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-		    nghttp2_session_get_last_proc_stream_id(h2->session),
-		    NGHTTP2_NO_ERROR, NULL, 0);
+		h2_leave(conn);
 	} else if (h2->is_leaving && h2->n_streams == 0 && !conn->out) {
 		h2_fail(h2);
 		return;
