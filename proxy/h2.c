@@ -37,8 +37,7 @@ stream_by_id(const struct h2 *h2, int32_t id)
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
-	(void)session;
-	h2_glitch_frame(of(user), hd);
+	(void)session, (void)hd;
 	return of(user)->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
@@ -236,9 +235,11 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 	ssize_t used;
 
 	assert(!h2->is_running);
+	h2_glitch_scan(h2, bytes, len);
 	h2->is_running = true;
-	used =
-	    nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes, len);
+	used = h2->is_failed ? (ssize_t)len
+	                     : nghttp2_session_mem_recv(
+	                           h2->session, (const uint8_t *)bytes, len);
 	h2->is_running = false;
 	if (used < 0) { /* nothing sensible can be said any more */
 		h2_glitch(h2, used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS

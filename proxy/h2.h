@@ -41,6 +41,10 @@ struct h2 {
 	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
 	                       answered yet */
 	uint32_t flushed;   /* payload of this flush */
+	uint32_t scan_skip; /* bytes until the next frame's head */
+	uint8_t scan_len;   /* bytes of scan_head */
+	char scan_head[9]; /* a frame's head that came in pieces */
+	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
 	/* a client's session, leaving */
@@ -90,6 +94,8 @@ bool h2_accept(struct conn *conn);
 void h2_timeout(struct conn *conn);
 /* One step of leaving: a notice, then no more streams, then the end. */
 void h2_drain(struct conn *conn);
+/* No more streams from now on; those that are there go on. */
+void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
@@ -113,12 +119,15 @@ void h2_client_end_block(
 /* Its peer takes no new streams any more. */
 void h2_client_unlist(struct h2 *h2);
 void h2_client_request_gone(struct h2 *h2);
+/* The client that it spoke for has gone. */
+void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);
 /* Trailers of the block into body->trailers. False: malformed. */
 bool h2_take_trailers(struct h2 *h2, struct body *body);
 
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);
-void h2_glitch_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+/* Looks at the frames of what a client sent, before nghttp2 does. */
+void h2_glitch_scan(struct h2 *h2, const char *bytes, size_t len);
 
 #endif
