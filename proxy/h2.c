@@ -96,14 +96,11 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t id,
 	struct stream *stream = stream_by_id(h2, id);
 
 	(void)flags;
-	/* What a stream has not taken is bounded by its own window; the
-	 * connection's is never what stops others. */
-	nghttp2_session_consume_connection(session, len);
 	h2_wants_flush(h2);
 	if (stream)
 		stream_received(stream, (char *)(uintptr_t)bytes, len);
 	else
-		nghttp2_session_consume_stream(session, id, len);
+		nghttp2_session_consume(session, id, len);
 	return 0;
 }
 
@@ -360,6 +357,7 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		buf->start += (uint32_t)n;
 		side->out_len -= (uint32_t)n;
+		h2->held -= (uint32_t)n;
 		left -= n;
 		if (buf_len(buf) == 0)
 			drop_first(side);
@@ -416,6 +414,7 @@ flush_one(struct h2 *h2)
 		conn_end(conn);
 		return;
 	}
+	stream_untighten(h2);
 	progress(h2);
 	settle(conn);
 }
@@ -533,6 +532,10 @@ h2_forget(struct stream *stream)
 	if (stream->id != 0 && !h2->is_ending)
 		nghttp2_session_set_stream_user_data(
 		    h2->session, stream->id, NULL);
+	if (!h2->is_ending)
+		nghttp2_session_consume_connection(h2->session, stream->owed);
+	h2->held_in -= stream->unconsumed;
+	h2->held -= stream->side.out_len;
 	LIST_REMOVE(stream, link);
 	stream->h2 = NULL;
 	assert(h2->n_streams > 0);

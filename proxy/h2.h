@@ -7,6 +7,11 @@
  * callbacks: they submit, and the session is flushed at the turn's end, all
  * its frames in one send. And whatever a callback brings about, the connection
  * lives until the callback's caller has returned (is_running).
+ *
+ * What a client can make us hold is bounded: of answers that it does not take
+ * HOLD_MAX together and HOLD_STREAM of one stream, beyond that HOLD_LEAST of
+ * each, so that streams that stand still stop no other; of bodies that nobody
+ * takes the same, and the connection's window beyond it.
  */
 #ifndef WEIR_PROXY_H2_H
 #define WEIR_PROXY_H2_H
@@ -20,11 +25,19 @@
 
 LIST_HEAD(stream_list, stream);
 
+enum {
+	HOLD_MAX = 256 << 10,
+	HOLD_STREAM = 64 << 10,
+	HOLD_LEAST = 4096,
+};
+
 struct h2 {
 	nghttp2_session *session; /* owned */
 	struct conn *conn;        /* borrowed: owns us */
 	struct stream_list streams;
 	uint32_t n_streams;
+	uint32_t held;       /* bytes of all streams' `out` */
+	uint32_t held_in;    /* bytes received whose windows were not given back */
 	struct h2_text text; /* the block being read */
 	struct stream
 	    *reading; /* borrowed: whose block; NULL when it is thrown away */
@@ -36,6 +49,7 @@ struct h2 {
 	                       any more */
 	bool is_leaving : 1; /* a GOAWAY was submitted */
 	bool is_failed : 1;  /* to be closed once it is not running */
+	bool is_tight : 1;   /* somebody was told that there is no room */
 	/* the bucket of glitches, see h2_glitch.c */
 	int32_t points;
 	nsec_t refilled;

@@ -15,7 +15,7 @@
 
 enum {
 	WINDOW =
-	    1 << 20, /* of the connection; a stream's is the default, 64 KiB */
+	    1 << 19, /* of the connection; a stream's is the default, 64 KiB */
 	NOTICE_MS = 500, /* between the notice and the end of new streams */
 	REQUESTS_MAX = 100000, /* on one connection */
 };

@@ -622,6 +622,14 @@ request_abandon(struct request *request, enum fail fail)
 /* ---- back-pressure ---- */
 
 void
+request_hold(struct request *request)
+{
+	conn_pause(request->upstream);
+	if (request->state != REQUEST_TUNNEL) /* whose deadline is for both */
+		conn_no_deadline(request->upstream);
+}
+
+void
 request_client_drained(struct request *request)
 {
 	if (request->state == REQUEST_TUNNEL) {

@@ -142,6 +142,8 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+/* The client takes no more for now: its upstream is not read until request_client_drained. */
+void request_hold(struct request *request);
 
 /* A wait of `after`, but not beyond the request's deadline. */
 static inline nsec_t

@@ -144,9 +144,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		finish_response(request, left_over == 0);
 		return;
 	}
-	if (client->out_len >= OUT_HIGH) {
-		conn_pause(upstream);
-		conn_no_deadline(upstream);
+	if (!message_has_room(client)) {
+		request_hold(request);
 	} else {
 		conn_deadline(
 		    upstream, request_within(request,

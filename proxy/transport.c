@@ -8,6 +8,8 @@
 
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
+#include "proxy/request.h"
+#include "proxy/stream.h"
 
 enum {
 	OUT_MAX =
@@ -29,7 +31,11 @@ conn_keep(struct conn *conn, const char *bytes, size_t len)
 		size_t n = len < room ? len : room;
 
 		if (n == 0) {
-			size_t want = len < BUF_LARGEST ? len : BUF_LARGEST;
+			/* What streams hold is counted in bytes: their
+			 * buffers are not to be much larger than those. */
+			size_t most =
+			    conn->is_stream ? BUF_LARGEST / 16 : BUF_LARGEST;
+			size_t want = len < most ? len : most;
 			struct buf *buf = buf_take(&worker->bufs, want);
 
 			if (!buf)
@@ -318,11 +324,31 @@ take_cipher(struct conn *conn, size_t len)
 	return conn->phase != CONN_ENDED;
 }
 
+/* Of an upstream: not more than the client may be given. */
+static size_t
+room_for(const struct conn *conn, size_t usual)
+{
+	size_t room;
+
+	if (conn->is_client || !conn->request ||
+	    !conn->request->client->is_stream)
+		return usual;
+	room = stream_room(conn->request->client);
+	return room < usual ? room : usual;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
-	ssize_t n = recv(conn->fd, worker->cipher, RX_USUAL, 0);
+	size_t want = room_for(conn, RX_USUAL);
+	ssize_t n;
+
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
+	n = recv(conn->fd, worker->cipher, want, 0);
 
 	if (n == 0) {
 		conn_on_eof(conn); /* without close_notify: framing tells
@@ -331,7 +357,7 @@ read_tls(struct conn *conn)
 	}
 	if (n < 0)
 		return nothing_read(conn);
-	if (n < RX_USUAL && !conn->saw_close)
+	if ((size_t)n < want && !conn->saw_close)
 		conn->has_more = false;
 	return take_cipher(conn, (size_t)n);
 }
@@ -342,9 +368,14 @@ read_clear(struct conn *conn)
 	struct worker *worker = conn->worker;
 	char *bytes = worker->rx + RX_HEADROOM;
 	/* What joins a stash must fit into it. */
-	size_t want = conn->in ? RX_USUAL : RX_SIZE;
-	ssize_t n = recv(conn->fd, bytes, want, 0);
+	size_t want = room_for(conn, conn->in ? RX_USUAL : RX_SIZE);
+	ssize_t n;
 
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
+	n = recv(conn->fd, bytes, want, 0);
 	if (n == 0) {
 		conn_on_eof(conn);
 		return false;
