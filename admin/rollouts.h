@@ -30,6 +30,7 @@ struct run {
 	uint64_t version;       /* the ETag; grows with every record */
 	uint64_t split_version; /* of the split, once what is recorded has taken
 	                           effect */
+	enum rollout_state recorded_state; /* of the last record */
 	bool is_unrecorded;     /* the journal is behind what is in effect */
 	nsec_t retry_at;        /* before then the disk is left alone */
 	/* evidence */

@@ -195,10 +195,18 @@ state_open(const char *dir, struct err *err)
 	if (cut > 0) {
 		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
 		log_event(LOG_WARN,
-		    "the journal ended in a half-written change: cut; it was "
-		    "never acknowledged",
+		    state->journal.is_garbled
+		        ? "the end of the journal cannot be read: cut, and "
+		          "kept in journal.cut; all before it is in force"
+		        : "the journal ended in a half-written change: cut; "
+		          "it was never acknowledged",
 		    "state_dir", dir, "bytes", bytes, NULL);
 	}
+	if (state->journal.reserve_fd < 0)
+		log_event(LOG_WARN,
+		    "no room was set aside in state_dir: a rollback on a full "
+		    "disk would be lost with the process",
+		    "error", err->text, NULL);
 	return state;
 }
 
@@ -392,6 +400,19 @@ state_put(
     struct state *state, const char *key, const char *text, struct err *err)
 {
 	return journal_put(&state->journal, key, text, err);
+}
+
+bool
+state_put_back(
+    struct state *state, const char *key, const char *text, struct err *err)
+{
+	return journal_put_back(&state->journal, key, text, err);
+}
+
+bool
+state_is_behind(const struct state *state)
+{
+	return state->journal.is_suspect;
 }
 
 bool

@@ -79,6 +79,11 @@ struct request {
 	uint64_t first_bytes;       /* that its answer announced */
 	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
 	TAILQ_ENTRY(request) flight;
+	/* queue.c: */
+	bool is_waiting;            /* for a place in its pool */
+	struct pool *place;         /* it has one there; NULL: none, or the pool has no limit */
+	nsec_t waits_since;
+	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
