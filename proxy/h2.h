@@ -19,6 +19,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/h2_closed.h"
+#include "proxy/h2_memory.h"
 #include "proxy/h2_text.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
@@ -41,6 +42,8 @@ struct h2 {
 	struct h2_text text; /* the block being read */
 	struct stream
 	    *reading; /* borrowed: whose block; NULL when it is thrown away */
+	nghttp2_extpri priority; /* what the block asks for, RFC 9218 */
+	bool has_priority;
 	uint32_t gathered; /* bytes in worker->frames, while flushing */
 	bool is_upstream : 1;
 	bool is_running : 1;   /* within nghttp2 */
@@ -82,6 +85,7 @@ struct h2 {
 struct h2_kit {
 	nghttp2_session_callbacks *callbacks; /* owned */
 	nghttp2_option *server, *client;      /* owned */
+	struct h2_memory memory;
 };
 struct h2_kit *h2_kit_new(void);
 void h2_kit_free(struct h2_kit **kit);
@@ -117,6 +121,7 @@ void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+void h2_server_note_priority(struct h2 *h2, struct span value);
 void h2_server_stream_gone(struct h2 *h2);
 void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */
