@@ -122,7 +122,7 @@ verbs_json(const struct rollout *r)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < VERB_COUNT; i++)
-		if (rollout_may(r, (enum rollout_verb)i))
+		if (rollout_offers(r, (enum rollout_verb)i, time(NULL)))
 			json_array_append_new(
 			    list, json_string(
 			              rollout_verb_name((enum rollout_verb)i)));
@@ -245,6 +245,7 @@ run_to_json(const struct rollouts *rollouts, const struct run *run)
 	    object, "state", json_string(rollout_state_name(r->state)));
 	json_object_set_new(object, "held_reason",
 	    text_or_null(rollout_held_reason(r, text, sizeof(text))));
+	json_object_set_new(object, "timed_out", json_boolean(r->is_timed_out));
 	json_object_set_new(
 	    object, "phase", json_string(r->plan->phases[r->phase].name));
 	json_object_set_new(object, "phase_number",

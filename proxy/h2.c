@@ -37,9 +37,11 @@ stream_by_id(const struct h2 *h2, int32_t id)
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
+	struct h2 *h2 = of(user);
+
 	(void)session;
-	h2_glitch_frame(of(user), hd);
-	return of(user)->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	h2_strict_frame(h2, hd);
+	return h2->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int
@@ -141,10 +143,11 @@ static int
 on_invalid_frame(
     nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
-	(void)session, (void)error;
+	(void)session;
 	/* A stream's error makes nghttp2 reset it at once. */
 	h2_glitch(of(user),
 	    frame->hd.stream_id ? GLITCH_PROVOKED_RESET : GLITCH_PROTOCOL);
+	h2_strict_invalid(of(user), frame, error);
 	return 0;
 }
 
@@ -192,6 +195,7 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	case NGHTTP2_RST_STREAM:
 		if (is_provoked(frame->rst_stream.error_code))
 			h2_glitch(h2, GLITCH_PROVOKED_RESET);
+		h2_strict_sent_reset(h2, frame);
 		break;
 	case NGHTTP2_DATA:
 		h2->sent_data += 2; /* its stream and the connection */
@@ -236,9 +240,10 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 	ssize_t used;
 
 	assert(!h2->is_running);
+	h2_glitch_scan(h2, bytes, len);
 	h2->is_running = true;
-	used =
-	    nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes, len);
+	used = h2->is_failed ? (ssize_t)len
+	                     : h2_strict_recv(h2, (const uint8_t *)bytes, len);
 	h2->is_running = false;
 	if (used < 0) { /* nothing sensible can be said any more */
 		h2_glitch(h2, used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
@@ -550,6 +555,7 @@ h2_new(struct conn *conn, bool is_upstream)
 	LIST_INIT(&h2->streams);
 	h2->conn = conn;
 	h2->is_upstream = is_upstream;
+	h2->scan.left = NGHTTP2_CLIENT_MAGIC_LEN;
 	h2->refilled = conn->worker->now;
 	made = is_upstream ? nghttp2_session_client_new2(
 	                         &h2->session, kit->callbacks, h2, kit->client)

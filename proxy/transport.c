@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "proxy/h2.h"
+#include "proxy/proxied.h"
 
 enum {
 	OUT_MAX =
@@ -300,6 +301,23 @@ look_again(struct conn *conn)
 		conn->has_more = true;
 }
 
+/* The window's ciphertext goes through the handshake, then the stream. */
+static bool
+take_cipher(struct conn *conn, size_t len)
+{
+	struct worker *worker = conn->worker;
+
+	worker->window.in = (const uint8_t *)worker->cipher;
+	worker->window.in_len = len;
+	open_window(worker);
+	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
+		return conn->phase != CONN_ENDED && !conn->is_broken;
+	if (conn->phase == CONN_ENDED || !decrypt(conn))
+		return false;
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
@@ -315,15 +333,7 @@ read_tls(struct conn *conn)
 		return nothing_read(conn);
 	if (n < RX_USUAL && !conn->saw_close)
 		conn->has_more = false;
-	worker->window.in = (const uint8_t *)worker->cipher;
-	worker->window.in_len = (size_t)n;
-	open_window(worker);
-	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
-		return conn->phase != CONN_ENDED && !conn->is_broken;
-	if (conn->phase == CONN_ENDED || !decrypt(conn))
-		return false;
-	look_again(conn);
-	return conn->phase != CONN_ENDED;
+	return take_cipher(conn, (size_t)n);
 }
 
 static bool
@@ -348,6 +358,42 @@ read_clear(struct conn *conn)
 	return conn->phase != CONN_ENDED;
 }
 
+/*
+ * A PROXY header, in clear even where TLS follows. What stands behind it is
+ * the connection's own first bytes.
+ */
+static bool
+read_preamble(struct conn *conn)
+{
+	struct worker *worker = conn->worker;
+	char *bytes = worker->rx + RX_HEADROOM;
+	size_t had = conn->in ? buf_len(conn->in) : 0, used, rest;
+	ssize_t n = recv(conn->fd, bytes + had, RX_USUAL - had, 0);
+
+	if (n == 0) {
+		conn_on_eof(conn);
+		return false;
+	}
+	if (n < 0)
+		return nothing_read(conn);
+	if ((size_t)n < RX_USUAL - had && !conn->saw_close) /* R2 */
+		conn->has_more = false;
+	if (had > 0)
+		memcpy(bytes, conn->in->data + conn->in->start, had);
+	buf_give(&worker->bufs, &conn->in);
+	used = proxied_input(conn, bytes, had + (size_t)n);
+	rest = had + (size_t)n - used;
+	if (conn->phase != CONN_ENDED && used > 0 && rest > 0) {
+		if (conn->tls) {
+			memcpy(worker->cipher, bytes + used, rest);
+			return take_cipher(conn, rest);
+		}
+		conn_on_input(conn, bytes + used, rest);
+	}
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
+}
+
 void
 conn_begin_handshake(struct conn *conn)
 {
@@ -360,6 +406,8 @@ conn_begin_handshake(struct conn *conn)
 bool
 transport_read(struct conn *conn)
 {
+	if (conn->phase == CONN_PREAMBLE)
+		return read_preamble(conn);
 	return conn->tls ? read_tls(conn) : read_clear(conn);
 }
 

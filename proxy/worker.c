@@ -116,7 +116,9 @@ drain(struct worker *worker)
 		next = TAILQ_NEXT(conn, link);
 		if (conn->h2)
 			h2_drain(conn);
-		else if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		else if ((conn->phase == CONN_HEAD ||
+		             conn->phase == CONN_PREAMBLE) &&
+		         !conn->in && !conn->out &&
 		         (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
@@ -159,12 +161,34 @@ worker_tell(struct worker *worker, struct inbox_entry *entry)
 	worker_wake(worker);
 }
 
+/*
+ * A listener left with a reload: nothing more can be asked on its connections.
+ * Who is in a request finishes it; who is idle need not find out by asking.
+ */
+static void
+leave_orphans(struct worker *worker)
+{
+	struct conn *conn, *next;
+
+	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
+		next = TAILQ_NEXT(conn, link);
+		if (snapshot_listener(worker->snapshot, conn->client.listener))
+			continue;
+		if (conn->h2)
+			h2_leave(conn);
+		else if (conn->phase == CONN_PREAMBLE ||
+		         (conn->phase == CONN_HEAD && !conn->out))
+			conn_end(conn);
+	}
+}
+
 static void
 on_mail(int fd, short what, void *arg)
 {
 	struct worker *worker = arg;
 	struct inbox_entry *entry, *next;
 	uint64_t count;
+	bool is_closed = false;
 
 	(void)what;
 	(void)!read(fd, &count, sizeof(count));
@@ -183,8 +207,11 @@ on_mail(int fd, short what, void *arg)
 			listener_take(worker, entry);
 		else
 			listener_close(worker, entry->fd);
+		is_closed |= entry->what == INBOX_CLOSE;
 		free(entry);
 	}
+	if (is_closed)
+		leave_orphans(worker);
 }
 
 /* ---- the tick ---- */

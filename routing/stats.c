@@ -47,6 +47,8 @@ conn_refusal_name(enum conn_refusal refusal)
 	    [REFUSED_CONNECTIONS] = "connections",
 	    [REFUSED_PER_CLIENT] = "per_client",
 	    [REFUSED_DESCRIPTORS] = "descriptors",
+	    [REFUSED_PROXY_SENDER] = "proxy_sender",
+	    [REFUSED_PROXY_HEADER] = "proxy_header",
 	};
 
 	assert(refusal < CONN_REFUSAL_COUNT);
@@ -61,6 +63,7 @@ client_slowness_name(enum client_slowness slowness)
 	    [SLOW_HEAD] = "head",
 	    [SLOW_BODY] = "body",
 	    [SLOW_READ] = "read",
+	    [SLOW_PREAMBLE] = "proxy_header",
 	};
 
 	assert(slowness < CLIENT_SLOWNESS_COUNT);

@@ -120,6 +120,8 @@ enum conn_refusal {
 	REFUSED_CONNECTIONS, /* limits.connections */
 	REFUSED_PER_CLIENT,  /* limits.per_client */
 	REFUSED_DESCRIPTORS, /* the process has no more */
+	REFUSED_PROXY_SENDER, /* not among client_ip.trusted_proxies */
+	REFUSED_PROXY_HEADER, /* did not begin with a sound PROXY header */
 	CONN_REFUSAL_COUNT
 };
 const char *conn_refusal_name(enum conn_refusal refusal);
@@ -127,6 +129,7 @@ const char *conn_refusal_name(enum conn_refusal refusal);
 /* Where a client was too slow: the labels of weir_clients_too_slow_total. */
 enum client_slowness {
 	SLOW_HANDSHAKE, SLOW_HEAD, SLOW_BODY, SLOW_READ,
+	SLOW_PREAMBLE, /* its PROXY header */
 	CLIENT_SLOWNESS_COUNT
 };
 const char *client_slowness_name(enum client_slowness slowness);

@@ -40,7 +40,7 @@ class Abuse(Shared):
             pass
         return sent
 
-    def check(self, word, make, count=FLOOD, wire=None, at_most=FLOOD):
+    def check(self, word, make, count=FLOOD, wire=None, at_most=FLOOD, at_once=100):
         """The flood is ended with GOAWAY ENHANCE_YOUR_CALM, counted under its word, and others are served meanwhile."""
         quiet = self.client()
         quiet.headers(1, h2.request("/quiet"))
@@ -49,7 +49,7 @@ class Abuse(Shared):
         memory = self.weir.rss()
         wire = wire or self.client()
         wire.gives_window = False
-        sent = self.flood(wire, make, count)
+        sent = self.flood(wire, make, count, at_once)
         began = time.monotonic()
         quiet.headers(3, h2.request("/quiet"))
         self.assertEqual(quiet.answer(3).status, 200)
@@ -102,6 +102,49 @@ class Abuse(Shared):
 
     def test_priorities(self):
         self.check("priority_flood", lambda n: h2.frame(h2.PRIORITY, 0, 2 * n + 1, b"\0\0\0\0\x10"))
+
+    def test_priority_updates(self):
+        self.check("priority_flood", lambda n: h2.frame(0x10, 0, 0, struct.pack(">I", 1) + b"u=3"))
+
+    def test_unknown_frames(self):
+        self.check("unknown_frames", lambda n: h2.frame(0xfa, 0, 0, b"x" * (n % 300)))
+
+    def test_acknowledged_pings_that_nobody_sent(self):
+        self.check("ping_flood", lambda n: h2.frame(h2.PING, h2.ACK, 0, b"12345678"))
+
+    def test_acknowledged_settings_that_nobody_sent(self):
+        self.check("settings_flood", lambda n: h2.frame(h2.SETTINGS, h2.ACK), at_once=1)
+
+    def test_data_that_is_all_padding(self):
+        wire = self.client()
+        wire.headers(1, h2.request("/m/wait", "POST"), end=False)
+        self.check("empty_frames", lambda n: h2.frame(h2.DATA, h2.PADDED, 1, b"\x05" + b"\0" * 5), wire=wire)
+
+    def test_empty_data_of_a_stream_that_is_over(self):
+        wire = self.client()
+        wire.headers(1, h2.request("/m/hello", "POST"), end=False)
+        wire.reset(1)
+        self.check("empty_frames", lambda n: h2.frame(h2.DATA, 0, 1), wire=wire)
+
+    def test_frames_in_single_bytes_are_seen_too(self):
+        before = self.glitches("unknown_frames")
+        wire = self.client()
+        for byte in h2.frame(0xfa, 0, 0, b"xyz") * 4:
+            wire.send(bytes([byte]))
+            time.sleep(0.001)
+        wire.sync()
+        self.assertEqual(self.glitches("unknown_frames"), before + 4)
+
+    def test_what_well_meaning_clients_do_costs_nothing(self):
+        """Their SETTINGS and its answer, padding around content, window updates for what came."""
+        names = ("empty_frames", "unknown_frames", "window_update_flood", "priority_flood")
+        before = [self.glitches(n) for n in names]
+        wire = self.client()
+        for stream in range(1, 101, 2):
+            wire.headers(stream, h2.request("/m/hello", "POST"), end=False)
+            wire.send(h2.frame(h2.DATA, h2.PADDED | h2.END_STREAM, stream, b"\x03" + b"body" + b"\0" * 3))
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual([self.glitches(n) for n in names], before)
 
     def test_window_updates(self):
         self.check("window_update_flood", lambda n: h2.frame(h2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))

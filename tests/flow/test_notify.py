@@ -173,6 +173,13 @@ class Questions(Notified):
         self.assertEqual(len(self.receiver.events()), 1)
         self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
 
+    def test_an_answer_without_end_opens_nothing(self):
+        self.receiver.says = b"yes\n" * 5000
+        id = self.ask()
+        rollout = until(lambda: (lambda r: r if r["gates"][0].get("said") else None)(self.look(id)))
+        self.assertEqual((rollout["held_reason"], rollout["gates"][0]["state"]), ("gate:smoke", "closed"))
+        self.assertIn("longer than 16 KiB", rollout["gates"][0]["said"])
+
     def test_an_answer_after_the_end_changes_nothing(self):
         self.receiver.hang = True
         id = self.ask(timeout="20s")

@@ -1,70 +1,16 @@
 """WebSockets as others speak them: npm's ws at both ends, weir between.
 
-The package is installed once, below build/ (or where WEIR_WS names it). Where
-node or the registry cannot be reached these tests fail and say so.
+See npm.py for how the package comes here.
 """
 
-import fcntl
-import json
-import os
-import shutil
-import subprocess
 import unittest
 
-from harness import ROOT, SLOW, Case, one_pool
+from harness import Case, one_pool
 
-CACHE = os.environ.get("WEIR_WS", os.path.join(ROOT, "build", "npm-ws"))
-SCRIPT = os.path.join(ROOT, "tests", "fake", "ws.mjs")
-VERSION = "8"
+import npm
+from npm import Node
+
 SIZES = (1, 125, 126, 4096, 65535, 65536, 300000, 1 << 20)
-
-
-def install():
-    """The directory in which node finds ws; AssertionError says what is missing."""
-    for tool in ("node", "npm"):
-        if not shutil.which(tool):
-            raise AssertionError("there is no %s: apt-get install nodejs npm" % tool)
-    os.makedirs(CACHE, exist_ok=True)
-    with open(os.path.join(CACHE, ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(os.path.join(CACHE, "node_modules", "ws", "package.json")):
-            done = subprocess.run(["npm", "install", "--prefix", CACHE, "--no-audit", "--no-fund", "--no-save",
-                                   "--fetch-retries", "1", "--fetch-timeout", "20000", "ws@" + VERSION],
-                                  capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
-            if done.returncode != 0:
-                raise AssertionError("npm could not install ws, without which nothing is shown here (a registry is "
-                                     "needed, or WEIR_WS=DIR with node_modules/ws):\n" + done.stdout + done.stderr)
-    return CACHE
-
-
-class Node:
-    """One end, which speaks a line of JSON at a time."""
-
-    def __init__(self, *args, env=None):
-        self.process = subprocess.Popen(["node", SCRIPT, install(), *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, bufsize=1, env=dict(os.environ, **(env or {})))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *why):
-        self.process.stdin.close()
-        try:
-            self.process.wait(10 * SLOW)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-    def hear(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError("the node at this end is gone")
-        return json.loads(line)
-
-    def order(self, what, **how):
-        self.process.stdin.write(json.dumps(dict(how, do=what)) + "\n")
-        return self.hear()
 
 
 class RealWebSockets(Case):
@@ -72,15 +18,15 @@ class RealWebSockets(Case):
 
     @classmethod
     def setUpClass(cls):
-        install()
+        npm.install()
 
     def setUp(self):
-        self.server = self.enter(Node("server"))
+        self.server = self.enter(Node("ws.mjs", "server"))
         self.config = one_pool("127.0.0.1:%d" % self.server.hear()["port"], workers=2)
         self.weir = self.start(self.config)
 
     def open(self, **env):
-        client = self.enter(Node("client", "ws://127.0.0.1:%d/chat" % self.weir.port, env=env))
+        client = self.enter(Node("ws.mjs", "client", "ws://127.0.0.1:%d/chat" % self.weir.port, env=env))
         hello = client.hear()
         self.assertEqual((hello.get("open"), hello.get("protocol")), (True, "chat"), hello)
         return client, hello
