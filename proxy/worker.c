@@ -29,6 +29,7 @@
 #include "proxy/h2.h"
 #include "proxy/log_ring.h"
 #include "proxy/queue.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -386,6 +387,7 @@ worker_release(struct worker *worker)
 	free(worker->cipher);
 	free(worker->tx);
 	free(worker->head);
+	refused_free(&worker->refusals);
 	free(worker->frames);
 	h2_kit_free(&worker->h2);
 	pthread_mutex_destroy(&worker->inbox_lock);

@@ -120,6 +120,7 @@ struct worker {
 	uint32_t looks;             /* at all lines */
 	bool has_free_places;       /* given in this turn, and its own lines are next */
 	struct type_memo type_memo;
+	struct refusals *refusals;  /* owned: refused.c; NULL before the first */
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */

@@ -254,6 +254,7 @@ struct decision {
 	enum refusal refusal;           /* then there is no pool */
 	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
 	struct limit_answer limit;      /* REFUSED_RATE */
+	uint64_t limit_key;             /* ... for routing_refuses_still; 0: ask routing_decide each time */
 	uint16_t country;               /* COUNTRY_NONE: unknown, or nobody asked */
 };
 
@@ -264,6 +265,12 @@ struct decision {
 struct snapshot;
 void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out);
+/*
+ * The same client comes with the same request, which a rate limit refused on
+ * this snapshot: is it so still? Then it is counted, and `decision->limit`
+ * says how it stands. False: nothing was done, decide anew.
+ */
+bool routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision);
 
 /* ---- farewell ---- */
 
