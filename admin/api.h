@@ -71,6 +71,7 @@ struct answers;
 struct sampler;
 struct notify;
 struct rollouts;
+struct fleet;
 struct door;
 TAILQ_HEAD(doors, door);
 
@@ -88,6 +89,7 @@ struct admin {
 	struct sampler *sampler;
 	struct notify *notify;
 	struct rollouts *rollouts;
+	struct fleet *fleet;
 	struct doors doors;
 	struct event *tick;
 	struct api_counts counts;

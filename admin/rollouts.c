@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/fleet.h"
 #include "admin/log.h"
 #include "admin/notify.h"
 #include "admin/sampler.h"
@@ -326,6 +327,7 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
     char id[ROLLOUT_ID_MAX])
 {
 	char day[16];
+	const char *tag;
 	const struct run *run;
 	struct tm tm;
 	unsigned last = 0, n;
@@ -338,7 +340,10 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
 		if (strncmp(run->rollout.id, day, len) == 0 &&
 		    sscanf(run->rollout.id + len, "%u", &n) == 1 && n > last)
 			last = n;
-	snprintf(id, ROLLOUT_ID_MAX, "%s%u", day, last + 1 + more);
+	/* Two instances may begin one at the same moment. */
+	tag = fleet_tag(rollouts->admin->fleet);
+	snprintf(id, ROLLOUT_ID_MAX, "%s%u%s%s", day, last + 1 + more,
+	    tag[0] ? "." : "", tag);
 }
 
 static void

@@ -39,6 +39,7 @@ struct run {
 	nsec_t save_at, cut;
 	uint64_t saves;
 	bool has_news; /* since it was saved */
+	bool is_resumed; /* its judge was restored by this process */
 	uint32_t
 	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */

@@ -12,6 +12,7 @@
 #include "admin/api.h"
 #include "admin/door.h"
 #include "admin/events.h"
+#include "admin/fleet.h"
 #include "admin/log.h"
 #include "admin/notify.h"
 #include "admin/rollouts.h"
@@ -262,7 +263,10 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 	    !admin->tick)
 		return err_set(err, "out of memory");
 	admin->rollouts = rollouts_new(admin, err);
-	return admin->rollouts != NULL;
+	if (!admin->rollouts)
+		return false;
+	admin->fleet = fleet_new(admin, err);
+	return admin->fleet != NULL;
 }
 
 static void
@@ -406,6 +410,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	tell_reload(admin, by, notes, n_notes);
 	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
+	fleet_adopt_config(admin->fleet);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
 	if (!admin->parts && !admin_prepare(admin, config, err))
@@ -486,6 +491,7 @@ admin_stop(struct admin **admin)
 
 	if (!a)
 		return;
+	fleet_free(&a->fleet);
 	rollouts_free(&a->rollouts);
 	events_free(&a->events);
 	while ((door = TAILQ_FIRST(&a->doors)) != NULL)

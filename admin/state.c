@@ -60,8 +60,8 @@ number_json(uint64_t value)
 	return json_string(text);
 }
 
-static char *
-split_text(const struct split_state *split)
+char *
+split_state_print(const struct split_state *split)
 {
 	json_t *object = json_object();
 	char *text;
@@ -149,9 +149,8 @@ read_pools(const json_t *object, struct split_state *split)
 	return true;
 }
 
-/* The caller releases `out` either way. */
-static bool
-split_parse(const char *text, struct split_state *out)
+bool
+split_state_parse(const char *text, struct split_state *out)
 {
 	json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	bool ok;
@@ -241,7 +240,7 @@ restore_split(const char *name, const char *text, struct registry *registry)
 {
 	struct split_state split;
 
-	if (split_parse(text, &split))
+	if (split_state_parse(text, &split))
 		log_resumed(name, &split,
 		    registry_restore_split(registry, name, &split));
 	else
@@ -270,7 +269,7 @@ bool
 state_put_split(struct state *state, const char *name,
     const struct split_state *split, struct err *err)
 {
-	char key[STATE_KEY_MAX], *text = split_text(split);
+	char key[STATE_KEY_MAX], *text = split_state_print(split);
 	bool ok;
 
 	snprintf(key, sizeof(key), "split/%s", name);
@@ -291,7 +290,7 @@ sync_split(struct state *state, const struct split *split, struct err *err)
 	split_save(split, &saved);
 	snprintf(key, sizeof(key), "split/%s", split->name);
 	item = journal_find(&state->journal, key);
-	text = split_text(&saved);
+	text = split_state_print(&saved);
 	if (!text || !item || strcmp(item->text, text) != 0)
 		ok = state_put_split(state, split->name, &saved, err);
 	free(text);

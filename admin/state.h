@@ -10,6 +10,10 @@
  * reload). */
 bool state_sync(
     struct state *state, struct registry *registry, struct err *err);
+/* A split as its record has it; the caller frees. NULL: no memory. */
+char *split_state_print(const struct split_state *split);
+/* The caller releases `out` either way. */
+bool split_state_parse(const char *text, struct split_state *out);
 /* An endpoint's administrative state; ENDPOINT_ACTIVE is recorded too. */
 bool state_put_endpoint(struct state *state, const char *pool,
     const char *address, enum endpoint_admin admin, struct err *err);
