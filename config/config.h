@@ -218,6 +218,13 @@ struct outliers_cfg {
 	bp_t max_ejected;   /* of the pool's endpoints */
 };
 
+/* How much a pool takes at once. */
+struct pool_limits_cfg {
+	uint32_t in_flight; /* all workers together; 0: no limit */
+	uint32_t queue;
+	nsec_t queue_timeout;
+};
+
 struct pool_cfg {
 	char *name; /* owned */
 	struct header_pair *meta; /* owned: shown, never interpreted */
@@ -233,6 +240,8 @@ struct pool_cfg {
 	struct retry_cfg retry;
 	struct health_cfg health;
 	struct outliers_cfg outliers;
+	struct pool_limits_cfg limits;
+	nsec_t slow_start;  /* 0: none */
 };
 
 /* ---- splits ---- */

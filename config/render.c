@@ -426,6 +426,18 @@ outliers(const struct outliers_cfg *cfg)
 }
 
 static json_t *
+pool_limits(const struct pool_limits_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "in_flight", cfg->in_flight);
+	put_number(map, "queue", cfg->queue);
+	if (cfg->queue > 0)
+		put_duration(map, "queue_timeout", cfg->queue_timeout);
+	return map;
+}
+
+static json_t *
 pool(const struct pool_cfg *cfg)
 {
 	static const char *const balances[] = {
@@ -459,6 +471,10 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "health", health(&cfg->health));
 	if (cfg->outliers.is_on)
 		json_object_set_new(map, "outliers", outliers(&cfg->outliers));
+	if (cfg->limits.in_flight > 0)
+		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
+	if (cfg->slow_start > 0)
+		put_duration(map, "slow_start", cfg->slow_start);
 	return map;
 }
 

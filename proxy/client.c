@@ -11,6 +11,7 @@
 #include "proxy/client_table.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -307,9 +308,15 @@ consume(struct conn *conn, char *bytes, size_t len)
 		if (conn->request) {
 			used = request_body(conn->request, bytes, len);
 		} else if (conn->phase == CONN_HEAD && !conn->is_paused) {
-			enum h1_result result =
-			    begin_request(conn, bytes, len, &used);
+			enum h1_result result;
 
+			used = refused_again(conn, bytes, len);
+			if (used > 0) {
+				bytes += used;
+				len -= used;
+				continue;
+			}
+			result = begin_request(conn, bytes, len, &used);
 			if (result == H1_BAD)
 				return;
 			if (result == H1_DONE) {

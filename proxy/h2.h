@@ -18,6 +18,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "proxy/h2_closed.h"
+#include "proxy/h2_memory.h"
 #include "proxy/h2_text.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
@@ -40,6 +42,8 @@ struct h2 {
 	struct h2_text text; /* the block being read */
 	struct stream
 	    *reading; /* borrowed: whose block; NULL when it is thrown away */
+	nghttp2_extpri priority; /* what the block asks for, RFC 9218 */
+	bool has_priority;
 	uint32_t gathered; /* bytes in worker->frames, while flushing */
 	bool is_upstream : 1;
 	bool is_running : 1;   /* within nghttp2 */
@@ -61,14 +65,17 @@ struct h2 {
 	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
+	uint32_t overflows;      /* streams to be reset for a WINDOW_UPDATE */
+	struct h2_closed closed; /* of a client */
+	struct h2_scan scan;
 	/* a client's session, leaving */
-	nsec_t notice_at;     /* 0: not told yet */
+	nsec_t notice_at; /* 0: not told yet */
 	/* an upstream's session, see h2_client.c */
 	LIST_ENTRY(h2) of_endpoint; /* endpoint_local.sessions */
-	nsec_t keep;          /* how long it is kept without a stream */
-	uint32_t n_requests;  /* streams whose request has not let go */
-	uint32_t n_served;    /* streams submitted so far */
-	uint8_t why;          /* enum fail: told to streams when the connection goes */
+	nsec_t keep;                /* how long it is kept without a stream */
+	uint32_t n_requests;        /* streams whose request has not let go */
+	uint32_t n_served;          /* streams submitted so far */
+	uint8_t why; /* enum fail: told to streams when the connection goes */
 	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
 	bool is_ready : 1;    /* connected; streams may be submitted */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
@@ -78,6 +85,7 @@ struct h2 {
 struct h2_kit {
 	nghttp2_session_callbacks *callbacks; /* owned */
 	nghttp2_option *server, *client;      /* owned */
+	struct h2_memory memory;
 };
 struct h2_kit *h2_kit_new(void);
 void h2_kit_free(struct h2_kit **kit);
@@ -113,6 +121,7 @@ void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+void h2_server_note_priority(struct h2 *h2, struct span value);
 void h2_server_stream_gone(struct h2 *h2);
 void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */
@@ -138,6 +147,15 @@ void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);
 /* Trailers of the block into body->trailers. False: malformed. */
 bool h2_take_trailers(struct h2 *h2, struct body *body);
+
+/* ---- h2_strict.c: where nghttp2 is milder than RFC 9113, on a client's
+ * session ----
+ */
+ssize_t h2_strict_recv(struct h2 *h2, const uint8_t *bytes, size_t len);
+void h2_strict_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+/* A frame that makes nghttp2 reset its stream; a reset that was sent. */
+void h2_strict_invalid(struct h2 *h2, const nghttp2_frame *frame, int error);
+void h2_strict_sent_reset(struct h2 *h2, const nghttp2_frame *frame);
 
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);

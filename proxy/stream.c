@@ -282,6 +282,10 @@ tell_end(struct stream *stream)
 void
 stream_received_end(struct stream *stream)
 {
+	if (stream->is_measured && stream->promised > 0) {
+		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+		return;
+	}
 	stream->side.is_eof = true;
 	stream->side.has_more = true; /* so that resuming comes back to us */
 	stream->owes_end = true;

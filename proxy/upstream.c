@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
+#include "proxy/queue.h"
 #include "proxy/proxied.h"
-#include "proxy/request.h"
 
 enum {
 	RETRY_COST = 10000, /* one retry, in basis points of a request */
@@ -242,6 +242,8 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	bool is_panic = false;
 
 	assert(!request->upstream);
+	if (request->attempts == 0 && !queue_enter(request))
+		return;
 	if (!fresh) {
 		request->endpoint =
 		    pool_pick(pool, request->worker->id, &request->worker->rng,

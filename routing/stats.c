@@ -105,6 +105,7 @@ pool_new(const char *name, unsigned workers)
 
 	pool->name = memory_text(name);
 	pool->cells = memory_take_lines(workers, sizeof(*pool->cells));
+	pool->places = places_new(workers);
 	return pool;
 }
 
@@ -115,6 +116,7 @@ pool_free(void *dead)
 
 	free((char *)(uintptr_t)pool->name);
 	free(pool->cells);
+	places_free(pool->places);
 	free(pool);
 }
 
@@ -129,6 +131,8 @@ pool_stats_read(
 		out->requests += counter_read(&cell->requests);
 		out->failures += counter_read(&cell->failures);
 		out->retries += counter_read(&cell->retries);
+		out->full += counter_read(&cell->full);
+		out->late += counter_read(&cell->late);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(

@@ -85,6 +85,7 @@ struct pool_cell {
 	counter_t failures;          /* blamed on the pool, first attempts only (the judge's evidence) */
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
+	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
 	gauge_t in_flight;
 	int64_t retry_balance;       /* the worker's alone: see proxy/upstream.c */
 	struct histogram total, first_byte, connect;
