@@ -140,6 +140,8 @@ struct tls_cfg {
 	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
+	char *client_ca;      /* owned: PEM file of those who sign clients' certificates; NULL: nobody is asked */
+	bool requires_client; /* with client_ca: who shows none is refused */
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
 	nsec_t ticket_rotation;
 };
@@ -358,7 +360,8 @@ struct limit_cfg {
 };
 
 /*
- * Values may hold ${request.id} ${client.address} ${request.host}
+ * Values may hold ${request.id} ${client.address} ${client.certificate.subject}
+ * ${client.certificate.sha256} ${request.host}
  * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
  */
 struct header_edits {

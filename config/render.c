@@ -300,6 +300,10 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 	} else {
 		json_object_set_new(map, "certificates", list);
 	}
+	put_text(map, "client_ca", cfg->client_ca);
+	if (cfg->client_ca)
+		json_object_set_new(
+		    map, "require", json_boolean(cfg->requires_client));
 	put_duration(map, "ticket_rotation", cfg->ticket_rotation);
 	return map;
 }
