@@ -43,6 +43,10 @@ health_json(const struct endpoint *endpoint)
 		json_object_set_new(
 		    health, "in_row", json_integer(endpoint->check.in_row));
 	}
+	json_object_set_new(health, "warmth",
+	    json_integer(atomic_load_explicit(
+	        &((struct endpoint *)(uintptr_t)endpoint)->warmth,
+	        memory_order_relaxed)));
 	return health;
 }
 
@@ -94,6 +98,19 @@ meta_json(const struct pool_cfg *cfg)
 }
 
 static json_t *
+limits_json(const struct pool_view *view)
+{
+	const struct pool_limits_cfg *cfg = &view->cfg->limits;
+	struct places_stats places;
+
+	pool_places_read(view->pool, &places);
+	return json_pack("{s:I, s:I, s:I, s:I}", "in_flight",
+	    (json_int_t)cfg->in_flight, "queue", (json_int_t)cfg->queue,
+	    "taken", (json_int_t)places.taken, "waiting",
+	    (json_int_t)places.waiting);
+}
+
+static json_t *
 pool_json(const struct admin *admin, const struct pool_view *view)
 {
 	json_t *endpoints = json_array(), *object = json_object();
@@ -111,6 +128,8 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
+	if (view->cfg->limits.in_flight > 0)
+		json_object_set_new(object, "limits", limits_json(view));
 	json_object_set_new(
 	    object, "retries", json_integer((json_int_t)stats.retries));
 	meter_to_json(object, sampler_pool(admin->sampler, view->pool->name));

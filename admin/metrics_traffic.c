@@ -363,6 +363,33 @@ by_pool(struct exposition *x, const struct admin *admin)
 	    publication_current(registry_publication(admin->registry));
 	unsigned workers = registry_workers(admin->registry);
 
+	family_begin(x, FAMILY_GAUGE, "weir_pool_queue",
+	    "Requests that wait for a place in the pool.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool *pool = snapshot_pool(snapshot, i)->pool;
+		struct places_stats places;
+
+		pool_places_read(pool, &places);
+		family_value(x, (struct label[]){{"pool", pool->name}, {0}},
+		    places.waiting);
+	}
+	family_begin(x, FAMILY_COUNTER, "weir_pool_shed",
+	    "Requests that were refused because the pool was full, or had to "
+	    "wait for too long.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool *pool = snapshot_pool(snapshot, i)->pool;
+		struct pool_stats stats;
+
+		pool_stats_read(pool, workers, &stats);
+		family_count(x,
+		    (struct label[]){
+		        {"pool", pool->name}, {"reason", "full"}, {0}},
+		    stats.full);
+		family_count(x,
+		    (struct label[]){
+		        {"pool", pool->name}, {"reason", "late"}, {0}},
+		    stats.late);
+	}
 	family_begin(x, FAMILY_GAUGE, "weir_pool_panic",
 	    "1 while all endpoints are out and get requests all the same.");
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {

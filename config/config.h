@@ -132,6 +132,8 @@ struct limits_cfg {
 
 /* Versions of HTTP, as bits. */
 enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+/* Versions of the PROXY protocol, as bits. */
+enum { PROXY_V1 = 1 << 0, PROXY_V2 = 1 << 1 };
 
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
@@ -147,6 +149,7 @@ struct listener_cfg {
 	struct address *bind; /* owned */
 	size_t n_bind;
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
+	unsigned proxy_protocol; /* PROXY_V bits that connections must begin with; 0: off */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
 	unsigned protocols;   /* PROTOCOL_ bits; default both */
@@ -213,6 +216,13 @@ struct outliers_cfg {
 	bp_t max_ejected;   /* of the pool's endpoints */
 };
 
+/* How much a pool takes at once. */
+struct pool_limits_cfg {
+	uint32_t in_flight; /* all workers together; 0: no limit */
+	uint32_t queue;
+	nsec_t queue_timeout;
+};
+
 struct pool_cfg {
 	char *name; /* owned */
 	struct header_pair *meta; /* owned: shown, never interpreted */
@@ -220,6 +230,7 @@ struct pool_cfg {
 	struct endpoint_cfg *endpoints; /* owned */
 	size_t n_endpoints;
 	unsigned protocol; /* one PROTOCOL_ bit */
+	unsigned send_proxy; /* version of the PROXY protocol that endpoints are told of clients with; 0: off */
 	struct pool_tls_cfg tls;
 	enum balance balance;
 	struct key_cfg hash_on;
@@ -227,6 +238,8 @@ struct pool_cfg {
 	struct retry_cfg retry;
 	struct health_cfg health;
 	struct outliers_cfg outliers;
+	struct pool_limits_cfg limits;
+	nsec_t slow_start;  /* 0: none */
 };
 
 /* ---- splits ---- */

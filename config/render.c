@@ -143,8 +143,8 @@ put_secret(const struct renderer *r, json_t *map, const char *key,
 		return;
 	if (r->to_keep) {
 		json_object_set_new(map, key,
-		    json_pack("{s:o}", ways[secret->from],
-		        text(secret->where)));
+		    json_pack(
+		        "{s:o}", ways[secret->from], text(secret->where)));
 		return;
 	}
 	json_object_set_new(map, key,
@@ -319,11 +319,18 @@ protocols(unsigned bits)
 static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
+	static const char *const proxies[] = {
+	    [0] = "off",
+	    [PROXY_V1] = "v1",
+	    [PROXY_V2] = "v2",
+	    [PROXY_V1 | PROXY_V2] = "any",
+	};
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
 	json_object_set_new(map, "protocols", protocols(cfg->protocols));
+	put_text(map, "proxy_protocol", proxies[cfg->proxy_protocol]);
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
@@ -381,11 +388,11 @@ health(const struct health_cfg *cfg)
 	json_t *map = json_object(), *expect = json_array();
 
 	for (size_t i = 0; i < cfg->n_expect; i++)
-		json_array_append_new(expect,
-		    cfg->expect[i].from == cfg->expect[i].to
-		        ? json_integer(cfg->expect[i].from)
-		        : json_sprintf("%u-%u", cfg->expect[i].from,
-		              cfg->expect[i].to));
+		json_array_append_new(
+		    expect, cfg->expect[i].from == cfg->expect[i].to
+		                ? json_integer(cfg->expect[i].from)
+		                : json_sprintf("%u-%u", cfg->expect[i].from,
+		                      cfg->expect[i].to));
 	put_text(map, "path", cfg->path);
 	put_duration(map, "interval", cfg->interval);
 	put_duration(map, "timeout", cfg->timeout);
@@ -415,6 +422,18 @@ outliers(const struct outliers_cfg *cfg)
 }
 
 static json_t *
+pool_limits(const struct pool_limits_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "in_flight", cfg->in_flight);
+	put_number(map, "queue", cfg->queue);
+	if (cfg->queue > 0)
+		put_duration(map, "queue_timeout", cfg->queue_timeout);
+	return map;
+}
+
+static json_t *
 pool(const struct pool_cfg *cfg)
 {
 	static const char *const balances[] = {
@@ -430,8 +449,10 @@ pool(const struct pool_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
-	put_text(map, "protocol",
-	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	put_text(
+	    map, "protocol", cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	if (cfg->send_proxy)
+		put_text(map, "send_proxy", cfg->send_proxy == 1 ? "v1" : "v2");
 	if (cfg->tls.on)
 		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
 	put_text(map, "balance", balances[cfg->balance]);
@@ -446,6 +467,10 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "health", health(&cfg->health));
 	if (cfg->outliers.is_on)
 		json_object_set_new(map, "outliers", outliers(&cfg->outliers));
+	if (cfg->limits.in_flight > 0)
+		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
+	if (cfg->slow_start > 0)
+		put_duration(map, "slow_start", cfg->slow_start);
 	return map;
 }
 
@@ -925,8 +950,8 @@ config_tree(const struct config *config, bool to_compare)
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
 	for (size_t i = 0; i < config->n_plans; i++)
-		json_object_set_new(plans, config->plans[i].name,
-		    plan(&r, &config->plans[i]));
+		json_object_set_new(
+		    plans, config->plans[i].name, plan(&r, &config->plans[i]));
 	put_map(root, "plans", plans);
 	return root;
 }

@@ -79,6 +79,11 @@ struct request {
 	uint64_t first_bytes;       /* that its answer announced */
 	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
 	TAILQ_ENTRY(request) flight;
+	/* queue.c: */
+	bool is_waiting;            /* for a place in its pool */
+	struct pool *place;         /* it has one there; NULL: none, or the pool has no limit */
+	nsec_t waits_since;
+	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
@@ -137,6 +142,8 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+/* The client takes no more for now: its upstream is not read until request_client_drained. */
+void request_hold(struct request *request);
 
 /* A wait of `after`, but not beyond the request's deadline. */
 static inline nsec_t
@@ -191,6 +198,8 @@ bool headers_query_cookie(const void *head, struct span name, struct span *value
 /* A whole answer with a small body; `extra` are further header lines. Closes afterwards unless the request's keep_alive holds. */
 void reply_send(struct request *request, unsigned status, const char *content_type, struct span body, struct span extra);
 void reply_fail(struct request *request, enum fail fail);
+/* The text of a 429 on a connection that goes on; 0: it does not fit. */
+size_t reply_limited(struct worker *worker, const struct decision *decision, char *to, size_t cap, size_t *body_len_out);
 void reply_route(struct request *request, const struct h1_head *head); /* respond and redirect */
 /* The listener only sends clients to another one. */
 void reply_other_listener(struct request *request, const struct h1_head *head, const struct listener_cfg *to);

@@ -4,7 +4,7 @@
  */
 #include <assert.h>
 
-#include "proxy/request.h"
+#include "proxy/queue.h"
 
 static void
 count(struct request *request)
@@ -54,6 +54,7 @@ request_done(struct request *request)
 	    request->attempts <= 1)
 		trial_blame(request, (enum fail)request->fail);
 	count(request);
+	queue_leave(request);
 	if (request->is_watched)
 		TAILQ_REMOVE(&worker->judged, request, flight);
 	if (worker->log)

@@ -144,9 +144,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		finish_response(request, left_over == 0);
 		return;
 	}
-	if (client->out_len >= OUT_HIGH) {
-		conn_pause(upstream);
-		conn_no_deadline(upstream);
+	if (!message_has_room(client)) {
+		request_hold(request);
 	} else {
 		conn_deadline(
 		    upstream, request_within(request,
@@ -181,6 +180,13 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	size_t head_len;
 
 	note_status(request, head->status);
+	/* An HTTP/1 upstream may ignore an Upgrade; but 2xx to a CONNECT would
+	 * be a tunnel with nobody at its end. Who asked for it is to blame. */
+	if (request->asks_upgrade && request->client->is_stream &&
+	    head->status < 300) {
+		request_attempt_failed(request, FAIL_NO_SWITCH);
+		return;
+	}
 	if (trial_is_on(request) && request->attempts <= 1)
 		trial_note_answer(request, head);
 	if (head->status >= 500 && request->is_idempotent &&

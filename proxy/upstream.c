@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
-#include "proxy/request.h"
+#include "proxy/queue.h"
+#include "proxy/proxied.h"
 
 enum {
 	RETRY_COST = 10000, /* one retry, in basis points of a request */
@@ -105,12 +106,29 @@ is_open(struct conn *upstream)
 	       (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+/* Where a connection speaks for one client: only what was that one's. */
+static struct conn *
+take_own(struct request *request)
+{
+	struct conn *upstream = NULL;
+
+	while ((upstream = proxied_next(request, upstream)))
+		if (upstream->phase == CONN_IDLE) {
+			idle_remove(upstream);
+			return upstream;
+		}
+	return NULL;
+}
+
 static struct conn *
 take_kept(struct request *request)
 {
+	bool is_own = request->decision.pool->cfg->send_proxy != 0;
 	struct conn *upstream;
 
-	while ((upstream = idle_get(request->endpoint, request->worker->id))) {
+	while ((upstream = is_own ? take_own(request)
+	                          : idle_get(request->endpoint,
+	                                request->worker->id))) {
 		if (request->is_idempotent || is_open(upstream))
 			return upstream;
 		conn_end(upstream);
@@ -207,7 +225,8 @@ open_connection(struct request *request)
 	upstream->phase = CONN_CONNECTING;
 	request->upstream = upstream;
 	counter_add(&local_of(request)->connects, 1);
-	if (!conn_watch(upstream)) {
+	if (!conn_watch(upstream) || (request->decision.pool->cfg->send_proxy &&
+	                                 !proxied_own(upstream, request))) {
 		connect_failed(request, FAIL_OVERLOAD);
 		return;
 	}
@@ -223,6 +242,8 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	bool is_panic = false;
 
 	assert(!request->upstream);
+	if (request->attempts == 0 && !queue_enter(request))
+		return;
 	if (!fresh) {
 		request->endpoint =
 		    pool_pick(pool, request->worker->id, &request->worker->rng,
@@ -332,6 +353,10 @@ upstream_connected(struct conn *upstream)
 	}
 	if (error != 0) {
 		connect_failed(request, upstream_fail_of(error));
+		return;
+	}
+	if (upstream->upstream.send_proxy && !proxied_announce(upstream)) {
+		connect_failed(request, FAIL_CONNECT_FAILED);
 		return;
 	}
 	if (request->decision.pool->tls) {

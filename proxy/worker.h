@@ -27,6 +27,7 @@ TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
 struct h2_kit;
 TAILQ_HEAD(h2_queue, h2);
+LIST_HEAD(line_list, line);
 
 enum {
 	RX_HEADROOM = 4096,      /* before the bytes received: room for a longer head, a chunk line */
@@ -115,7 +116,11 @@ struct worker {
 	nsec_t tick_due;
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
+	struct line_list lines;     /* queue.c: who waits for a place in a pool */
+	uint32_t looks;             /* at all lines */
+	bool has_free_places;       /* given in this turn, and its own lines are next */
 	struct type_memo type_memo;
+	struct refusals *refusals;  /* owned: refused.c; NULL before the first */
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */

@@ -46,6 +46,8 @@ struct local {
 	struct draw *draws; /* owned: room for every endpoint */
 	struct turn *turns; /* owned: a heap by due; NULL unless needed */
 	uint32_t *work;     /* owned: as long as draws */
+	uint32_t
+	    *shares; /* owned: weights by endpoint, less while warming up */
 };
 
 struct balancer {
@@ -177,6 +179,28 @@ local_fill(struct local *local, const struct pool_view *view, bool is_panic)
 	}
 }
 
+/* Who warms up has a part of its weight; with nobody, weights as they are. */
+static void
+local_weigh(
+    struct local *local, const struct pool_view *view, const uint32_t *weights)
+{
+	bool is_warm = true;
+
+	for (uint32_t i = 0; i < local->n; i++)
+		is_warm &=
+		    atomic_load_explicit(
+		        &view->endpoints[local->draws[i].endpoint]->warmth,
+		        memory_order_relaxed) == WARMTH_ALL;
+	for (uint32_t i = 0; i < local->n; i++) {
+		uint32_t at = local->draws[i].endpoint;
+
+		local->shares[at] = weights[at];
+		if (!is_warm)
+			local->shares[at] *= atomic_load_explicit(
+			    &view->endpoints[at]->warmth, memory_order_relaxed);
+	}
+}
+
 static __attribute__((noinline)) void
 local_make(struct local *local, const struct pool_view *view, unsigned worker,
     uint64_t changes)
@@ -188,14 +212,15 @@ local_make(struct local *local, const struct pool_view *view, unsigned worker,
 	local_fill(local, view, false);
 	if (local->n == 0)
 		local_fill(local, view, true);
+	local_weigh(local, view, balancer->weights);
 	local->is_even = true;
 	for (uint32_t i = 1; i < local->n && local->is_even; i++)
-		local->is_even = balancer->weights[local->draws[i].endpoint] ==
-		                 balancer->weights[local->draws[0].endpoint];
+		local->is_even = local->shares[local->draws[i].endpoint] ==
+		                 local->shares[local->draws[0].endpoint];
 	if (!local->is_even)
-		table_set_shares(local, balancer->weights);
+		table_set_shares(local, local->shares);
 	if (!local->is_even && local->turns != NULL)
-		turns_make(local, balancer->weights, worker);
+		turns_make(local, local->shares, worker);
 }
 
 static inline struct local *
@@ -279,8 +304,7 @@ static struct endpoint *
 pick_p2c(const struct pool_view *view, const struct local *local,
     unsigned worker, struct rng *rng, const struct endpoint *avoid)
 {
-	const uint32_t *weights =
-	    ((const struct balancer *)view->balancer)->weights;
+	const uint32_t *weights = local->shares;
 	struct endpoint *a, *b;
 	uint32_t two[2];
 
@@ -394,6 +418,7 @@ local_init(struct local *local, const struct pool_view *view, size_t worker,
 
 	local->draws = memory_take(n, sizeof(*local->draws));
 	local->work = memory_take(n, sizeof(*local->work));
+	local->shares = memory_take(n, sizeof(*local->shares));
 	if (view->cfg->balance == BALANCE_ROUND_ROBIN)
 		local->turns = memory_take(n, sizeof(*local->turns));
 	local->cursor = (uint32_t)(worker * n / workers);
@@ -437,6 +462,7 @@ balancer_free(void *dead)
 	for (unsigned i = 0; i < balancer->workers; i++) {
 		free(balancer->locals[i].draws);
 		free(balancer->locals[i].work);
+		free(balancer->locals[i].shares);
 		free(balancer->locals[i].turns);
 	}
 	free(balancer->locals);

@@ -169,6 +169,10 @@ bool endpoint_checked(struct endpoint *endpoint, const struct health_cfg *cfg, b
 bool endpoint_is_turning(const struct endpoint *endpoint);
 /* "up", "ejected", "down": a word and, into `text`, why. */
 const char *endpoint_health(const struct endpoint *endpoint, nsec_t now, char *text, size_t cap);
+/* Slow start: it has come (back) and begins with a small share. */
+void endpoint_cool(struct endpoint *endpoint);
+/* Time passes for its share. */
+void endpoint_warm(struct endpoint *endpoint, nsec_t now);
 /*
  * Time passes for an endpoint of a pool with outliers: True: its ejection is
  * over and it was taken in again. Also forgets old ejections, one by one.
@@ -236,6 +240,7 @@ void registry_beat(struct registry *registry, nsec_t now);
 
 struct pool_stats {
 	uint64_t requests, failures, retries, by_class[6];
+	uint64_t full, late; /* refused by limits */
 	int64_t in_flight;
 	struct histogram_sum total, first_byte, connect;
 };

@@ -46,6 +46,8 @@ struct endpoint_local {
 	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
 };
 
+enum { WARMTH_ALL = 100, WARMTH_COLD = 10 };
+
 /* What active checks have found. Control thread only. */
 struct endpoint_check {
 	bool is_on;         /* the pool has checks */
@@ -73,6 +75,10 @@ struct endpoint {
 	_Atomic uint32_t bad_in_row;    /* answers of all workers */
 	_Atomic uint32_t ejections;     /* in a row: how long the next one lasts */
 	_Atomic int64_t ejected_until, ejected_since; /* nsec_t; meaningful while is_ejected */
+	/* slow start, endpoint.c: */
+	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
+	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
+	nsec_t warm_since;              /* control thread; 0: with the next beat */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
 	bool ejection_is_told;          /* control thread: is in the log */
 	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
@@ -111,8 +117,32 @@ struct pool {
 	_Atomic uint64_t changes;    /* grows when an endpoint's state flips: the balancers look again */
 	_Atomic bool is_ejecting;    /* a worker counts who is out: one at a time */
 	bool panic_is_told;          /* control thread: is in the log */
+	struct places *places;       /* owned: place.c */
 	struct pool_cell *cells;     /* owned: [workers] */
 };
+
+/*
+ * Places of a pool with limits.in_flight, counted over all workers. One is
+ * taken for a request before its first attempt and given back when it is done,
+ * whatever becomes of the limit meanwhile. False: all are taken.
+ */
+bool pool_take_place(const struct pool_view *view);
+bool pool_give_place(struct pool *pool); /* true: somebody waits */
+/* Waiting for a place. False: the queue is full. */
+bool pool_wait(const struct pool_view *view, unsigned worker);
+/* `is_last`: nobody else of this worker waits. */
+void pool_wait_no_more(struct pool *pool, unsigned worker, bool is_last);
+/*
+ * A place has become free, and `own` requests of this worker wait. True: one
+ * of them is next. Else *other_out is the worker whose turn it is, -1: nobody
+ * waits. Chosen by lot in proportion to who waits, so that a busy worker does
+ * not keep all places to itself.
+ */
+bool pool_is_next(struct pool *pool, unsigned worker, uint32_t own, struct rng *rng, int *other_out);
+struct places_stats {
+	uint32_t taken, waiting;
+};
+void pool_places_read(const struct pool *pool, struct places_stats *out);
 
 /* A pool as one snapshot sees it: immutable but for what it points at. */
 struct pool_view {
@@ -224,6 +254,7 @@ struct decision {
 	enum refusal refusal;           /* then there is no pool */
 	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
 	struct limit_answer limit;      /* REFUSED_RATE */
+	uint64_t limit_key;             /* ... for routing_refuses_still; 0: ask routing_decide each time */
 	uint16_t country;               /* COUNTRY_NONE: unknown, or nobody asked */
 };
 
@@ -234,6 +265,12 @@ struct decision {
 struct snapshot;
 void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out);
+/*
+ * The same client comes with the same request, which a rate limit refused on
+ * this snapshot: is it so still? Then it is counted, and `decision->limit`
+ * says how it stands. False: nothing was done, decide anew.
+ */
+bool routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision);
 
 /* ---- farewell ---- */
 

@@ -47,6 +47,8 @@ conn_refusal_name(enum conn_refusal refusal)
 	    [REFUSED_CONNECTIONS] = "connections",
 	    [REFUSED_PER_CLIENT] = "per_client",
 	    [REFUSED_DESCRIPTORS] = "descriptors",
+	    [REFUSED_PROXY_SENDER] = "proxy_sender",
+	    [REFUSED_PROXY_HEADER] = "proxy_header",
 	};
 
 	assert(refusal < CONN_REFUSAL_COUNT);
@@ -61,6 +63,7 @@ client_slowness_name(enum client_slowness slowness)
 	    [SLOW_HEAD] = "head",
 	    [SLOW_BODY] = "body",
 	    [SLOW_READ] = "read",
+	    [SLOW_PREAMBLE] = "proxy_header",
 	};
 
 	assert(slowness < CLIENT_SLOWNESS_COUNT);
@@ -102,6 +105,7 @@ pool_new(const char *name, unsigned workers)
 
 	pool->name = memory_text(name);
 	pool->cells = memory_take_lines(workers, sizeof(*pool->cells));
+	pool->places = places_new(workers);
 	return pool;
 }
 
@@ -112,6 +116,7 @@ pool_free(void *dead)
 
 	free((char *)(uintptr_t)pool->name);
 	free(pool->cells);
+	places_free(pool->places);
 	free(pool);
 }
 
@@ -126,6 +131,8 @@ pool_stats_read(
 		out->requests += counter_read(&cell->requests);
 		out->failures += counter_read(&cell->failures);
 		out->retries += counter_read(&cell->retries);
+		out->full += counter_read(&cell->full);
+		out->late += counter_read(&cell->late);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(

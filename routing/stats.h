@@ -85,6 +85,7 @@ struct pool_cell {
 	counter_t failures;          /* blamed on the pool, first attempts only (the judge's evidence) */
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
+	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
 	gauge_t in_flight;
 	int64_t retry_balance;       /* the worker's alone: see proxy/upstream.c */
 	struct histogram total, first_byte, connect;
@@ -119,6 +120,8 @@ enum conn_refusal {
 	REFUSED_CONNECTIONS, /* limits.connections */
 	REFUSED_PER_CLIENT,  /* limits.per_client */
 	REFUSED_DESCRIPTORS, /* the process has no more */
+	REFUSED_PROXY_SENDER, /* not among client_ip.trusted_proxies */
+	REFUSED_PROXY_HEADER, /* did not begin with a sound PROXY header */
 	CONN_REFUSAL_COUNT
 };
 const char *conn_refusal_name(enum conn_refusal refusal);
@@ -126,6 +129,7 @@ const char *conn_refusal_name(enum conn_refusal refusal);
 /* Where a client was too slow: the labels of weir_clients_too_slow_total. */
 enum client_slowness {
 	SLOW_HANDSHAKE, SLOW_HEAD, SLOW_BODY, SLOW_READ,
+	SLOW_PREAMBLE, /* its PROXY header */
 	CLIENT_SLOWNESS_COUNT
 };
 const char *client_slowness_name(enum client_slowness slowness);

@@ -354,6 +354,12 @@ class Demo(unittest.TestCase):
         self.assertTrue(passed, last[1])
         self.assertEqual(int(passed[1]), done.stdout.count("\n  ok "))
 
+    def test_what_breaks_goes_back_by_the_guard_that_is_there_for_it(self):
+        for mood, guard in (("errors", "errors"), ("latency", "latency")):
+            with self.subTest(mood=mood):
+                done = weir("demo", "--once", "--break", mood, *self.addresses())
+                self.assertRegex(done.stdout, r"  ok +it breaks \(%s\) and is rolled back: .* by guard %s\n" % (mood, guard), done.stdout)
+
     def test_without_a_terminal_it_runs_until_it_is_told_to_end(self):
         words = self.addresses()
         clear = int(words[3].rsplit(":", 1)[1])
