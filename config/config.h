@@ -26,6 +26,7 @@ enum {
 	CONFIG_DEPTH_MAX = 32,
 	CONFIG_DIAGS_MAX = 50,
 };
+#define CONFIG_NEVER INT64_MAX /* a duration without an end */
 
 /* The methods that routes and metrics tell apart (RFC 9110, RFC 5789). */
 enum http_method {
@@ -242,6 +243,7 @@ struct pool_cfg {
 	struct outliers_cfg outliers;
 	struct pool_limits_cfg limits;
 	nsec_t slow_start;  /* 0: none */
+	nsec_t drain;       /* for an endpoint that is taken out; CONFIG_NEVER: as long as it takes */
 };
 
 /* ---- splits ---- */

@@ -475,6 +475,10 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
 	if (cfg->slow_start > 0)
 		put_duration(map, "slow_start", cfg->slow_start);
+	if (cfg->drain == CONFIG_NEVER)
+		put_text(map, "drain", "never");
+	else
+		put_duration(map, "drain", cfg->drain);
 	return map;
 }
 

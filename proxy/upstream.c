@@ -293,8 +293,7 @@ upstream_put(struct request *request, bool is_reusable)
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
 	    upstream->in ||
-	    atomic_load_explicit(&upstream->upstream.endpoint->is_retired,
-	        memory_order_relaxed)) {
+	    endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}

@@ -239,6 +239,7 @@ on_tick(int fd, short what, void *arg)
 		trial_scan(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
 	queue_tick(worker);
+	worker_leave_endpoints(worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
 		drain(worker);

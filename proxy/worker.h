@@ -50,6 +50,7 @@ struct shared {
 	struct worker *workers;          /* owned: [n_workers] */
 	struct client_table *clients;    /* owned: connections per client address */
 	_Atomic bool is_draining;        /* no keep-alive any more, listeners closed */
+	_Atomic uint32_t leaves;         /* grows when an endpoint begins to leave or is cut, see leave.c */
 	_Atomic bool is_stopping;        /* end everything now */
 	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
 	bool logs_access;                /* the rings are read by the log thread */
@@ -126,6 +127,7 @@ struct worker {
 	_Atomic uint64_t generation; /* of the adopted snapshot */
 	pthread_mutex_t inbox_lock;
 	struct inbox_entry *inbox;  /* owned, under inbox_lock: listening sockets to take over */
+	uint32_t leaves;            /* of shared, seen */
 	nsec_t drained_since;       /* 0: not draining */
 	bool is_drained;
 };
@@ -157,6 +159,9 @@ worker_ms(const struct worker *worker)
 }
 /* IMF-fixdate of the current second, 29 bytes. */
 const char *worker_date(struct worker *worker);
+
+/* leave.c: lets go of endpoints that leave, when there is news of them. */
+void worker_leave_endpoints(struct worker *worker);
 
 /* listener.c */
 void listener_take(struct worker *worker, const struct inbox_entry *entry);

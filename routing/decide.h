@@ -66,6 +66,7 @@ struct endpoint {
 	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
+	_Atomic bool is_cut;       /* its time to finish is over: leaving.c */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
 	char down_reason[96];      /* written by control only, under is_down == false -> true */
 	_Atomic(const char *) failure; /* static: what the worker that took it out met; NULL: none has */
@@ -79,6 +80,11 @@ struct endpoint {
 	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
 	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
 	nsec_t warm_since;              /* control thread; 0: with the next beat */
+	/* leaving.c, control thread: */
+	nsec_t drain;                   /* how long it may finish, of the newest pool that had it */
+	nsec_t leaves_at;               /* 0: it stays; CONFIG_NEVER: it leaves, without an end */
+	nsec_t left_since;              /* when it began to leave */
+	bool is_gone_told;              /* nothing is in flight there any more */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
 	bool ejection_is_told;          /* control thread: is in the log */
 	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
@@ -87,12 +93,21 @@ struct endpoint {
 	struct endpoint_local *local; /* owned: [workers] */
 };
 
+/* May a connection to it be kept? Not when no new request will come. */
+static inline bool
+endpoint_is_leaving(const struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_acquire) ||
+	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) != ENDPOINT_ACTIVE;
+}
+
 /* May new requests go there? */
 static inline bool
 endpoint_is_usable(const struct endpoint *endpoint)
 {
 	return !atomic_load_explicit(&((struct endpoint *)endpoint)->is_down, memory_order_relaxed) &&
 	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_ejected, memory_order_relaxed) &&
+	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_relaxed) &&
 	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) == ENDPOINT_ACTIVE;
 }
 
