@@ -563,6 +563,7 @@ h2_forget(struct stream *stream)
 		nghttp2_session_consume_connection(h2->session, stream->owed);
 	h2->held_in -= stream->unconsumed;
 	h2->held -= stream->side.out_len;
+	h2->heads -= stream->head_len;
 	LIST_REMOVE(stream, link);
 	stream->h2 = NULL;
 	assert(h2->n_streams > 0);

@@ -24,6 +24,7 @@ struct stream {
 	int32_t id;              /* 0: an upstream's, not yet submitted */
 	uint32_t unconsumed;     /* received, its window not given back */
 	uint32_t owed;           /* of those: the connection's window, neither */
+	uint32_t head_len;       /* counted in its session's `heads` */
 	uint64_t promised;       /* DATA that a Content-Length still promises */
 	bool is_measured : 1;    /* it was given: to be kept to the byte */
 	bool is_answered : 1;    /* a final head was submitted */
