@@ -126,6 +126,10 @@ bool request_body_done(const struct request *request);
 /* The upstream's connection is there (fresh or kept): send. */
 void request_connected(struct request *request);
 /* The upstream's side has something. */
+/* More than `more` bytes of the answer's body are to come, and go to a stream as they are. */
+bool request_awaits_long(const struct request *request, size_t more);
+/* Some of them; takes the buffer over. */
+void request_response_long(struct request *request, struct buf *buf);
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
 /* HTTP/2: the answer's end has come; the stream is gone, with that code, or `why` when its connection went. */

@@ -112,6 +112,26 @@ stream_untighten(struct h2 *h2)
 	}
 }
 
+bool
+stream_send_buf(struct conn *side, struct buf *buf)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream)) {
+		buf_give(&side->worker->bufs, &buf);
+		return false;
+	}
+	if (side->out)
+		side->out_last->next = buf;
+	else
+		side->out = buf;
+	side->out_last = buf;
+	side->out_len += (uint32_t)buf_len(buf);
+	stream->h2->held += (uint32_t)buf_len(buf);
+	wake(stream);
+	return true;
+}
+
 void
 stream_send_eof(struct conn *side)
 {

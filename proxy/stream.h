@@ -49,6 +49,8 @@ bool stream_send_head(struct conn *side, char *head, size_t len, bool is_end);
 bool stream_send_message(struct conn *side, char *head, size_t head_len,
     size_t behind, bool is_whole);
 bool stream_send_bytes(struct conn *side, const char *bytes, size_t len);
+/* Takes the buffer over. */
+bool stream_send_buf(struct conn *side, struct buf *buf);
 void stream_send_eof(struct conn *side);
 /* A piece of `body`, perhaps with the head before it; takes body->trailers over
  * at its end. */

@@ -38,6 +38,7 @@ enum {
 	HEAD_SIZE = 65536,       /* a head being written */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
 	FRAMES_SIZE = 65536,     /* frames gathered for one send */
+	FRAME_PAYLOAD = 16375,   /* with its head it fills a TLS record */
 };
 
 /* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
@@ -91,6 +92,7 @@ struct worker {
 	char *head;                 /* HEAD_SIZE: the head being written */
 	char *frames;               /* FRAMES_SIZE: what a session sends at once */
 	struct tls_window window;
+	struct conn *corked;        /* borrowed: whose ciphertext waits in tx, see conn_cork */
 	struct h1_head parsed;      /* the head being read */
 	struct slab conns, requests, streams;
 	struct h2_queue unflushed;  /* sessions with something to say */
