@@ -168,7 +168,7 @@ struct endpoint_cfg {
 	uint32_t weight;        /* 1..1000, default 1 */
 };
 
-enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
+enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH, BALANCE_EWMA };
 
 /* What a hash, an affinity or a limit is taken from. */
 struct key_cfg {
@@ -261,6 +261,15 @@ struct pin_cfg {
 	uint32_t pool;      /* index into config.pools */
 };
 
+/* A share of the requests, copied to a pool whose answers nobody gets. */
+struct mirror_cfg {
+	bool is_on;
+	uint32_t to;       /* index into config.pools */
+	bp_t percent;
+	uint32_t methods;  /* bit per enum http_method */
+	uint64_t max_body;
+};
+
 struct split_cfg {
 	char *name;      /* owned */
 	uint32_t stable; /* index into config.pools */
@@ -269,6 +278,7 @@ struct split_cfg {
 	struct key_cfg affinity;
 	struct pin_cfg *pins; /* owned */
 	size_t n_pins;
+	struct mirror_cfg mirror;
 	bool shield;     /* a failed idempotent candidate request is retried once on stable */
 };
 

@@ -72,8 +72,7 @@ status_is_retried(const struct request *request, unsigned status)
 static void
 note_status(struct request *request, unsigned status)
 {
-	endpoint_answered(request->decision.pool, request->endpoint,
-	    status >= 500, request->worker->now);
+	upstream_judge(request, status >= 500);
 	if (status < 500)
 		return;
 	counter_add(&request->endpoint->local[request->worker->id]

@@ -34,6 +34,8 @@ stream_send_head(struct conn *side, char *head, size_t len, bool is_end)
 {
 	struct stream *stream = stream_of(side);
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (!h2_submit_head(stream, head, len, is_end)) {
@@ -63,6 +65,8 @@ stream_send_bytes(struct conn *side, const char *bytes, size_t len)
 	uint32_t before = side->out_len;
 	bool is_kept;
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (len == 0)
@@ -165,6 +169,8 @@ stream_send_body(struct conn *side, char *head, size_t head_len,
 	bool has_trailers =
 	    body->is_done && body->trailers && buf_len(body->trailers) > 0;
 
+	if (stream->is_sink)
+		return true;
 	if (head_len > 0 && !stream_send_head(side, head, head_len,
 	                        body->is_done && len == 0 && !has_trailers))
 		return false;

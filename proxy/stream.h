@@ -31,6 +31,7 @@ struct stream {
 	bool is_ended : 1;       /* all that we send was given */
 	bool is_deferred : 1;    /* nghttp2 waits to be told of more payload */
 	bool is_reset : 1;       /* we have submitted a RST_STREAM */
+	bool is_sink : 1;  /* a copy's client (mirror.c): takes all, keeps nothing */
 	bool is_lost : 1; /* could not be submitted */
 	bool owes_end : 1; /* the peer's end has come, its request was not told
 	                    */

@@ -27,6 +27,7 @@ TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
 struct h2_kit;
 TAILQ_HEAD(h2_queue, h2);
+TAILQ_HEAD(mirror_queue, mirror);
 LIST_HEAD(line_list, line);
 
 enum {
@@ -119,6 +120,7 @@ struct worker {
 	nsec_t tick_due;
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
+	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */
 	bool has_free_places;       /* given in this turn, and its own lines are next */
