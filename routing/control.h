@@ -266,7 +266,8 @@ void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, stru
 
 struct listener_stats {
 	uint64_t refused[CONN_REFUSAL_COUNT], too_slow[CLIENT_SLOWNESS_COUNT];
-	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
+	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], glitches[GLITCH_COUNT];
+	uint64_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	int64_t active, idle, tunnels, in_flight;
 };
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);

@@ -162,6 +162,17 @@ enum client_slowness {
 };
 const char *client_slowness_name(enum client_slowness slowness);
 
+/* Why a TLS handshake failed, see handshake.def. */
+enum handshake_failure {
+#define HANDSHAKE(id, word) HANDSHAKE_##id,
+#include "routing/handshake.def"
+#undef HANDSHAKE
+	HANDSHAKE_FAILURE_COUNT
+};
+const char *handshake_failure_name(enum handshake_failure failure);
+/* Of tls_stream_failure's word; HANDSHAKE_OTHER when it is none of the table's. */
+enum handshake_failure handshake_failure_of(const char *word);
+
 /* Per worker and listener. */
 struct listener_cell {
 	alignas(CACHE_LINE) counter_t accepted;
@@ -172,7 +183,7 @@ struct listener_cell {
 	gauge_t in_flight;     /* requests */
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
-	counter_t handshake_errors;
+	counter_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	counter_t glitches[GLITCH_COUNT];
 };
 
