@@ -12,9 +12,13 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/grpc.h"
+#include "proxy/h2.h"
 #include "proxy/message.h"
 
 enum {
+	/* Of one stream among many: what all of them hold should stay in the
+	 * cache. */
+	LONG_HIGH = OUT_HIGH / 2,
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
 };
 
@@ -145,7 +149,7 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		finish_response(request, left_over == 0);
 		return;
 	}
-	if (client->out_len >= OUT_HIGH) {
+	if (client->out_len >= (client->is_stream ? LONG_HIGH : OUT_HIGH)) {
 		conn_pause(upstream);
 		conn_no_deadline(upstream);
 	} else {
@@ -187,13 +191,18 @@ void
 request_response_long(struct request *request, struct buf *buf)
 {
 	struct body *body = &request->response_body;
+	struct conn *client = request->client;
 	size_t len = buf_len(buf);
+	bool is_sent;
 
 	assert(body->left > len);
 	body->left -= len;
 	body->bytes += len;
-	after_response_bytes(
-	    request, 0, !stream_send_buf(request->client, buf));
+	is_sent = stream_send_buf(client, buf);
+	after_response_bytes(request, 0, !is_sent);
+	/* From here on the request may be gone. */
+	if (is_sent && stream_of(client)->h2)
+		h2_flush_long(stream_of(client)->h2);
 }
 
 /* A final head: choose framings, write it, send it with what is there of the
