@@ -199,10 +199,10 @@ request_response_long(struct request *request, struct buf *buf)
 	body->left -= len;
 	body->bytes += len;
 	is_sent = stream_send_buf(client, buf);
-	after_response_bytes(request, 0, !is_sent);
-	/* From here on the request may be gone. */
 	if (is_sent && stream_of(client)->h2)
 		h2_flush_long(stream_of(client)->h2);
+	if (client->request == request) /* it may have ended with that */
+		after_response_bytes(request, 0, !is_sent);
 }
 
 /* A final head: choose framings, write it, send it with what is there of the
