@@ -43,6 +43,10 @@ health_json(const struct endpoint *endpoint)
 		json_object_set_new(
 		    health, "in_row", json_integer(endpoint->check.in_row));
 	}
+	json_object_set_new(health, "warmth",
+	    json_integer(atomic_load_explicit(
+	        &((struct endpoint *)(uintptr_t)endpoint)->warmth,
+	        memory_order_relaxed)));
 	return health;
 }
 
@@ -59,6 +63,21 @@ errors_json(const struct endpoint_stats *stats)
 	return errors;
 }
 
+/* Null for one that stays. */
+static json_t *
+leaving_json(const struct endpoint *endpoint)
+{
+	nsec_t now = now_mono();
+	double left = endpoint_time_left(endpoint, now);
+
+	if (!endpoint_is_leaving(endpoint) || left == -1)
+		return json_null();
+	return json_pack("{s:f, s:o, s:b}", "seconds",
+	    (double)(now - endpoint->left_since) / NSEC_PER_SEC, "seconds_left",
+	    left < 0 ? json_null() : json_real(left), "drained",
+	    endpoint->is_gone_told);
+}
+
 static json_t *
 endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 {
@@ -69,12 +88,14 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
 	return json_pack(
-	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, "
+	    "s:o}",
 	    "address", endpoint->address.text, "state",
 	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
-	    is_down ? down_json(endpoint) : json_null(), "health",
+	    is_down ? down_json(endpoint) : json_null(), "leaving",
+	    leaving_json(endpoint), "health",
 	    health_json(endpoint), "weight", (int)endpoint->weight, "requests",
 	    (json_int_t)stats.requests, "in_flight",
 	    (json_int_t)stats.in_flight, "idle", (json_int_t)stats.idle,
@@ -91,6 +112,19 @@ meta_json(const struct pool_cfg *cfg)
 		json_object_set_new(
 		    meta, cfg->meta[i].name, json_string(cfg->meta[i].value));
 	return meta;
+}
+
+static json_t *
+limits_json(const struct pool_view *view)
+{
+	const struct pool_limits_cfg *cfg = &view->cfg->limits;
+	struct places_stats places;
+
+	pool_places_read(view->pool, &places);
+	return json_pack("{s:I, s:I, s:I, s:I}", "in_flight",
+	    (json_int_t)cfg->in_flight, "queue", (json_int_t)cfg->queue,
+	    "taken", (json_int_t)places.taken, "waiting",
+	    (json_int_t)places.waiting);
 }
 
 static json_t *
@@ -111,6 +145,8 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
+	if (view->cfg->limits.in_flight > 0)
+		json_object_set_new(object, "limits", limits_json(view));
 	json_object_set_new(
 	    object, "retries", json_integer((json_int_t)stats.retries));
 	meter_to_json(object, sampler_pool(admin->sampler, view->pool->name));

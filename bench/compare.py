@@ -82,7 +82,7 @@ def client_tls_conf(bench):
     return path
 
 
-def load_start(bench, scenario, proxy, seconds, connections, host=proxies.HOST):
+def load_start(bench, scenario, proxy, seconds, connections, host=proxies.HOST, more=()):
     port = proxy.tls_port if scenario.tls else proxy.port
     if scenario.new:
         argv = [bench.tool("newconn"), "-c", str(connections), "-s", str(seconds)]
@@ -100,7 +100,7 @@ def load_start(bench, scenario, proxy, seconds, connections, host=proxies.HOST):
                 "-H", "Host: " + host]
         for line in BROWSER:
             argv += ["-H", line]
-        argv.append(url)
+        argv += [*more, url]
     env = dict(os.environ, OPENSSL_CONF=client_tls_conf(bench))
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
                             preexec_fn=lambda: os.sched_setaffinity(0, {bench.load_cpu}))

@@ -1,6 +1,6 @@
 /*
  * How a pool keeps standing when its endpoints misbehave: health checks,
- * ejection.
+ * ejection, limits, slow start.
  */
 #include <stdio.h>
 
@@ -139,9 +139,32 @@ load_outliers(const struct node *map, struct outliers_cfg *cfg)
 	cfg->max_ejected = field_percent(map, ROW_OUTLIER_MAX);
 }
 
+/* ---- limits ---- */
+
+static void
+load_limits(
+    struct load *load, const struct node *map, struct pool_limits_cfg *cfg)
+{
+	const struct node *timeout = field(map, ROW_POOL_QUEUE_TIMEOUT);
+
+	if (map == NULL)
+		return;
+	cfg->in_flight = (uint32_t)field_number(map, ROW_POOL_IN_FLIGHT);
+	cfg->queue = (uint32_t)field_number(map, ROW_POOL_QUEUE);
+	cfg->queue_timeout = field_duration(map, ROW_POOL_QUEUE_TIMEOUT);
+	if (timeout && cfg->queue == 0)
+		refuse(load, timeout, DIAG_CONFLICT, "add queue: 256",
+		    "without a queue nobody waits");
+}
+
 void
 load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 {
 	load_health(load, field(map, ROW_HEALTH), &cfg->health);
 	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
+	load_limits(load, field(map, ROW_POOL_LIMITS), &cfg->limits);
+	cfg->slow_start = field_duration(map, ROW_SLOW_START);
+	cfg->drain = field_word(map, ROW_POOL_DRAIN) != NODE_ABSENT
+	                 ? CONFIG_NEVER
+	                 : field_duration(map, ROW_POOL_DRAIN);
 }

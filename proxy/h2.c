@@ -38,9 +38,11 @@ stream_by_id(const struct h2 *h2, int32_t id)
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
+	struct h2 *h2 = of(user);
+
 	(void)session;
-	h2_glitch_frame(of(user), hd);
-	return of(user)->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	h2_strict_frame(h2, hd);
+	return h2->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int
@@ -122,14 +124,11 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t id,
 		nghttp2_session_consume(session, id, len);
 		return 0;
 	}
-	/* What a stream has not taken is bounded by its own window; the
-	 * connection's is never what stops others. */
-	nghttp2_session_consume_connection(session, len);
 	h2_wants_flush(h2);
 	if (stream)
 		stream_received(stream, (char *)(uintptr_t)bytes, len);
 	else
-		nghttp2_session_consume_stream(session, id, len);
+		nghttp2_session_consume(session, id, len);
 	return 0;
 }
 
@@ -169,10 +168,11 @@ static int
 on_invalid_frame(
     nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
-	(void)session, (void)error;
+	(void)session;
 	/* A stream's error makes nghttp2 reset it at once. */
 	h2_glitch(of(user),
 	    frame->hd.stream_id ? GLITCH_PROVOKED_RESET : GLITCH_PROTOCOL);
+	h2_strict_invalid(of(user), frame, error);
 	return 0;
 }
 
@@ -220,6 +220,7 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	case NGHTTP2_RST_STREAM:
 		if (is_provoked(frame->rst_stream.error_code))
 			h2_glitch(h2, GLITCH_PROVOKED_RESET);
+		h2_strict_sent_reset(h2, frame);
 		break;
 	case NGHTTP2_DATA:
 		h2->sent_data += 2; /* its stream and the connection */
@@ -264,9 +265,10 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 	ssize_t used;
 
 	assert(!h2->is_running);
+	h2_glitch_scan(h2, bytes, len);
 	h2->is_running = true;
-	used =
-	    nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes, len);
+	used = h2->is_failed ? (ssize_t)len
+	                     : h2_strict_recv(h2, (const uint8_t *)bytes, len);
 	h2->is_running = false;
 	if (used < 0) { /* nothing sensible can be said any more */
 		h2_glitch(h2, used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
@@ -392,6 +394,7 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 		if (!send_in_place(h2, side->out, frame_head, len))
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		side->out_len -= (uint32_t)len;
+		h2->held -= (uint32_t)len;
 		if (buf_len(side->out) == 0)
 			drop_first(side);
 		stream_sent(stream, len);
@@ -407,6 +410,7 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
 		buf->start += (uint32_t)n;
 		side->out_len -= (uint32_t)n;
+		h2->held -= (uint32_t)n;
 		left -= n;
 		if (buf_len(buf) == 0)
 			drop_first(side);
@@ -484,6 +488,7 @@ flush_one(struct h2 *h2)
 		conn_end(conn);
 		return;
 	}
+	stream_untighten(h2);
 	progress(h2);
 	settle(conn);
 }
@@ -611,6 +616,11 @@ h2_forget(struct stream *stream)
 	if (stream->id != 0 && !h2->is_ending)
 		nghttp2_session_set_stream_user_data(
 		    h2->session, stream->id, NULL);
+	if (!h2->is_ending)
+		nghttp2_session_consume_connection(h2->session, stream->owed);
+	h2->held_in -= stream->unconsumed;
+	h2->held -= stream->side.out_len;
+	h2->heads -= stream->head_len;
 	LIST_REMOVE(stream, link);
 	stream->h2 = NULL;
 	assert(h2->n_streams > 0);
@@ -633,6 +643,7 @@ h2_new(struct conn *conn, bool is_upstream)
 	LIST_INIT(&h2->streams);
 	h2->conn = conn;
 	h2->is_upstream = is_upstream;
+	h2->scan.left = NGHTTP2_CLIENT_MAGIC_LEN;
 	h2->refilled = conn->worker->now;
 	made = is_upstream
 	           ? nghttp2_session_client_new3(&h2->session, kit->callbacks,

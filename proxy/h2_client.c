@@ -18,6 +18,7 @@
 #include "proxy/grpc.h"
 #include "proxy/h1_scan.h"
 #include "proxy/h2.h"
+#include "proxy/proxied.h"
 #include "proxy/request.h"
 #include "proxy/websocket.h"
 
@@ -51,14 +52,29 @@ has_room(const struct h2 *h2, bool fresh)
 	       nghttp2_session_check_request_allowed(h2->session);
 }
 
+/* Where a session speaks for one client: only among that one's. */
+static struct h2 *
+find_own_session(struct request *request, bool fresh)
+{
+	struct conn *conn = NULL;
+
+	while ((conn = proxied_next(request, conn)))
+		if (conn->h2 && conn->h2->is_listed &&
+		    has_room(conn->h2, fresh))
+			return conn->h2;
+	return NULL;
+}
+
 static struct h2 *
 find_session(struct request *request, bool fresh)
 {
 	struct h2 *h2;
 
+	if (request->decision.pool->cfg->send_proxy)
+		return find_own_session(request, fresh);
 	LIST_FOREACH(
 	    h2, list_of(request->endpoint, request->worker->id), of_endpoint)
-	if (has_room(h2, fresh))
+	if (!h2->conn->upstream.send_proxy && has_room(h2, fresh))
 		return h2;
 	return NULL;
 }
@@ -94,7 +110,9 @@ open_session(struct request *request, enum fail *fail_out)
 	conn->upstream.endpoint = endpoint;
 	conn->phase = CONN_CONNECTING;
 	conn->h2 = h2_new(conn, true);
-	if (!conn->h2 || !conn_watch(conn) || !say_hello(conn->h2)) {
+	if (!conn->h2 || !conn_watch(conn) || !say_hello(conn->h2) ||
+	    (request->decision.pool->cfg->send_proxy &&
+	        !proxied_own(conn, request))) {
 		conn_end(conn);
 		return NULL;
 	}
@@ -199,6 +217,10 @@ h2_client_connected(struct conn *conn, int error)
 	}
 	if (!request) { /* nobody waits any more */
 		conn_end(conn);
+		return;
+	}
+	if (conn->upstream.send_proxy && !proxied_announce(conn)) {
+		h2_client_lost(conn, FAIL_CONNECT_FAILED);
 		return;
 	}
 	if (!request->decision.pool->tls) {
@@ -421,6 +443,15 @@ h2_client_leave(struct endpoint *endpoint, unsigned worker)
 
 /* Unlisted, and nobody needs it any more: it goes at the next flush, for this
  * may be one of its own callbacks. */
+static void
+end_unneeded(struct h2 *h2)
+{
+	if (!h2->is_listed && h2->is_ready && h2->n_served > 0) {
+		h2_terminate(h2, NGHTTP2_NO_ERROR);
+		h2_wants_flush(h2);
+	}
+}
+
 void
 h2_client_request_gone(struct h2 *h2)
 {
@@ -429,13 +460,19 @@ h2_client_request_gone(struct h2 *h2)
 	if (h2->n_requests > 0 || h2->is_ending)
 		return;
 	if (h2->is_listed &&
-	    atomic_load_explicit(
-	        &h2->conn->upstream.endpoint->is_retired, memory_order_relaxed))
+	    endpoint_is_leaving(h2->conn->upstream.endpoint))
 		h2_client_unlist(h2);
-	if (!h2->is_listed && h2->is_ready && h2->n_served > 0) {
-		h2_terminate(h2, NGHTTP2_NO_ERROR);
-		h2_wants_flush(h2);
-	}
+	end_unneeded(h2);
+}
+
+void
+h2_client_disown(struct h2 *h2)
+{
+	if (h2->is_ending)
+		return;
+	h2_client_unlist(h2);
+	if (h2->n_requests == 0)
+		end_unneeded(h2);
 }
 
 void

@@ -398,6 +398,9 @@ h2_text_field(struct h2_text *text, struct span name, struct span value)
 	id = field_of(name);
 	if (is_of_connection(id, value))
 		return refuse(text, H2_MALFORMED);
+	/* It has none: the one that HTTP/1 needs is weir's own. */
+	if (text->pseudo[H2_PROTOCOL].is_set && id == FIELD_SEC_WEBSOCKET_KEY)
+		return true;
 	if (text->block == H2_REQUEST && id == FIELD_COOKIE)
 		return put_crumb(text, value);
 	if (text->block == H2_REQUEST && id == FIELD_HOST) {

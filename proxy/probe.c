@@ -45,8 +45,10 @@ struct check {
 	const struct health_cfg
 	    *cfg;               /* borrowed from the snapshot, or passive */
 	struct tls_client *tls; /* borrowed from the snapshot */
-	struct event *timer;    /* owned */
-	struct probe_run *run;  /* owned; NULL between checks */
+	bool is_h2;
+	unsigned send_proxy;   /* of the pool */
+	struct event *timer;   /* owned */
+	struct probe_run *run; /* owned; NULL between checks */
 	uint64_t round;
 	bool is_told; /* its being down is in the log */
 };
@@ -234,6 +236,9 @@ on_due(int fd, short what, void *arg)
 	    .cfg = check->cfg,
 	    .tls = check->cfg == &passive ? NULL : check->tls,
 	    .worker = registry_workers(prober->registry),
+	    .is_h2 = check->is_h2,
+	    /* Another port is another server, which need not speak it. */
+	    .send_proxy = check->cfg->port == 0 ? check->send_proxy : 0,
 	};
 
 	(void)fd;
@@ -300,6 +305,8 @@ follow_checked(struct prober *prober, const struct pool_view *pool,
 		wait_for(check, random_part(prober, cfg->interval / 4));
 	check->cfg = cfg;
 	check->tls = pool->tls;
+	check->is_h2 = pool->cfg->protocol == PROTOCOL_H2;
+	check->send_proxy = pool->cfg->send_proxy;
 	check->round = prober->round;
 }
 
@@ -384,6 +391,7 @@ look_at_all(struct prober *prober, bool is_news)
 		for (size_t j = 0; j < pool->n_endpoints; j++) {
 			look_at(prober, pool, pool->endpoints[j], is_news);
 			look_at_ejection(prober, pool, pool->endpoints[j], now);
+			endpoint_warm(pool->endpoints[j], now);
 		}
 		if (pool_panics(pool) != pool->pool->panic_is_told)
 			tell_panic(prober, pool->pool, pool_panics(pool));

@@ -20,6 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/probe_h2.h"
+#include "proxy/proxy_header.h"
 #include "proxy/worker.h"
 
 enum { KEPT_MAX = 65536, CIPHER = 17 << 10, TEXT_MAX = 96 };
@@ -33,6 +35,7 @@ struct probe_run {
 	struct event *event;       /* owned: of the descriptor */
 	struct event *timer;       /* owned: the timeout, or the news */
 	struct tls_stream *stream; /* owned; NULL in clear */
+	struct probe_h2 *h2;       /* owned; NULL for HTTP/1 */
 	struct tls_window window;
 	uint8_t *cipher; /* owned: what came, what goes */
 	char *request;   /* owned */
@@ -378,6 +381,27 @@ is_enough(const struct probe_run *run)
 	return length && len >= strtoul(length, NULL, 10);
 }
 
+/*
+ * `n` more bytes stand behind the answer, or none will come. True when the run
+ * is over. Frames are taken out of the answer and leave their text in place.
+ */
+static bool
+received(struct probe_run *run, size_t n, bool is_all)
+{
+	char *bytes = run->answer + run->n;
+	bool is_over = false;
+
+	if (run->h2) {
+		if (!probe_h2_receive(run->h2, bytes, n)) {
+			end(run, false, "the answer is not HTTP/2");
+			return true;
+		}
+		n = probe_h2_text(run->h2, bytes, KEPT_MAX - run->n, &is_over);
+	}
+	run->n += n;
+	return judge(run, is_all || is_over || is_enough(run));
+}
+
 static void
 read_clear(struct probe_run *run)
 {
@@ -395,8 +419,7 @@ read_clear(struct probe_run *run)
 			end(run, false, words_of(errno));
 			return;
 		}
-		run->n += n > 0 ? (size_t)n : 0;
-		if (judge(run, n <= 0 || is_enough(run)))
+		if (received(run, n > 0 ? (size_t)n : 0, n <= 0))
 			return;
 	}
 }
@@ -410,9 +433,8 @@ read_secret(struct probe_run *run)
 		    run->stream, run->answer + run->n, KEPT_MAX - run->n, &n);
 		int more;
 
-		run->n += n;
 		if (result == TLS_DONE) {
-			if (judge(run, is_enough(run)))
+			if (received(run, n, false))
 				return;
 			continue;
 		}
@@ -421,11 +443,11 @@ read_secret(struct probe_run *run)
 			return;
 		}
 		if (result == TLS_CLOSED || result == TLS_FAILED) {
-			judge(run, true);
+			received(run, 0, true);
 			return;
 		}
 		if (flush_cipher(run) < 0 || (more = fill_cipher(run)) < 0) {
-			judge(run, true);
+			received(run, 0, true);
 			return;
 		}
 		if (more == 0) {
@@ -482,11 +504,96 @@ ask_secret(struct probe_run *run)
 	read_secret(run);
 }
 
+/* What the endpoint is called unless a header says otherwise. */
+static void
+print_host(const struct address *address, char *out, size_t cap)
+{
+	if (address->kind == ADDRESS_UNIX)
+		snprintf(out, cap, "localhost");
+	else if (address->kind == ADDRESS_NAME)
+		snprintf(out, cap, "%s:%u", address->host, address->port);
+	else
+		snprintf(out, cap, "%s", address->text);
+}
+
+static bool
+write_request(struct probe_run *run)
+{
+	const struct health_cfg *cfg = run->ask.cfg;
+	char host[300];
+	bool has_host = false;
+	size_t len = 0;
+	FILE *out = open_memstream(&run->request, &len);
+
+	if (out == NULL)
+		return false;
+	print_host(run->ask.address, host, sizeof(host));
+	fprintf(out, "%s %s HTTP/1.1\r\n", cfg->is_head ? "HEAD" : "GET",
+	    cfg->path);
+	for (size_t i = 0; i < cfg->n_headers; i++) {
+		has_host |= strcmp(cfg->headers[i].name, "host") == 0;
+		fprintf(out, "%s: %s\r\n", cfg->headers[i].name,
+		    cfg->headers[i].value);
+	}
+	if (!has_host)
+		fprintf(out, "host: %s\r\n", host);
+	fputs("user-agent: weir-health\r\naccept: */*\r\n"
+	      "connection: close\r\n\r\n",
+	    out);
+	if (fclose(out) != 0)
+		return false;
+	run->to_send = len;
+	return true;
+}
+
+/* All that is ever sent: the peer's settings need no word of ours before the
+   answer, and its windows are wider than what is read of it. */
+static bool
+write_frames(struct probe_run *run)
+{
+	char host[300];
+	struct span frames;
+	size_t len = 0;
+	FILE *out;
+
+	print_host(run->ask.address, host, sizeof(host));
+	run->h2 = probe_h2_new(run->ask.cfg, host, run->stream != NULL);
+	out = run->h2 ? open_memstream(&run->request, &len) : NULL;
+	if (out == NULL)
+		return false;
+	while ((frames = probe_h2_send(run->h2)).len > 0)
+		fwrite(frames.ptr, 1, frames.len, out);
+	if (fclose(out) != 0)
+		return false;
+	run->to_send = len;
+	return true;
+}
+
+/* Over TLS it speaks what was agreed. */
+static bool
+speaks_h2(const struct probe_run *run)
+{
+	struct tls_facts facts;
+
+	if (run->stream == NULL)
+		return run->ask.is_h2;
+	tls_stream_facts(run->stream, &facts);
+	return span_eq(facts.alpn, SPAN("h2"));
+}
+
 static void
 begin_asking(struct probe_run *run)
 {
 	if (run->ask.cfg->path == NULL) {
 		end_took(run, "connected");
+		return;
+	}
+	if (run->ask.is_h2 && !speaks_h2(run)) {
+		end(run, false, "TLS: HTTP/2 was not agreed");
+		return;
+	}
+	if (!(run->ask.is_h2 ? write_frames(run) : write_request(run))) {
+		end(run, false, "weir is out of memory");
 		return;
 	}
 	run->state = RUN_ASK;
@@ -535,6 +642,19 @@ shake_hands(struct probe_run *run)
 	}
 }
 
+/* A new connection takes so few bytes at once, or it is broken. */
+static bool
+say_who_asks(struct probe_run *run)
+{
+	char header[PROXY_HEADER_OWN];
+	size_t len;
+
+	if (run->ask.send_proxy == 0)
+		return true;
+	len = proxy_header_write(run->ask.send_proxy, NULL, NULL, true, header);
+	return send(run->fd, header, len, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
 static void
 connected(struct probe_run *run)
 {
@@ -542,6 +662,10 @@ connected(struct probe_run *run)
 
 	if (run->ask.address->kind != ADDRESS_UNIX)
 		setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!say_who_asks(run)) {
+		end(run, false, words_of(errno));
+		return;
+	}
 	if (run->ask.tls == NULL) {
 		begin_asking(run);
 		return;
@@ -593,40 +717,6 @@ on_ready(int fd, short what, void *arg)
 }
 
 /* ---- life ---- */
-
-/* "Host" is the address as configured unless a header says otherwise. */
-static bool
-write_request(struct probe_run *run)
-{
-	const struct health_cfg *cfg = run->ask.cfg;
-	const struct address *address = run->ask.address;
-	bool has_host = false;
-	size_t len = 0;
-	FILE *out = open_memstream(&run->request, &len);
-
-	if (out == NULL)
-		return false;
-	fprintf(out, "%s %s HTTP/1.1\r\n", cfg->is_head ? "HEAD" : "GET",
-	    cfg->path);
-	for (size_t i = 0; i < cfg->n_headers; i++) {
-		has_host |= strcmp(cfg->headers[i].name, "host") == 0;
-		fprintf(out, "%s: %s\r\n", cfg->headers[i].name,
-		    cfg->headers[i].value);
-	}
-	if (!has_host && address->kind == ADDRESS_UNIX)
-		fputs("host: localhost\r\n", out);
-	else if (!has_host && address->kind == ADDRESS_NAME)
-		fprintf(out, "host: %s:%u\r\n", address->host, address->port);
-	else if (!has_host)
-		fprintf(out, "host: %s\r\n", address->text);
-	fputs("user-agent: weir-health\r\naccept: */*\r\n"
-	      "connection: close\r\n\r\n",
-	    out);
-	if (fclose(out) != 0)
-		return false;
-	run->to_send = len;
-	return true;
-}
 
 static struct sockaddr_storage
 address_with_port(const struct probe_run *run)
@@ -686,6 +776,7 @@ probe_run_free(struct probe_run **run_in)
 		event_free(run->timer);
 	if (run->stream)
 		tls_stream_free(&run->stream);
+	probe_h2_free(&run->h2);
 	if (run->fd >= 0)
 		close(run->fd);
 	free(run->cipher);
@@ -717,8 +808,7 @@ probe_run_new(struct event_base *base, const struct probe_ask *ask,
 	if (is_fine && ask->tls)
 		is_fine = (run->cipher = malloc(2 * CIPHER)) != NULL;
 	if (is_fine && ask->cfg->path)
-		is_fine = write_request(run) &&
-		          (run->answer = malloc(KEPT_MAX + 1)) != NULL;
+		is_fine = (run->answer = malloc(KEPT_MAX + 1)) != NULL;
 	if (is_fine)
 		dial(run);
 	else

@@ -74,11 +74,18 @@ struct request {
 	bool is_first_answered : 1; /* it was answered with a final head */
 	bool is_watched : 1;        /* stands among the worker's judged requests in flight */
 	bool was_slow : 1;          /* counted by its age */
+	bool is_copy : 1;           /* of another request; its client is nobody (mirror.c) */
 	uint8_t first_type;         /* enum shape_type */
 	uint16_t first_status;
 	uint64_t first_bytes;       /* that its answer announced */
+	struct mirror *mirror;      /* a copy of it goes elsewhere, or it is the copy; NULL: neither */
 	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
 	TAILQ_ENTRY(request) flight;
+	/* queue.c: */
+	bool is_waiting;            /* for a place in its pool */
+	struct pool *place;         /* it has one there; NULL: none, or the pool has no limit */
+	nsec_t waits_since;
+	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
@@ -141,6 +148,8 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+/* The client takes no more for now: its upstream is not read until request_client_drained. */
+void request_hold(struct request *request);
 
 /* A wait of `after`, but not beyond the request's deadline. */
 static inline nsec_t
@@ -195,6 +204,8 @@ bool headers_query_cookie(const void *head, struct span name, struct span *value
 /* A whole answer with a small body; `extra` are further header lines. Closes afterwards unless the request's keep_alive holds. */
 void reply_send(struct request *request, unsigned status, const char *content_type, struct span body, struct span extra);
 void reply_fail(struct request *request, enum fail fail);
+/* The text of a 429 on a connection that goes on; 0: it does not fit. */
+size_t reply_limited(struct worker *worker, const struct decision *decision, char *to, size_t cap, size_t *body_len_out);
 void reply_route(struct request *request, const struct h1_head *head); /* respond and redirect */
 /* The listener only sends clients to another one. */
 void reply_other_listener(struct request *request, const struct h1_head *head, const struct listener_cfg *to);
@@ -207,6 +218,8 @@ const char *status_text(unsigned status);
 void upstream_get(struct request *request, const struct endpoint *avoid, bool fresh);
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
+/* What the attempt says of its endpoint: is_bad, it is to blame for its failure. */
+void upstream_judge(struct request *request, bool is_bad);
 bool upstream_may_retry(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
 int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);

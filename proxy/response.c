@@ -16,9 +16,6 @@
 #include "proxy/message.h"
 
 enum {
-	/* Of one stream among many: what all of them hold should stay in the
-	 * cache. */
-	LONG_HIGH = OUT_HIGH / 2,
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
 };
 
@@ -76,8 +73,7 @@ status_is_retried(const struct request *request, unsigned status)
 static void
 note_status(struct request *request, unsigned status)
 {
-	endpoint_answered(request->decision.pool, request->endpoint,
-	    status >= 500, request->worker->now);
+	upstream_judge(request, status >= 500);
 	if (status < 500)
 		return;
 	counter_add(&request->endpoint->local[request->worker->id]
@@ -149,9 +145,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		finish_response(request, left_over == 0);
 		return;
 	}
-	if (client->out_len >= (client->is_stream ? LONG_HIGH : OUT_HIGH)) {
-		conn_pause(upstream);
-		conn_no_deadline(upstream);
+	if (!message_has_room(client)) {
+		request_hold(request);
 	} else {
 		conn_deadline(
 		    upstream, request_within(request,
@@ -213,6 +208,13 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	size_t head_len;
 
 	note_status(request, head->status);
+	/* An HTTP/1 upstream may ignore an Upgrade; but 2xx to a CONNECT would
+	 * be a tunnel with nobody at its end. Who asked for it is to blame. */
+	if (request->asks_upgrade && request->client->is_stream &&
+	    head->status < 300) {
+		request_attempt_failed(request, FAIL_NO_SWITCH);
+		return;
+	}
 	if (trial_is_on(request) && request->attempts <= 1)
 		trial_note_answer(request, head);
 	if (head->status >= 500 && request->is_idempotent &&

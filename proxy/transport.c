@@ -7,7 +7,9 @@
 #include <sys/uio.h>
 
 #include "proxy/h2.h"
+#include "proxy/proxied.h"
 #include "proxy/request.h"
+#include "proxy/stream.h"
 
 enum {
 	OUT_MAX =
@@ -32,7 +34,11 @@ conn_keep(struct conn *conn, const char *bytes, size_t len)
 		size_t n = len < room ? len : room;
 
 		if (n == 0) {
-			size_t want = len < BUF_LARGEST ? len : BUF_LARGEST;
+			/* What streams hold is counted in bytes: their
+			 * buffers are not to be much larger than those. */
+			size_t most =
+			    conn->is_stream ? BUF_LARGEST / 16 : BUF_LARGEST;
+			size_t want = len < most ? len : most;
 			struct buf *buf = buf_take(&worker->bufs, want);
 
 			if (!buf)
@@ -330,11 +336,48 @@ look_again(struct conn *conn)
 		conn->has_more = true;
 }
 
+/* The window's ciphertext goes through the handshake, then the stream. */
+static bool
+take_cipher(struct conn *conn, size_t len)
+{
+	struct worker *worker = conn->worker;
+
+	worker->window.in = (const uint8_t *)worker->cipher;
+	worker->window.in_len = len;
+	open_window(worker);
+	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
+		return conn->phase != CONN_ENDED && !conn->is_broken;
+	if (conn->phase == CONN_ENDED || !decrypt(conn))
+		return false;
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
+}
+
+/* Of an upstream: not more than the client may be given. */
+static size_t
+room_for(const struct conn *conn, size_t usual)
+{
+	size_t room;
+
+	if (conn->is_client || !conn->request ||
+	    !conn->request->client->is_stream)
+		return usual;
+	room = stream_room(conn->request->client);
+	return room < usual ? room : usual;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
-	ssize_t n = recv(conn->fd, worker->cipher, RX_USUAL, 0);
+	size_t want = room_for(conn, RX_USUAL);
+	ssize_t n;
+
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
+	n = recv(conn->fd, worker->cipher, want, 0);
 
 	if (n == 0) {
 		conn_on_eof(conn); /* without close_notify: framing tells
@@ -343,17 +386,9 @@ read_tls(struct conn *conn)
 	}
 	if (n < 0)
 		return nothing_read(conn);
-	if (n < RX_USUAL && !conn->saw_close)
+	if ((size_t)n < want && !conn->saw_close)
 		conn->has_more = false;
-	worker->window.in = (const uint8_t *)worker->cipher;
-	worker->window.in_len = (size_t)n;
-	open_window(worker);
-	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
-		return conn->phase != CONN_ENDED && !conn->is_broken;
-	if (conn->phase == CONN_ENDED || !decrypt(conn))
-		return false;
-	look_again(conn);
-	return conn->phase != CONN_ENDED;
+	return take_cipher(conn, (size_t)n);
 }
 
 /*
@@ -395,10 +430,15 @@ read_clear(struct conn *conn)
 	struct worker *worker = conn->worker;
 	char *bytes = worker->rx + RX_HEADROOM;
 	/* What joins a stash must fit into it. */
-	size_t want = conn->in ? RX_USUAL : RX_SIZE;
+	size_t want = room_for(conn, conn->in ? RX_USUAL : RX_SIZE);
 	ssize_t n;
 
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
 	if (!conn->is_client && conn->request && !conn->in &&
+	    want >= LONG_BODY &&
 	    request_awaits_long(conn->request, LONG_BODY)) {
 		struct buf *buf =
 		    buf_take(&worker->bufs, LONG_HEADROOM + LONG_BODY);
@@ -420,6 +460,42 @@ read_clear(struct conn *conn)
 	return conn->phase != CONN_ENDED;
 }
 
+/*
+ * A PROXY header, in clear even where TLS follows. What stands behind it is
+ * the connection's own first bytes.
+ */
+static bool
+read_preamble(struct conn *conn)
+{
+	struct worker *worker = conn->worker;
+	char *bytes = worker->rx + RX_HEADROOM;
+	size_t had = conn->in ? buf_len(conn->in) : 0, used, rest;
+	ssize_t n = recv(conn->fd, bytes + had, RX_USUAL - had, 0);
+
+	if (n == 0) {
+		conn_on_eof(conn);
+		return false;
+	}
+	if (n < 0)
+		return nothing_read(conn);
+	if ((size_t)n < RX_USUAL - had && !conn->saw_close) /* R2 */
+		conn->has_more = false;
+	if (had > 0)
+		memcpy(bytes, conn->in->data + conn->in->start, had);
+	buf_give(&worker->bufs, &conn->in);
+	used = proxied_input(conn, bytes, had + (size_t)n);
+	rest = had + (size_t)n - used;
+	if (conn->phase != CONN_ENDED && used > 0 && rest > 0) {
+		if (conn->tls) {
+			memcpy(worker->cipher, bytes + used, rest);
+			return take_cipher(conn, rest);
+		}
+		conn_on_input(conn, bytes + used, rest);
+	}
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
+}
+
 void
 conn_begin_handshake(struct conn *conn)
 {
@@ -432,6 +508,8 @@ conn_begin_handshake(struct conn *conn)
 bool
 transport_read(struct conn *conn)
 {
+	if (conn->phase == CONN_PREAMBLE)
+		return read_preamble(conn);
 	return conn->tls ? read_tls(conn) : read_clear(conn);
 }
 

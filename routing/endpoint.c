@@ -32,6 +32,7 @@ endpoint_new(struct pool *pool, const struct address *address, unsigned workers)
 	endpoint->address.text = memory_text(address->text);
 	endpoint->address.host = memory_text(address->host);
 	endpoint->weight = 1;
+	atomic_init(&endpoint->warmth, WARMTH_ALL);
 	endpoint->local = memory_take_lines(workers, sizeof(*endpoint->local));
 	return endpoint;
 }
@@ -92,6 +93,7 @@ endpoint_mark_up(struct endpoint *endpoint)
 	 */
 	atomic_store_explicit(&endpoint->down_since, 0, memory_order_relaxed);
 	endpoint->down_reason[0] = '\0';
+	endpoint_cool(endpoint);
 	atomic_store_explicit(&endpoint->is_down, false, memory_order_release);
 	pool_changed(endpoint->pool);
 }
@@ -103,6 +105,42 @@ endpoint_mark_down(struct endpoint *endpoint, nsec_t now, const char *reason)
 	endpoint_take_out(endpoint, now);
 	snprintf(endpoint->down_reason, sizeof(endpoint->down_reason), "%s",
 	    reason ? reason : "");
+}
+
+/* ---- slow start ---- */
+
+void
+endpoint_cool(struct endpoint *endpoint)
+{
+	if (endpoint->slow_start == 0)
+		return;
+	endpoint->warm_since = 0;
+	atomic_store_explicit(
+	    &endpoint->warmth, WARMTH_COLD, memory_order_relaxed);
+}
+
+/* In steps: each makes the balancers' tables anew. */
+void
+endpoint_warm(struct endpoint *endpoint, nsec_t now)
+{
+	enum { STEP = 5 };
+	uint32_t was =
+	    atomic_load_explicit(&endpoint->warmth, memory_order_relaxed);
+	uint32_t is = WARMTH_ALL;
+
+	if (was == WARMTH_ALL)
+		return;
+	if (endpoint->warm_since == 0)
+		endpoint->warm_since = now;
+	if (now - endpoint->warm_since < endpoint->slow_start)
+		is = WARMTH_COLD +
+		     (uint32_t)((WARMTH_ALL - WARMTH_COLD) *
+		                (now - endpoint->warm_since) /
+		                endpoint->slow_start / STEP * STEP);
+	if (is == was)
+		return;
+	atomic_store_explicit(&endpoint->warmth, is, memory_order_relaxed);
+	pool_changed(endpoint->pool);
 }
 
 /* ---- active checks ---- */
@@ -170,8 +208,13 @@ endpoint_health(
 	    atomic_load_explicit(&e->is_ejected, memory_order_relaxed);
 	nsec_t left =
 	    atomic_load_explicit(&e->ejected_until, memory_order_relaxed) - now;
-	char ago[64] = "";
+	uint32_t warmth =
+	    atomic_load_explicit(&e->warmth, memory_order_relaxed);
+	char ago[64] = "", share[64] = "";
 
+	if (warmth < WARMTH_ALL)
+		snprintf(share, sizeof(share),
+		    ", warming up: at %u%% of its share", warmth);
 	if (check->is_on && check->is_known)
 		snprintf(ago, sizeof(ago), ", checked %.1fs ago",
 		    (double)(now - check->at) / NSEC_PER_SEC);
@@ -181,10 +224,10 @@ endpoint_health(
 		snprintf(text, cap, "failures in a row, out for %.1fs more",
 		    left > 0 ? (double)left / NSEC_PER_SEC : 0.0);
 	else if (check->is_on && check->is_known)
-		snprintf(text, cap, "%s%s", check->text, ago);
+		snprintf(text, cap, "%s%s%s", check->text, ago, share);
 	else
-		snprintf(text, cap, "%s",
-		    check->is_on ? "not checked yet" : "no checks");
+		snprintf(text, cap, "%s%s",
+		    check->is_on ? "not checked yet" : "no checks", share);
 	return is_down ? "down" : is_ejected ? "ejected" : "up";
 }
 
@@ -252,6 +295,10 @@ view_set_admin(const struct pool_view *view, const char *address,
 		if (!endpoint_is_named(view->endpoints[i], address))
 			continue;
 		found++;
+		if (state == ENDPOINT_ACTIVE &&
+		    atomic_load_explicit(&view->endpoints[i]->admin,
+		        memory_order_relaxed) != ENDPOINT_ACTIVE)
+			endpoint_cool(view->endpoints[i]);
 		atomic_store_explicit(&view->endpoints[i]->admin,
 		    (uint8_t)state, memory_order_release);
 	}

@@ -139,6 +139,7 @@ endpoint_readmit(
 	atomic_store_explicit(&endpoint->bad_in_row,
 	    cfg->is_on ? cfg->consecutive - 1 : 0, memory_order_relaxed);
 	endpoint->readmitted_at = now;
+	endpoint_cool(endpoint);
 	atomic_store_explicit(
 	    &endpoint->is_ejected, false, memory_order_release);
 	atomic_fetch_add_explicit(

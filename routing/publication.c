@@ -177,6 +177,10 @@ endpoints_hand_over(struct snapshot *snapshot, struct snapshot *old)
 		for (size_t j = 0; j < view->n_endpoints; j++) {
 			struct endpoint *endpoint = view->endpoints[j];
 
+			endpoint->slow_start = view->cfg->slow_start;
+			endpoint->drain = view->cfg->drain;
+			if (old != NULL && endpoint->generation == 0)
+				endpoint_cool(endpoint);
 			endpoint->generation = snapshot->generation;
 			endpoint->weight = balancer_weight(view, j);
 			atomic_store_explicit(

@@ -113,6 +113,8 @@ void registry_sweep(struct registry *registry);
 
 struct pool *pool_new(const char *name, unsigned workers);
 void pool_free(void *pool);
+struct places *places_new(unsigned workers);
+void places_free(struct places *places);
 struct endpoint *endpoint_new(
     struct pool *pool, const struct address *address, unsigned workers);
 void endpoint_free(void *endpoint);

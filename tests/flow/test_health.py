@@ -6,6 +6,7 @@ import time
 import unittest
 
 from harness import Case, Load, SLOW, blue_green, get, one_pool, until
+import h2
 from test_tls import make_cert
 import ssl
 
@@ -55,6 +56,34 @@ class Verdicts(Checked):
         said = weir.err()
         self.assertIn("status 503", said)
         self.assertIn("endpoint is up", said)
+
+    def test_an_upstream_of_http2_is_asked_in_http2(self):
+        status = {"/health": "200"}
+
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", status.get(dict(message.fields)[":path"], "200"))], end=False)
+            wire.data(stream, b"all is well", end=True)
+
+        for tls in (None, make_cert(self.enter(tempfile.TemporaryDirectory()), "up.test", ("up.test",))):
+            with self.subTest(tls=bool(tls)):
+                status["/health"] = "200"
+                context = None
+                if tls:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(*tls)
+                    context.set_alpn_protocols(["h2"])
+                up = h2.Upstream(serve, tls=context)
+                self.addCleanup(up.close)
+                pool = {"protocol": "h2", "tls": {"verify": "off"}} if tls else {"protocol": "h2"}
+                weir = self.start(checked(up.address, health={"body": "is well", "headers": {"host": "health.test"}}, pool=pool))
+                self.assertIn("status 200", self.await_state(weir, up, "up"))
+                asked = next(m for m in up.requests if dict(m.fields)[":path"] == "/health")
+                self.assertEqual(dict(asked.fields)[":authority"], "health.test")
+                self.assertEqual(dict(asked.fields)[":scheme"], "https" if tls else "http")
+                status["/health"] = "503"
+                self.assertIn("status 503", self.await_state(weir, up, "down"))
+                status["/health"] = "200"
+                self.await_state(weir, up, "up")
 
     def test_the_words_for_every_way_to_fail(self):
         for mood, words in (("status/500", "status 500"), ("status/404", "status 404"), ("never", "timeout after 500ms"),
@@ -204,6 +233,34 @@ class Course(Checked):
         weir = self.start(config)
         self.await_state(weir, green, "down", "green")
         self.assertEqual(weir.set_weights(blue=50, green=50).status, 409)
+
+
+class SlowStart(Checked):
+
+    def test_an_endpoint_that_comes_back_gets_little_at_first(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(checked(a.address, b.address, pool={"slow_start": "4s", "balance": "random"}))
+        self.await_state(weir, a, "up")
+        self.assertEqual(self.endpoint(weir, a.address)["health"]["warmth"], 100, "all are cold at the start: none is")
+        a.mood = "status/503"
+        self.await_state(weir, a, "down")
+        a.mood = "hello"
+        self.await_state(weir, a, "up")
+        count = len(a.seen) - len(self.checks(a))
+        warmth = self.endpoint(weir, a.address)["health"]["warmth"]
+        for _ in range(200):
+            weir.ask()
+        self.assertLess(warmth, 40)
+        self.assertLess(len(a.seen) - len(self.checks(a)) - count, 75)
+        until(lambda: self.endpoint(weir, a.address)["health"]["warmth"] == 100, 10)
+
+    def test_a_new_endpoint_of_a_running_pool_warms_up(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, pool={"slow_start": "3s"}))
+        weir.reload(one_pool(a.address, b.address, pool={"slow_start": "3s"}))
+        self.assertLess(self.endpoint(weir, b.address)["health"]["warmth"], 60)
+        self.assertEqual(self.endpoint(weir, a.address)["health"]["warmth"], 100)
+        until(lambda: self.endpoint(weir, b.address)["health"]["warmth"] == 100, 10)
 
 
 class Reload(Checked):

@@ -102,6 +102,10 @@ test_resilience__what_makes_no_sense_is_refused(void **state)
 	    {"    health: {path: /, intervall: 1s}\n",
 	        "did you mean \"interval\"?"},
 	    {"    health: {rise: 0}\n", "0 is below 1"},
+	    {"    limits: {queue: 5}\n", "\"in_flight\" is missing"},
+	    {"    limits: {in_flight: 5, queue_timeout: 1s}\n",
+	        "[E037]: limits.queue_timeout of pool \"app\": without a "
+	        "queue"},
 	};
 
 	(void)state;
@@ -120,7 +124,8 @@ test_resilience__what_is_rendered_loads_again(void **state)
 	struct config *config = load_fine(POOL_WITH(
 	    "    health: {path: /h, expect: [200-299, 404], body: ok, headers: "
 	    "{x-a: b}, port: 81}\n  tcp: {like: app, health: {interval: 5s}, "
-	    "outliers: {eject: 1m}}\n"
+	    "outliers: {eject: 1m}, "
+	    "limits: {in_flight: 9, queue: 3}}\n"
 	    "  plain: {endpoints: \"127.0.0.1:2\", health: {}}\n"));
 	char *first = config_render_json(config), *second, *body;
 	struct config *again;

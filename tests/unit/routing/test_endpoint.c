@@ -186,6 +186,73 @@ test_endpoint__every_error_has_a_word(void **state)
 	assert_string_equal(upstream_error_name(UPSTREAM_STATUS), "status");
 }
 
+/* ---- slow start ---- */
+
+#define FILE_THAT_WARMS(balance)                                               \
+	"version: 1\n"                                                         \
+	"listeners: {http: {bind: [\"127.0.0.1:8080\"]}}\n"                    \
+	"pools: {p: {balance: " balance                                        \
+	", slow_start: 10s, endpoints: [\"10.0.0.1:80\", \"10.0.0.2:80\"]}}\n" \
+	"routes: [{name: all, pool: p}]\n"
+
+static unsigned
+picks_of_first(struct edge *edge)
+{
+	const struct pool_view *view = snapshot_pool(edge->snapshot, 0);
+	unsigned n = 0;
+	bool is_panic;
+
+	for (int i = 0; i < 10000; i++)
+		n += pool_pick(view, 0, &edge->rng, 0, NULL, &is_panic) ==
+		     view->endpoints[0];
+	return n;
+}
+
+static void
+test_endpoint__who_comes_back_begins_with_little(void **state)
+{
+	static const char *const files[] = {FILE_THAT_WARMS("p2c"),
+	    FILE_THAT_WARMS("random"), FILE_THAT_WARMS("round_robin")};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct edge edge;
+		struct endpoint *endpoint;
+		nsec_t now = 100 * NSEC_PER_SEC;
+		unsigned before, half;
+
+		edge_open(&edge, files[i]);
+		endpoint = snapshot_pool(edge.snapshot, 0)->endpoints[0];
+		assert_in_range(picks_of_first(&edge), 4700, 5300);
+		endpoint_mark_down(endpoint, now, "x");
+		assert_int_equal(picks_of_first(&edge), 0);
+		endpoint_mark_up(endpoint);
+		before = picks_of_first(&edge); /* 10 of 110 */
+		assert_in_range(before, 750, 1100);
+		endpoint_warm(endpoint, now);
+		endpoint_warm(endpoint, now + 5 * NSEC_PER_SEC);
+		half = picks_of_first(&edge); /* 55 of 155 */
+		assert_in_range(half, 3200, 3900);
+		endpoint_warm(endpoint, now + 10 * NSEC_PER_SEC);
+		assert_in_range(picks_of_first(&edge), 4700, 5300);
+		assert_int_equal(atomic_load(&endpoint->warmth), WARMTH_ALL);
+		edge_close(&edge);
+	}
+}
+
+static void
+test_endpoint__without_slow_start_it_is_warm_at_once(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint = open_two(&edge);
+
+	(void)state;
+	endpoint_mark_down(endpoint, 1, "x");
+	endpoint_mark_up(endpoint);
+	assert_int_equal(atomic_load(&endpoint->warmth), WARMTH_ALL);
+	edge_close(&edge);
+}
+
 /* ---- active checks ---- */
 
 static const struct health_cfg twice = {.is_on = true, .rise = 2, .fall = 3};
@@ -296,6 +363,9 @@ main(void)
 	    cmocka_unit_test(test_endpoint__unknown_names_are_told_apart),
 	    cmocka_unit_test(test_endpoint__statistics_are_the_sum_of_workers),
 	    cmocka_unit_test(test_endpoint__every_error_has_a_word),
+	    cmocka_unit_test(test_endpoint__who_comes_back_begins_with_little),
+	    cmocka_unit_test(
+	        test_endpoint__without_slow_start_it_is_warm_at_once),
 	    cmocka_unit_test(test_endpoint__the_first_check_decides_alone),
 	    cmocka_unit_test(test_endpoint__checks_need_their_number_in_a_row),
 	    cmocka_unit_test(

@@ -1,0 +1,25 @@
+/*
+ * A check of an endpoint that speaks HTTP/2: one request on a connection of
+ * its own. The answer is handed on as text of HTTP/1, so that there is one
+ * judge of answers (probe_run.c).
+ */
+#ifndef WEIR_PROXY_PROBE_H2_H
+#define WEIR_PROXY_PROBE_H2_H
+
+#include "config/config.h"
+
+struct probe_h2;
+
+/* `secure` makes the scheme https. NULL: out of memory. */
+struct probe_h2 *probe_h2_new(
+    const struct health_cfg *cfg, const char *authority, bool secure);
+void probe_h2_free(struct probe_h2 **h2);
+/* What is to be sent now; "" when nothing is. Valid until the next call. */
+struct span probe_h2_send(struct probe_h2 *h2);
+/* False: this is no HTTP/2. */
+bool probe_h2_receive(struct probe_h2 *h2, const char *bytes, size_t len);
+/* Text for at most `cap` bytes; `is_all_out`: the stream has ended. */
+size_t probe_h2_text(
+    struct probe_h2 *h2, char *out, size_t cap, bool *is_all_out);
+
+#endif
