@@ -494,6 +494,16 @@ flush_one(struct h2 *h2)
 }
 
 void
+h2_flush_long(struct h2 *h2)
+{
+	/* It stays on the list of those that wait: what comes after this is
+	 * sent at the turn's end. */
+	if (!h2->is_running && !h2->is_ending && !h2->is_failed &&
+	    !h2->conn->out)
+		flush_one(h2);
+}
+
+void
 h2_flush_all(struct worker *worker)
 {
 	struct h2 *h2;

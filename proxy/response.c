@@ -12,6 +12,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/grpc.h"
+#include "proxy/h2.h"
 #include "proxy/message.h"
 
 enum {
@@ -185,13 +186,18 @@ void
 request_response_long(struct request *request, struct buf *buf)
 {
 	struct body *body = &request->response_body;
+	struct conn *client = request->client;
 	size_t len = buf_len(buf);
+	bool is_sent;
 
 	assert(body->left > len);
 	body->left -= len;
 	body->bytes += len;
-	after_response_bytes(
-	    request, 0, !stream_send_buf(request->client, buf));
+	is_sent = stream_send_buf(client, buf);
+	if (is_sent && stream_of(client)->h2)
+		h2_flush_long(stream_of(client)->h2);
+	if (client->request == request) /* it may have ended with that */
+		after_response_bytes(request, 0, !is_sent);
 }
 
 /* A final head: choose framings, write it, send it with what is there of the
