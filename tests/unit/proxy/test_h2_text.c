@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <cmocka.h>
 /* clang-format on */
 
@@ -372,8 +373,10 @@ is_written_as(const char *text, enum h2_block block, bool is_secure,
 	assert_int_equal(n, wanted);
 	for (size_t i = 0; i < n; i++) {
 		assert_int_equal(nv[i].namelen, strlen(expected[i].name));
-		assert_memory_equal(
-		    nv[i].name, expected[i].name, nv[i].namelen);
+		/* nghttp2 writes names in lower case when it copies them. */
+		assert_int_equal(strncasecmp((char *)nv[i].name,
+		                     expected[i].name, nv[i].namelen),
+		    0);
 		assert_int_equal(nv[i].valuelen, strlen(expected[i].value));
 		assert_memory_equal(
 		    nv[i].value, expected[i].value, nv[i].valuelen);
