@@ -15,6 +15,7 @@
 enum {
 	FLUSH_MAX = 1 << 20, /* frames of one session in one turn */
 	FRAME_HEAD = 9,
+	IN_PLACE_MIN = 4096, /* payload that is worth a record of its own */
 	RESETS_BURST = 1000, /* nghttp2's own bound; ours is lower */
 	RESETS_PER_S = 100,
 	ACKS_MAX = 100, /* answers to PING and SETTINGS that wait */
@@ -338,6 +339,20 @@ read_payload(nghttp2_session *session, int32_t id, uint8_t *to, size_t len,
 	return (ssize_t)have;
 }
 
+/* The head of a frame goes right before its payload, over what has left
+ * already: both are one record, and nothing is copied. */
+static bool
+send_in_place(struct h2 *h2, struct buf *buf, const uint8_t *head, size_t len)
+{
+	char *at = buf->data + buf->start - FRAME_HEAD;
+
+	if (!send_gathered(h2))
+		return false;
+	memcpy(at, head, FRAME_HEAD);
+	buf->start += (uint32_t)len;
+	return conn_send(h2->conn, at, FRAME_HEAD + len);
+}
+
 static int
 send_payload(nghttp2_session *session, nghttp2_frame *frame,
     const uint8_t *frame_head, size_t len, nghttp2_data_source *source,
@@ -353,6 +368,17 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 	if (h2->conn->out || h2->flushed > FLUSH_MAX)
 		return NGHTTP2_ERR_WOULDBLOCK;
 	h2->flushed += (uint32_t)len;
+	if (h2->conn->tls && len >= IN_PLACE_MIN &&
+	    side->out->start >= FRAME_HEAD && buf_len(side->out) >= len) {
+		if (!send_in_place(h2, side->out, frame_head, len))
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+		side->out_len -= (uint32_t)len;
+		h2->held -= (uint32_t)len;
+		if (buf_len(side->out) == 0)
+			drop_first(side);
+		stream_sent(stream, len);
+		return 0;
+	}
 	if (!gather(h2, frame_head, FRAME_HEAD))
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	while (left > 0) {
@@ -372,13 +398,23 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 	return 0;
 }
 
+static ssize_t
+frame_payload_max(nghttp2_session *session, uint8_t type, int32_t id,
+    int32_t connection_window, int32_t stream_window, uint32_t max, void *user)
+{
+	uint32_t most = max < FRAME_PAYLOAD ? max : FRAME_PAYLOAD;
+
+	(void)session, (void)type, (void)id, (void)user;
+	(void)connection_window, (void)stream_window;
+	return (ssize_t)most; /* nghttp2 cuts it to the windows */
+}
+
 static bool
-flush(struct h2 *h2)
+write_frames(struct h2 *h2)
 {
 	const uint8_t *bytes;
 	ssize_t n;
 
-	h2->flushed = 0;
 	while (!h2->conn->out) {
 		n = nghttp2_session_mem_send(h2->session, &bytes);
 		if (n < 0 || (n > 0 && !gather(h2, bytes, (size_t)n)))
@@ -386,7 +422,18 @@ flush(struct h2 *h2)
 		if (n == 0)
 			break;
 	}
-	if (!send_gathered(h2))
+	return send_gathered(h2);
+}
+
+static bool
+flush(struct h2 *h2)
+{
+	bool is_written;
+
+	h2->flushed = 0;
+	conn_cork(h2->conn);
+	is_written = write_frames(h2);
+	if (!conn_uncork(h2->conn) || !is_written)
 		return false;
 	if (!h2->conn->out && h2->flushed > FLUSH_MAX)
 		h2_wants_flush(h2); /* others first */
@@ -542,6 +589,7 @@ h2_forget(struct stream *stream)
 		nghttp2_session_consume_connection(h2->session, stream->owed);
 	h2->held_in -= stream->unconsumed;
 	h2->held -= stream->side.out_len;
+	h2->heads -= stream->head_len;
 	LIST_REMOVE(stream, link);
 	stream->h2 = NULL;
 	assert(h2->n_streams > 0);
@@ -665,6 +713,8 @@ callbacks_new(void)
 	    to, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(to, on_sent);
 	nghttp2_session_callbacks_set_send_data_callback(to, send_payload);
+	nghttp2_session_callbacks_set_data_source_read_length_callback(
+	    to, frame_payload_max);
 	return to;
 }
 

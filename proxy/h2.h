@@ -11,7 +11,8 @@
  * What a client can make us hold is bounded: of answers that it does not take
  * HOLD_MAX together and HOLD_STREAM of one stream, beyond that HOLD_LEAST of
  * each, so that streams that stand still stop no other; of bodies that nobody
- * takes the same, and the connection's window beyond it.
+ * takes the same, and the connection's window beyond it; of large heads, which
+ * HPACK makes cheap to say, HOLD_HEADS.
  */
 #ifndef WEIR_PROXY_H2_H
 #define WEIR_PROXY_H2_H
@@ -30,6 +31,7 @@ enum {
 	HOLD_MAX = 256 << 10,
 	HOLD_STREAM = 64 << 10,
 	HOLD_LEAST = 4096,
+	HOLD_HEADS = 512 << 10, /* of requests in flight, small ones not counted */
 };
 
 struct h2 {
@@ -38,6 +40,7 @@ struct h2 {
 	struct stream_list streams;
 	uint32_t n_streams;
 	uint32_t held;       /* bytes of all streams' `out` */
+	uint32_t heads;      /* bytes of large heads of requests in flight */
 	uint32_t held_in;    /* bytes received whose windows were not given back */
 	struct h2_text text; /* the block being read */
 	struct stream

@@ -460,8 +460,7 @@ h2_client_request_gone(struct h2 *h2)
 	if (h2->n_requests > 0 || h2->is_ending)
 		return;
 	if (h2->is_listed &&
-	    atomic_load_explicit(
-	        &h2->conn->upstream.endpoint->is_retired, memory_order_relaxed))
+	    endpoint_is_leaving(h2->conn->upstream.endpoint))
 		h2_client_unlist(h2);
 	end_unneeded(h2);
 }

@@ -265,6 +265,20 @@ refuse(struct stream *stream, unsigned status, const char *word)
 	reply_refuse(&stream->side, status, word, "the request is malformed");
 }
 
+/* Heads stay until their requests are done. What fits into a request's own
+ * arena is not counted: so many streams are meant. */
+static bool
+may_hold_head(struct h2 *h2, struct stream *stream, size_t len)
+{
+	if (len <= sizeof(((struct request *)NULL)->arena) / 2)
+		return true;
+	if (h2->heads + len > HOLD_HEADS)
+		return false;
+	stream->head_len = (uint32_t)len;
+	h2->heads += (uint32_t)len;
+	return true;
+}
+
 /* RFC 8441: whoever asks for another protocol hears that there is none such. */
 static bool
 is_unknown_protocol(const struct h2_text *text)
@@ -305,6 +319,10 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		stream_reset(stream, h2->text.verdict == H2_MALFORMED
 		                         ? NGHTTP2_PROTOCOL_ERROR
 		                         : NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	if (!may_hold_head(h2, stream, text.len)) {
+		stream_reset(stream, NGHTTP2_REFUSED_STREAM);
 		return;
 	}
 	if (is_unknown_protocol(&h2->text)) {

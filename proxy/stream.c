@@ -34,6 +34,8 @@ stream_send_head(struct conn *side, char *head, size_t len, bool is_end)
 {
 	struct stream *stream = stream_of(side);
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (!h2_submit_head(stream, head, len, is_end)) {
@@ -63,6 +65,8 @@ stream_send_bytes(struct conn *side, const char *bytes, size_t len)
 	uint32_t before = side->out_len;
 	bool is_kept;
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (len == 0)
@@ -112,6 +116,26 @@ stream_untighten(struct h2 *h2)
 	}
 }
 
+bool
+stream_send_buf(struct conn *side, struct buf *buf)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream)) {
+		buf_give(&side->worker->bufs, &buf);
+		return false;
+	}
+	if (side->out)
+		side->out_last->next = buf;
+	else
+		side->out = buf;
+	side->out_last = buf;
+	side->out_len += (uint32_t)buf_len(buf);
+	stream->h2->held += (uint32_t)buf_len(buf);
+	wake(stream);
+	return true;
+}
+
 void
 stream_send_eof(struct conn *side)
 {
@@ -145,6 +169,8 @@ stream_send_body(struct conn *side, char *head, size_t head_len,
 	bool has_trailers =
 	    body->is_done && body->trailers && buf_len(body->trailers) > 0;
 
+	if (stream->is_sink)
+		return true;
 	if (head_len > 0 && !stream_send_head(side, head, head_len,
 	                        body->is_done && len == 0 && !has_trailers))
 		return false;

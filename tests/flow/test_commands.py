@@ -252,7 +252,12 @@ class Check(unittest.TestCase):
         path = self.file(FINE.replace("[\"127.0.0.1:1\"]", "[\"127.0.0.1:1\"], tls: {certificates: [{cert: %s/a.crt, key: {file: %s/a.key}}]}" % (base, base)))
         self.assertEqual(weir("check", path).returncode, 0)
         self.assertEqual(weir("check", "--strict", path).returncode, 2)
-        self.assertIn("a.crt", weir("check", path).stderr)
+        told = weir("check", path).stderr
+        line = next(i for i, text in enumerate(open(path), 1) if "a.crt" in text)
+        self.assertRegex(told, r":%d:\d+: warning\[W007\]: .*a\.crt" % line)
+        with open(base + "/a.crt", "w") as file:
+            file.write("no certificate\n")
+        self.assertRegex(weir("check", path).stderr, r":%d:\d+: error\[E034\]: .*a\.crt" % line)
 
     def test_a_key_that_others_can_read_is_told_once(self):
         base = self.folder.name

@@ -1,184 +1,147 @@
-"""Leaving in order, with what lasts: tunnels, events and long polls are told to go, go on to the deadline, and are seen to be cut there."""
+"""Endpoints that are taken out: what they have is finished, until their time is over."""
 
-import signal
+import json
+import subprocess
 import time
 import unittest
 
-from harness import SLOW, Case, get, one_pool, until, websocket
-
-import h2
-from test_h2_streaming import connect
-
-DEADLINE = 30       # seconds from SIGTERM, weir's own
+from harness import SLOW, Case, Load, get, one_pool, post, until, websocket
 
 
-class Lasting(Case):
-    limit = 90
+class Draining(Case):
+    limit = 60
 
-    def setUp(self):
-        self.up = self.upstream()
-        self.weir = self.start(one_pool(self.up.address, pool={"timeouts": {"first_byte": "90s", "idle": "90s"}}, workers=1))
+    def put(self, weir, address, state, pool="app"):
+        reply = weir.admin("PUT", "/v1/pools/%s/endpoints/%s/state" % (pool, address), {"state": state, "reason": "test"})
+        self.assertEqual(reply.status, 200, reply)
+        return reply.json
 
-    def leave(self):
-        self.left = time.monotonic()
-        self.weir.tell(signal.SIGTERM)
-        until(lambda: self.weir.admin("GET", "/readyz").status == 503, 5)
+    def endpoint(self, weir, address):
+        return next(e for e in weir.admin("GET", "/v1/pools/app").json["endpoints"] if e["address"] == address)
 
-    def client(self):
-        client = self.enter(self.weir.client(timeout=60))
-        return client
+    def events(self, weir, what):
+        events = weir.admin("GET", "/v1/events?follow=0").json["events"]
+        return [e for e in events if json.dumps(e).find('"%s"' % what) >= 0]
 
-    def wire(self):
-        return self.enter(h2.client(("127.0.0.1", self.weir.port), timeout=60 * SLOW))
+    def test_what_is_in_flight_is_finished_and_then_it_is_said_to_be_drained(self):
+        a, b = self.upstream("wait", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, b.address, pool={"balance": "round_robin"}))
+        slow = self.enter(weir.client(timeout=30))
+        while not a.seen:
+            slow.close()
+            slow = self.enter(weir.client(timeout=30))
+            slow.send(get("/"))
+            until(lambda: a.seen or weir.metric("weir_http_requests_in_flight") == 0)
+        self.put(weir, a.address, "drain")
+        self.assertEqual([weir.ask().one("x-upstream") for _ in range(6)], ["b"] * 6)
+        until(lambda: self.endpoint(weir, a.address)["leaving"], 5)
+        shown = self.endpoint(weir, a.address)
+        self.assertEqual((shown["state"], shown["in_flight"], shown["leaving"]["drained"]), ("drain", 1, False))
+        self.assertAlmostEqual(shown["leaving"]["seconds_left"], 600, delta=30)
+        self.assertEqual(weir.metric("weir_endpoint_state", endpoint=a.address, state="drain"), 1)
+        self.assertEqual(weir.metric("weir_endpoint_in_flight", endpoint=a.address), 1)
+        a.go.set()
+        self.assertEqual(slow.answer().status, 200)
+        until(lambda: self.endpoint(weir, a.address)["leaving"]["drained"], 5)
+        self.assertIn("endpoint is drained", weir.err())
+        self.assertTrue(self.events(weir, "drained"))
+        until(lambda: self.endpoint(weir, a.address)["idle"] == 0, 5, "no connection is kept to it")
+        self.put(weir, a.address, "active")
+        until(lambda: self.endpoint(weir, a.address)["leaving"] is None, 5)
+        count = len(a.seen)
+        until(lambda: weir.ask().status == 200 and len(a.seen) > count, 10)
 
-    def tunnel(self):
-        client = self.client()
-        client.send(websocket())
+    def test_at_the_deadline_the_rest_is_closed(self):
+        a, b = self.upstream("wait", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, b.address, pool={"drain": "500ms"}))
+        self.put(weir, b.address, "drain")
+        posted, read = self.enter(weir.client(timeout=30)), self.enter(weir.client(timeout=30))
+        posted.send(post("/", b"x"))
+        read.send(get("/"))
+        self.assertTrue(a.wait(lambda: len(a.complete()) == 2))
+        self.put(weir, b.address, "active")
+        self.put(weir, a.address, "maint")
+        # One may be repeated elsewhere, the other may not.
+        answer = posted.answer()
+        self.assertEqual((answer.status, answer.one("x-upstream")), (503, None))
+        self.assertEqual(read.answer().one("x-upstream"), "b")
+        self.assertIn("endpoint's time to finish is over", weir.err())
+        self.assertTrue(self.events(weir, "cut"))
+        until(lambda: weir.metric("weir_endpoint_in_flight", endpoint=a.address) == 0)
+
+    def test_a_tunnel_has_until_the_deadline_and_no_longer(self):
+        a = self.upstream("tunnel", name="a")
+        weir = self.start({"pools": {"app": {"endpoints": [a.address], "drain": "700ms"}},
+                           "routes": [{"name": "all", "match": {"path_prefix": "/"}, "pool": "app", "upgrade": ["websocket"]}]})
+        client = self.enter(weir.client(timeout=30))
+        client.send(websocket("/m/tunnel"))
         self.assertEqual(client.answer(upgrade=True).status, 101)
-        return client
+        began = time.monotonic()
+        self.put(weir, a.address, "drain")
+        self.assertTrue(client.is_closed(10 * SLOW))
+        self.assertGreater(time.monotonic() - began, 0.6)
 
-    def tunnel_h2(self):
-        wire = self.wire()
-        wire.headers(1, connect(), end=False)
-        wire.until(lambda: wire.message(1).fields)
-        self.assertEqual(wire.message(1).status, 200)
-        return wire
+    def test_never_waits_for_ever(self):
+        a = self.upstream("wait", name="a")
+        weir = self.start(one_pool(a.address, pool={"drain": "never"}))
+        client = self.enter(weir.client(timeout=30))
+        client.send(get("/"))
+        self.assertTrue(a.wait(lambda: len(a.complete()) == 1))
+        self.put(weir, a.address, "drain")
+        until(lambda: self.endpoint(weir, a.address)["leaving"], 5)
+        self.assertIsNone(self.endpoint(weir, a.address)["leaving"]["seconds_left"])
+        a.go.set()
+        self.assertEqual(client.answer().status, 200)
 
-    def events(self):
-        client = self.client()
-        client.send(get("/m/sse/1000"))
-        self.assertEqual(client.head().status, 200)
-        return client
+    def test_an_endpoint_that_a_reload_takes_away_has_the_same_deadline(self):
+        a, b = self.upstream("wait", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, pool={"drain": "500ms"}))
+        client = self.enter(weir.client(timeout=30))
+        client.send(post("/", b"x"))
+        self.assertTrue(a.wait(lambda: len(a.complete()) == 1))
+        weir.reload(one_pool(b.address, pool={"drain": "500ms"}))
+        self.assertEqual(client.answer().status, 503)
 
-    def events_h2(self):
-        wire = self.wire()
-        wire.headers(1, h2.request("/m/sse/1000"))
-        wire.until(lambda: wire.message(1).fields)
-        return wire
+    def test_http2_streams_are_cut_one_by_one(self):
+        a = self.upstream("wait", name="a")
+        b = self.upstream("hello", name="b")
+        weir = self.start({"pools": {"app": {"endpoints": [a.address], "drain": "500ms"}, "other": {"endpoints": [b.address]}},
+                           "routes": [{"name": "b", "match": {"path_prefix": "/b"}, "pool": "other"},
+                                      {"name": "all", "match": {"path_prefix": "/"}, "pool": "app"}]})
+        url = "http://%s:%d" % weir.address[:2] if isinstance(weir.address, tuple) else "http://" + weir.address
+        curl = subprocess.Popen(["curl", "-s", "--http2-prior-knowledge", "-Z", "--parallel-immediate", "-w", "%{http_code}\n", "-o", "/dev/null",
+                                 "-d", "x", url + "/", "-o", "/dev/null", url + "/two"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(curl.kill)
+        self.assertTrue(a.wait(lambda: len(a.complete()) == 2))
+        self.put(weir, a.address, "drain")
+        out, _ = curl.communicate(timeout=20 * SLOW)
+        self.assertEqual(out.split(), ["503", "503"])
+        self.assertEqual(weir.ask(get("/b")).status, 200)
 
-    def polls(self, path):
-        """One of each version, asked and not answered."""
-        client, wire = self.client(), self.wire()
-        client.send(get(path))
-        wire.headers(1, h2.request(path))
-        until(lambda: len([s for s in self.up.seen if s.target == path.encode()]) == 2)
-        return client, wire
+    def test_under_load_draining_and_coming_back_costs_no_request(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, b.address))
+        with Load(weir.address, clients=3) as load:
+            for _ in range(5):
+                before = load.done
+                self.put(weir, a.address, "drain")
+                until(lambda: load.done > before + 50)
+                self.put(weir, a.address, "active")
+                until(lambda: load.done > before + 100)
+        self.assertEqual(load.failures, [])
 
-    def ends(self, client):
-        """Nothing more comes but the connection's end."""
-        while client.fill():
-            pass
-        return client.buf
-
-    def test_all_of_it_goes_on_to_the_deadline_and_is_cut_there(self):
-        idle, idle_h2 = self.client(), self.wire()
-        self.assertEqual(idle.ask(get("/")).status, 200)
-        idle_h2.headers(1, h2.request("/"))
-        self.assertEqual(idle_h2.answer(1).status, 200)
-        tunnel, tunnel_h2, events, events_h2 = self.tunnel(), self.tunnel_h2(), self.events(), self.events_h2()
-        poll, poll_h2 = self.polls("/m/wait")
-        late, late_h2 = self.polls("/m/delay/3000")
-        self.leave()
-
-        # Who has nothing to wait for is gone at once, the others are told.
-        self.assertTrue(idle.is_closed(5))
-        self.assertEqual(idle_h2.until_gone().code, h2.NO_ERROR)
-        for wire in (tunnel_h2, events_h2, poll_h2):
-            wire.until(lambda: len([f for f in wire.frames if f.kind == h2.GOAWAY]) == 2)
-            notice, last = [f for f in wire.frames if f.kind == h2.GOAWAY]
-            self.assertEqual((notice.code, notice.payload[:4]), (h2.NO_ERROR, b"\x7f\xff\xff\xff"))
-            self.assertEqual((last.code, last.payload[:4]), (h2.NO_ERROR, b"\0\0\0\1"))
-        seen = len(self.up.seen)
-        poll_h2.headers(3, h2.request("/too-late"))     # behind the last GOAWAY: nobody's
-
-        answer = late.answer()
-        self.assertEqual((answer.status, answer.one("connection")), (200, "close"))
-        self.assertEqual((late_h2.answer(1).status, late_h2.message(1).is_ended), (200, True))
-        late_h2.until_gone()
-
-        told = 0
-        while time.monotonic() - self.left < DEADLINE - 6:
-            told += 1
-            tunnel.send(b"ping")
-            self.assertEqual(tunnel.exactly(4), b"ping")
-            tunnel_h2.data(1, b"ping")
-            tunnel_h2.until(lambda: tunnel_h2.message(1).body == b"ping" * told)
-            self.up.advance()
-            events_h2.until(lambda: events_h2.message(1).body.count(b"\n\n") == told)
-            self.event(events)
-            time.sleep(2)
-        self.assertIsNone(self.weir.process.poll())
-        self.assertEqual(len(self.up.seen), seen)
-
-        self.assertEqual(self.weir.process.wait(DEADLINE * SLOW), 0)
-        self.assertGreater(time.monotonic() - self.left, DEADLINE - 2)
-        self.assertEqual(self.ends(tunnel), b"")
-        self.assertNotIn(b"0\r\n\r\n", self.ends(events))       # cut, not ended
-        self.assertFalse(self.ends(poll).startswith(b"HTTP/1.1 200"))
-        for wire in (tunnel_h2, events_h2, poll_h2):
-            wire.until_gone()
-            self.assertFalse(wire.message(1).is_ended, wire.message(1))
-
-    def event(self, client):
-        """One event, which is a chunk of its own."""
-        size = int(client.line(), 16)
-        text = client.exactly(size + 2)
-        self.assertTrue(text.startswith(b"data: "), text)
-        return 1
-
-    def check_it_ends_soon(self):
-        self.assertEqual(self.weir.process.wait(8 * SLOW), 0)
-        self.assertLess(time.monotonic() - self.left, 8 * SLOW)
-
-    def test_the_last_tunnels_end_is_the_drains(self):
-        tunnel, tunnel_h2 = self.tunnel(), self.tunnel_h2()
-        self.leave()
-        tunnel.half_close()
-        self.assertEqual(tunnel.exactly(3), b"bye")
-        self.assertIsNone(self.weir.process.poll())
-        tunnel_h2.data(1, b"", end=True)
-        tunnel_h2.until(lambda: tunnel_h2.message(1).is_over)
-        self.check_it_ends_soon()
-
-    def test_an_upstream_that_ends_its_events_ends_the_drain(self):
-        events, events_h2 = self.events(), self.events_h2()
-        self.leave()
-        self.up.advance()
-        self.event(events)
-        events_h2.until(lambda: events_h2.message(1).body)
-        self.up.drop_connections()
-        self.check_it_ends_soon()
-        self.assertNotIn(b"0\r\n\r\n", self.ends(events))
-        with self.assertRaises((h2.Gone, AssertionError)):
-            events_h2.until(lambda: events_h2.message(1).is_ended)
-
-    def test_a_poll_that_is_answered_ends_the_drain(self):
-        poll, poll_h2 = self.polls("/m/wait")
-        self.leave()
-        self.up.go.set()
-        answer = poll.answer()
-        self.assertEqual((answer.status, answer.body, answer.one("connection")), (200, b"went\n", "close"))
-        self.assertEqual(poll_h2.answer(1).body, b"went\n")
-        self.check_it_ends_soon()
-
-    def test_streams_begun_between_the_notice_and_the_last_word_are_served(self):
-        wire = self.wire()
-        wire.headers(1, h2.request("/m/delay/1000"))
-        until(lambda: self.up.seen)
-        self.leave()
-        wire.until(lambda: wire.goaway)
-        wire.headers(3, h2.request("/meanwhile"))
-        self.assertEqual(wire.answer(3).status, 200)
-        self.assertEqual(wire.answer(1).status, 200)
-        wire.until_gone()
-        self.check_it_ends_soon()
-
-    def test_a_client_that_leaves_ends_the_drain(self):
-        tunnel, events_h2 = self.tunnel(), self.events_h2()
-        self.leave()
-        tunnel.close()
-        events_h2.reset(1)
-        self.check_it_ends_soon()
+    def test_what_was_acknowledged_survives_kill_9(self):
+        a, b = self.upstream("hello", name="a"), self.upstream("hello", name="b")
+        weir = self.start(one_pool(a.address, b.address))
+        self.put(weir, a.address, "drain")
+        weir.kill()
+        weir.start()
+        self.assertEqual(self.endpoint(weir, a.address)["state"], "drain")
+        self.assertEqual([weir.ask().one("x-upstream") for _ in range(6)], ["b"] * 6)
+        self.put(weir, a.address, "active")
+        weir.kill()
+        weir.start()
+        self.assertEqual(self.endpoint(weir, a.address)["state"], "active")
 
 
 if __name__ == "__main__":

@@ -195,6 +195,28 @@ class Abuse(Shared):
             answer = wire.answer(stream)
             self.assertEqual((answer.status, len(answer.body)), (200, 300000))
 
+    def test_large_heads_in_flight_are_bounded(self):
+        """An entry of HPACK's table, named seven times a request, makes 27 KB of each ten bytes: beyond half a MiB streams are refused unread."""
+        before = self.weir.rss()
+        wire = self.client()
+        for stream in range(1, 181, 2):
+            block = h2.block(h2.request("/m/wait"))
+            if stream == 1:
+                block += h2.literal("x-big", "y" * 3900, indexed=True)
+            wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block + b"\xbe" * 7))
+
+        def refused():
+            wire.sync(b"%08d" % len(wire.frames))
+            return len([s for s, m in wire.messages.items() if m.reset == h2.REFUSED_STREAM])
+        until(lambda: len(self.up.seen) == 90 - refused())
+        self.assertIn(len(self.up.seen), range(10, 21))
+        self.assertLess(self.weir.rss() - before, 3 << 20)
+        self.up.go.set()
+        for stream in range(1, 19, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        wire.headers(257, h2.request("/m/hello") + [("x-big", "y" * 20000)])
+        self.assertEqual(wire.answer(257).status, 200)
+
     def test_bodies_that_nobody_takes_cost_little(self):
         """All streams send as much as they may to an upstream that reads nothing; a later one is still served."""
         before = self.weir.rss()
