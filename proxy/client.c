@@ -11,6 +11,7 @@
 #include "proxy/client_table.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -37,10 +38,20 @@ cell_of(const struct conn *conn)
 }
 
 static void
-count_handshake_error(struct conn *conn)
+count_handshake_error(struct conn *conn, enum handshake_failure failure)
 {
 	if (conn->phase == CONN_HANDSHAKE && cell_of(conn))
-		counter_add(&cell_of(conn)->handshake_errors, 1);
+		counter_add(&cell_of(conn)->handshake_errors[failure], 1);
+}
+
+/* It broke: what TLS says of it, or the client went away. */
+static enum handshake_failure
+handshake_failure(const struct conn *conn)
+{
+	const char *word = conn->tls ? tls_stream_failure(conn->tls) : "none";
+
+	return strcmp(word, "none") == 0 ? HANDSHAKE_GONE
+	                                 : handshake_failure_of(word);
 }
 
 static void
@@ -163,7 +174,7 @@ client_spoke_plainly(struct conn *conn)
 	    "content-length: %zu\r\nconnection: close\r\n\r\n%s",
 	    sizeof(body) - 1, body);
 
-	count_handshake_error(conn);
+	count_handshake_error(conn, HANDSHAKE_PLAINTEXT);
 	tls_stream_free(&conn->tls);
 	conn->is_secure = false;
 	conn->phase = CONN_HEAD;
@@ -307,9 +318,15 @@ consume(struct conn *conn, char *bytes, size_t len)
 		if (conn->request) {
 			used = request_body(conn->request, bytes, len);
 		} else if (conn->phase == CONN_HEAD && !conn->is_paused) {
-			enum h1_result result =
-			    begin_request(conn, bytes, len, &used);
+			enum h1_result result;
 
+			used = refused_again(conn, bytes, len);
+			if (used > 0) {
+				bytes += used;
+				len -= used;
+				continue;
+			}
+			result = begin_request(conn, bytes, len, &used);
 			if (result == H1_BAD)
 				return;
 			if (result == H1_DONE) {
@@ -443,7 +460,7 @@ client_eof(struct conn *conn)
 void
 client_broken(struct conn *conn)
 {
-	count_handshake_error(conn);
+	count_handshake_error(conn, handshake_failure(conn));
 	if (conn->request)
 		request_abandon(conn->request, FAIL_CLIENT_GONE);
 	else
@@ -552,7 +569,7 @@ client_timeout(struct conn *conn)
 				counter_add(
 				    &cell_of(conn)->too_slow[SLOW_HANDSHAKE],
 				    1);
-			count_handshake_error(conn);
+			count_handshake_error(conn, HANDSHAKE_TIMEOUT);
 			conn_end(conn);
 		}
 	} else if (request->state == REQUEST_TUNNEL) {
