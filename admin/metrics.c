@@ -163,6 +163,7 @@ metrics_text(struct admin *admin, bool is_open, size_t *len_out)
 	about_certificates(&x, admin);
 	about_admin(&x, admin);
 	metrics_rollouts(&x, admin->rollouts);
+	metrics_fleet(&x, admin->fleet);
 	notify_metrics(admin->notify, &x);
 	metrics_process(&x, &facts);
 	exposition_end(&x);

@@ -18,6 +18,9 @@ void metrics_policy(struct exposition *x, const struct admin *admin,
 struct rollouts;
 void metrics_rollouts(struct exposition *x,
     const struct rollouts *rollouts); /* metrics_rollout.c */
+struct fleet;
+void metrics_fleet(
+    struct exposition *x, const struct fleet *fleet); /* fleet_show.c */
 void metrics_process(struct exposition *x,
     const struct process_facts *facts); /* metrics_process.c */
 

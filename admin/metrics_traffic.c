@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "admin/metrics.h"
+#include "admin/state.h"
 
 struct row {
 	const char *route,
@@ -224,7 +225,7 @@ handshakes(struct exposition *x, const struct admin *admin)
 {
 	static const char *const versions[] = {"1.2", "1.3"};
 	const struct config *config = admin_config(admin);
-	uint64_t sums[2][2] = {{0}}, errors = 0;
+	uint64_t sums[2][2] = {{0}}, errors[HANDSHAKE_FAILURE_COUNT] = {0};
 	struct listener_stats stats;
 
 	for (size_t i = 0; i < config->n_listeners; i++) {
@@ -232,7 +233,8 @@ handshakes(struct exposition *x, const struct admin *admin)
 			continue;
 		for (int j = 0; j < 4; j++)
 			sums[j / 2][j % 2] += stats.handshakes[j / 2][j % 2];
-		errors += stats.handshake_errors;
+		for (int j = 0; j < HANDSHAKE_FAILURE_COUNT; j++)
+			errors[j] += stats.handshake_errors[j];
 	}
 	family_begin(x, FAMILY_COUNTER, "weir_tls_handshakes",
 	    "TLS handshakes with clients that succeeded.");
@@ -243,7 +245,12 @@ handshakes(struct exposition *x, const struct admin *admin)
 		    sums[j / 2][j % 2]);
 	family_begin(x, FAMILY_COUNTER, "weir_tls_handshake_errors",
 	    "TLS handshakes with clients that failed.");
-	family_count(x, (struct label[]){{"reason", "any"}, {0}}, errors);
+	for (int j = 0; j < HANDSHAKE_FAILURE_COUNT; j++)
+		family_count(x,
+		    (struct label[]){{"reason", handshake_failure_name(
+		                                    (enum handshake_failure)j)},
+		        {0}},
+		    errors[j]);
 }
 
 static void
@@ -340,6 +347,34 @@ put_up(struct exposition *x, const struct endpoint *endpoint, const char *pool,
 }
 
 static void
+put_state(struct exposition *x, const struct endpoint *endpoint,
+    const char *pool, const struct endpoint_stats *stats)
+{
+	struct endpoint *e = (struct endpoint *)(uintptr_t)endpoint;
+
+	(void)stats;
+	family_value(x,
+	    (struct label[]){{"pool", pool},
+	        {"endpoint", endpoint->address.text},
+	        {"state",
+	            endpoint_admin_name(
+	                (enum endpoint_admin)atomic_load_explicit(
+	                    &e->admin, memory_order_relaxed))},
+	        {0}},
+	    1);
+}
+
+static void
+put_in_flight(struct exposition *x, const struct endpoint *endpoint,
+    const char *pool, const struct endpoint_stats *stats)
+{
+	family_value(x,
+	    (struct label[]){
+	        {"pool", pool}, {"endpoint", endpoint->address.text}, {0}},
+	    stats->in_flight);
+}
+
+static void
 by_endpoint(struct exposition *x, const struct admin *admin)
 {
 	family_begin(x, FAMILY_COUNTER, "weir_upstream_requests",
@@ -354,6 +389,12 @@ by_endpoint(struct exposition *x, const struct admin *admin)
 	family_begin(x, FAMILY_GAUGE, "weir_endpoint_up",
 	    "1 when new requests may go to the endpoint.");
 	each_endpoint(x, admin, put_up);
+	family_begin(x, FAMILY_GAUGE, "weir_endpoint_state",
+	    "1 for the state that an operator gave: active, drain or maint.");
+	each_endpoint(x, admin, put_state);
+	family_begin(x, FAMILY_GAUGE, "weir_endpoint_in_flight",
+	    "Requests and tunnels at an endpoint now.");
+	each_endpoint(x, admin, put_in_flight);
 }
 
 static void

@@ -26,6 +26,7 @@ enum {
 	CONFIG_DEPTH_MAX = 32,
 	CONFIG_DIAGS_MAX = 50,
 };
+#define CONFIG_NEVER INT64_MAX /* a duration without an end */
 
 /* The methods that routes and metrics tell apart (RFC 9110, RFC 5789). */
 enum http_method {
@@ -132,12 +133,16 @@ struct limits_cfg {
 
 /* Versions of HTTP, as bits. */
 enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+/* Versions of the PROXY protocol, as bits. */
+enum { PROXY_V1 = 1 << 0, PROXY_V2 = 1 << 1 };
 
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
 	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
+	char *client_ca;      /* owned: PEM file of those who sign clients' certificates; NULL: nobody is asked */
+	bool requires_client; /* with client_ca: who shows none is refused */
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
 	nsec_t ticket_rotation;
 };
@@ -147,6 +152,7 @@ struct listener_cfg {
 	struct address *bind; /* owned */
 	size_t n_bind;
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
+	unsigned proxy_protocol; /* PROXY_V bits that connections must begin with; 0: off */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
 	unsigned protocols;   /* PROTOCOL_ bits; default both */
@@ -228,6 +234,7 @@ struct pool_cfg {
 	struct endpoint_cfg *endpoints; /* owned */
 	size_t n_endpoints;
 	unsigned protocol; /* one PROTOCOL_ bit */
+	unsigned send_proxy; /* version of the PROXY protocol that endpoints are told of clients with; 0: off */
 	struct pool_tls_cfg tls;
 	enum balance balance;
 	struct key_cfg hash_on;
@@ -237,6 +244,7 @@ struct pool_cfg {
 	struct outliers_cfg outliers;
 	struct pool_limits_cfg limits;
 	nsec_t slow_start;  /* 0: none */
+	nsec_t drain;       /* for an endpoint that is taken out; CONFIG_NEVER: as long as it takes */
 };
 
 /* ---- splits ---- */
@@ -365,7 +373,8 @@ struct limit_cfg {
 };
 
 /*
- * Values may hold ${request.id} ${client.address} ${request.host}
+ * Values may hold ${request.id} ${client.address} ${client.certificate.subject}
+ * ${client.certificate.sha256} ${request.host}
  * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
  */
 struct header_edits {

@@ -143,8 +143,8 @@ put_secret(const struct renderer *r, json_t *map, const char *key,
 		return;
 	if (r->to_keep) {
 		json_object_set_new(map, key,
-		    json_pack("{s:o}", ways[secret->from],
-		        text(secret->where)));
+		    json_pack(
+		        "{s:o}", ways[secret->from], text(secret->where)));
 		return;
 	}
 	json_object_set_new(map, key,
@@ -300,6 +300,10 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 	} else {
 		json_object_set_new(map, "certificates", list);
 	}
+	put_text(map, "client_ca", cfg->client_ca);
+	if (cfg->client_ca)
+		json_object_set_new(
+		    map, "require", json_boolean(cfg->requires_client));
 	put_duration(map, "ticket_rotation", cfg->ticket_rotation);
 	return map;
 }
@@ -319,11 +323,18 @@ protocols(unsigned bits)
 static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
+	static const char *const proxies[] = {
+	    [0] = "off",
+	    [PROXY_V1] = "v1",
+	    [PROXY_V2] = "v2",
+	    [PROXY_V1 | PROXY_V2] = "any",
+	};
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
 	json_object_set_new(map, "protocols", protocols(cfg->protocols));
+	put_text(map, "proxy_protocol", proxies[cfg->proxy_protocol]);
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
@@ -383,11 +394,11 @@ health(const struct health_cfg *cfg)
 	json_t *map = json_object(), *expect = json_array();
 
 	for (size_t i = 0; i < cfg->n_expect; i++)
-		json_array_append_new(expect,
-		    cfg->expect[i].from == cfg->expect[i].to
-		        ? json_integer(cfg->expect[i].from)
-		        : json_sprintf("%u-%u", cfg->expect[i].from,
-		              cfg->expect[i].to));
+		json_array_append_new(
+		    expect, cfg->expect[i].from == cfg->expect[i].to
+		                ? json_integer(cfg->expect[i].from)
+		                : json_sprintf("%u-%u", cfg->expect[i].from,
+		                      cfg->expect[i].to));
 	put_text(map, "path", cfg->path);
 	put_duration(map, "interval", cfg->interval);
 	put_duration(map, "timeout", cfg->timeout);
@@ -445,8 +456,10 @@ pool(const struct pool_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
-	put_text(map, "protocol",
-	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	put_text(
+	    map, "protocol", cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	if (cfg->send_proxy)
+		put_text(map, "send_proxy", cfg->send_proxy == 1 ? "v1" : "v2");
 	if (cfg->tls.on)
 		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
 	put_text(map, "balance", balances[cfg->balance]);
@@ -465,6 +478,10 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
 	if (cfg->slow_start > 0)
 		put_duration(map, "slow_start", cfg->slow_start);
+	if (cfg->drain == CONFIG_NEVER)
+		put_text(map, "drain", "never");
+	else
+		put_duration(map, "drain", cfg->drain);
 	return map;
 }
 
@@ -971,8 +988,8 @@ config_tree(const struct config *config, bool to_compare)
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
 	for (size_t i = 0; i < config->n_plans; i++)
-		json_object_set_new(plans, config->plans[i].name,
-		    plan(&r, &config->plans[i]));
+		json_object_set_new(
+		    plans, config->plans[i].name, plan(&r, &config->plans[i]));
 	put_map(root, "plans", plans);
 	return root;
 }

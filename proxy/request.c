@@ -195,6 +195,16 @@ keep_for_replay(struct request *request, const char *bytes, size_t len)
 	return true;
 }
 
+/*
+ * An extended CONNECT, in HTTP/1's words an Upgrade. In HTTP/1 a server may
+ * ignore that and answer; to a CONNECT 2xx says that there is a tunnel.
+ */
+static bool
+is_connect(const struct request *request, const struct h1_head *head)
+{
+	return request->client->is_stream && head->wants_upgrade;
+}
+
 /* The pool is known: write the head, take what is there of the body, go.
  * Returns the bytes taken. */
 static size_t
@@ -208,6 +218,11 @@ go_upstream(
 	    head->wants_upgrade &&
 	    (request->decision.route->cfg->upgrade &
 	        (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	if (is_connect(request, head) && !request->asks_upgrade) {
+		headers_note_request(request, head);
+		request_fail(request, FAIL_NO_TUNNEL);
+		return 0;
+	}
 	if (!headers_write_request(request, head)) {
 		request_fail(request, FAIL_OVERLOAD);
 		return 0;
@@ -294,6 +309,10 @@ request_begin(struct conn *client, char *rest, size_t len)
 	if (request->decision.refusal != REFUSED_NOT) {
 		request_fail(
 		    request, fail_of_refusal(request->decision.refusal));
+		return 0;
+	}
+	if (!request->decision.pool && is_connect(request, head)) {
+		request_fail(request, FAIL_NO_TUNNEL);
 		return 0;
 	}
 	if (!request->decision.pool) {
@@ -613,6 +632,14 @@ request_abandon(struct request *request, enum fail fail)
 }
 
 /* ---- back-pressure ---- */
+
+void
+request_hold(struct request *request)
+{
+	conn_pause(request->upstream);
+	if (request->state != REQUEST_TUNNEL) /* whose deadline is for both */
+		conn_no_deadline(request->upstream);
+}
 
 void
 request_client_drained(struct request *request)

@@ -130,6 +130,10 @@ bool request_body_done(const struct request *request);
 /* The upstream's connection is there (fresh or kept): send. */
 void request_connected(struct request *request);
 /* The upstream's side has something. */
+/* More than `more` bytes of the answer's body are to come, and go to a stream as they are. */
+bool request_awaits_long(const struct request *request, size_t more);
+/* Some of them; takes the buffer over. */
+void request_response_long(struct request *request, struct buf *buf);
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
 /* HTTP/2: the answer's end has come; the stream is gone, with that code, or `why` when its connection went. */
@@ -146,6 +150,8 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+/* The client takes no more for now: its upstream is not read until request_client_drained. */
+void request_hold(struct request *request);
 
 /* A wait of `after`, but not beyond the request's deadline. */
 static inline nsec_t
@@ -200,6 +206,8 @@ bool headers_query_cookie(const void *head, struct span name, struct span *value
 /* A whole answer with a small body; `extra` are further header lines. Closes afterwards unless the request's keep_alive holds. */
 void reply_send(struct request *request, unsigned status, const char *content_type, struct span body, struct span extra);
 void reply_fail(struct request *request, enum fail fail);
+/* The text of a 429 on a connection that goes on; 0: it does not fit. */
+size_t reply_limited(struct worker *worker, const struct decision *decision, char *to, size_t cap, size_t *body_len_out);
 void reply_route(struct request *request, const struct h1_head *head); /* respond and redirect */
 /* The listener only sends clients to another one. */
 void reply_other_listener(struct request *request, const struct h1_head *head, const struct listener_cfg *to);

@@ -24,6 +24,7 @@
 #include "admin/log.h"
 #include "proxy/binding.h"
 #include "proxy/client_table.h"
+#include "proxy/fleet_wire.h"
 #include "proxy/geo_watch.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
@@ -50,7 +51,7 @@ struct supervisor {
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
 	struct event *beat;       /* owned */
-	struct event *nudge;      /* owned: a worker has seen a candidate fail */
+	struct event *nudge; /* owned: a worker has seen a candidate fail */
 	struct shared shared;
 	struct registry *registry;   /* owned */
 	struct bindings *bindings;   /* owned */
@@ -62,6 +63,7 @@ struct supervisor {
 	struct resolver *resolver;   /* owned */
 	struct geo_watch *geo;       /* owned */
 	struct quota *quota;         /* owned */
+	struct fleet_wire *fleet;    /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
 	nsec_t began, drain_until, rotated_at, beat_at;
@@ -209,6 +211,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		log_event(LOG_ERROR, "redis stays as it was", "error",
 		    err->text, NULL);
 	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
+	if (applied)
+		applied = fleet_wire_apply(sup->fleet, now, err);
 	free(notes);
 	return applied;
 }
@@ -335,6 +339,36 @@ on_signal(int number, short what, void *arg)
 
 /* ---- the beat ---- */
 
+static void
+tell_leaving(void *ctx, const struct endpoint *endpoint, enum leaving what,
+    uint32_t in_flight)
+{
+	static const char *const words[] = {[LEAVING_BEGUN] = "begun",
+	    [LEAVING_DRAINED] = "drained",
+	    [LEAVING_CUT] = "cut"};
+	struct supervisor *sup = ctx;
+	char json[600], count[16];
+
+	snprintf(count, sizeof(count), "%u", in_flight);
+	if (what == LEAVING_DRAINED)
+		log_event(LOG_INFO, "endpoint is drained", "pool",
+		    endpoint->pool->name, "endpoint", endpoint->address.text,
+		    NULL);
+	else
+		log_event(what == LEAVING_CUT ? LOG_WARN : LOG_INFO,
+		    what == LEAVING_CUT
+		        ? "endpoint's time to finish is over: the rest is closed"
+		        : "endpoint is leaving",
+		    "pool", endpoint->pool->name, "endpoint",
+		    endpoint->address.text, "in_flight", count, NULL);
+	snprintf(json, sizeof(json),
+	    "{\"pool\":\"%s\",\"endpoint\":\"%.255s\",\"what\":\"%s\","
+	    "\"in_flight\":%u}",
+	    endpoint->pool->name, endpoint->address.text, words[what],
+	    in_flight);
+	admin_announce(sup->admin, "endpoint-leaving", json);
+}
+
 static bool
 workers_turn(const struct supervisor *sup, nsec_t now)
 {
@@ -371,6 +405,8 @@ on_beat(int fd, short what, void *arg)
 	(void)what;
 	publication_reap(registry_publication(sup->registry));
 	registry_beat(sup->registry, now);
+	if (registry_each_leaving(sup->registry, now, tell_leaving, sup))
+		atomic_fetch_add(&sup->shared.leaves, 1);
 	if (now - sup->rotated_at >
 	    rotation_of(snapshot_config(
 	        publication_current(registry_publication(sup->registry))))) {
@@ -632,6 +668,10 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	                  : NULL;
 	if (!sup->prober || !watch_signals(sup, err))
 		return false;
+	sup->fleet = fleet_wire_new(
+	    sup->base, admin_fleet(sup->admin), resolve_name, sup);
+	if (!sup->fleet || !fleet_wire_apply(sup->fleet, now, err))
+		return false;
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	sup->exit_code = 0;
 	tell_ready(sup, now);
@@ -645,6 +685,7 @@ stop(struct supervisor *sup)
 	wake_workers(sup);
 	for (unsigned i = 0; i < sup->n_started; i++)
 		pthread_join(sup->shared.workers[i].thread, NULL);
+	fleet_wire_free(&sup->fleet);
 	admin_stop(&sup->admin);
 	prober_free(&sup->prober);
 	for (unsigned i = 0; sup->shared.workers && i < sup->shared.n_workers;

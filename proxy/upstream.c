@@ -12,6 +12,7 @@
 
 #include "proxy/h2.h"
 #include "proxy/queue.h"
+#include "proxy/proxied.h"
 
 enum { PICKS_MAX = 8 };
 
@@ -78,12 +79,29 @@ is_open(struct conn *upstream)
 	       (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+/* Where a connection speaks for one client: only what was that one's. */
+static struct conn *
+take_own(struct request *request)
+{
+	struct conn *upstream = NULL;
+
+	while ((upstream = proxied_next(request, upstream)))
+		if (upstream->phase == CONN_IDLE) {
+			idle_remove(upstream);
+			return upstream;
+		}
+	return NULL;
+}
+
 static struct conn *
 take_kept(struct request *request)
 {
+	bool is_own = request->decision.pool->cfg->send_proxy != 0;
 	struct conn *upstream;
 
-	while ((upstream = idle_get(request->endpoint, request->worker->id))) {
+	while ((upstream = is_own ? take_own(request)
+	                          : idle_get(request->endpoint,
+	                                request->worker->id))) {
 		if (request->is_idempotent || is_open(upstream))
 			return upstream;
 		conn_end(upstream);
@@ -180,7 +198,8 @@ open_connection(struct request *request)
 	upstream->phase = CONN_CONNECTING;
 	request->upstream = upstream;
 	counter_add(&local_of(request)->connects, 1);
-	if (!conn_watch(upstream)) {
+	if (!conn_watch(upstream) || (request->decision.pool->cfg->send_proxy &&
+	                                 !proxied_own(upstream, request))) {
 		connect_failed(request, FAIL_OVERLOAD);
 		return;
 	}
@@ -278,8 +297,7 @@ upstream_put(struct request *request, bool is_reusable)
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
 	    upstream->in ||
-	    atomic_load_explicit(&upstream->upstream.endpoint->is_retired,
-	        memory_order_relaxed)) {
+	    endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}
@@ -338,6 +356,10 @@ upstream_connected(struct conn *upstream)
 	}
 	if (error != 0) {
 		connect_failed(request, upstream_fail_of(error));
+		return;
+	}
+	if (upstream->upstream.send_proxy && !proxied_announce(upstream)) {
+		connect_failed(request, FAIL_CONNECT_FAILED);
 		return;
 	}
 	if (request->decision.pool->tls) {

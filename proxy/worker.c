@@ -31,6 +31,7 @@
 #include "proxy/log_ring.h"
 #include "proxy/mirror.h"
 #include "proxy/queue.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -117,7 +118,9 @@ drain(struct worker *worker)
 		next = TAILQ_NEXT(conn, link);
 		if (conn->h2)
 			h2_drain(conn);
-		else if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		else if ((conn->phase == CONN_HEAD ||
+		             conn->phase == CONN_PREAMBLE) &&
+		         !conn->in && !conn->out &&
 		         (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
@@ -160,12 +163,34 @@ worker_tell(struct worker *worker, struct inbox_entry *entry)
 	worker_wake(worker);
 }
 
+/*
+ * A listener left with a reload: nothing more can be asked on its connections.
+ * Who is in a request finishes it; who is idle need not find out by asking.
+ */
+static void
+leave_orphans(struct worker *worker)
+{
+	struct conn *conn, *next;
+
+	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
+		next = TAILQ_NEXT(conn, link);
+		if (snapshot_listener(worker->snapshot, conn->client.listener))
+			continue;
+		if (conn->h2)
+			h2_leave(conn);
+		else if (conn->phase == CONN_PREAMBLE ||
+		         (conn->phase == CONN_HEAD && !conn->out))
+			conn_end(conn);
+	}
+}
+
 static void
 on_mail(int fd, short what, void *arg)
 {
 	struct worker *worker = arg;
 	struct inbox_entry *entry, *next;
 	uint64_t count;
+	bool is_closed = false;
 
 	(void)what;
 	(void)!read(fd, &count, sizeof(count));
@@ -184,8 +209,11 @@ on_mail(int fd, short what, void *arg)
 			listener_take(worker, entry);
 		else
 			listener_close(worker, entry->fd);
+		is_closed |= entry->what == INBOX_CLOSE;
 		free(entry);
 	}
+	if (is_closed)
+		leave_orphans(worker);
 }
 
 /* ---- the tick ---- */
@@ -215,6 +243,7 @@ on_tick(int fd, short what, void *arg)
 	queue_tick(worker);
 	if (!TAILQ_EMPTY(&worker->resting))
 		retry_tick(worker);
+	worker_leave_endpoints(worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
 		drain(worker);
@@ -369,6 +398,7 @@ worker_release(struct worker *worker)
 	free(worker->cipher);
 	free(worker->tx);
 	free(worker->head);
+	refused_free(&worker->refusals);
 	free(worker->frames);
 	h2_kit_free(&worker->h2);
 	pthread_mutex_destroy(&worker->inbox_lock);

@@ -179,6 +179,17 @@ void endpoint_warm(struct endpoint *endpoint, nsec_t now);
  * over and it was taken in again. Also forgets old ejections, one by one.
  */
 bool endpoint_readmit(const struct pool_view *view, struct endpoint *endpoint, nsec_t now);
+/*
+ * Endpoints that leave (drain, maint, or no longer in the pool) may finish what
+ * they have for as long as their pool's `drain`. What has become of each since
+ * the last call is told; LEAVING_CUT: its is_cut is set, the workers close the
+ * rest. True: workers should look.
+ */
+enum leaving { LEAVING_BEGUN, LEAVING_DRAINED, LEAVING_CUT };
+typedef void leaving_fn(void *ctx, const struct endpoint *endpoint, enum leaving what, uint32_t in_flight);
+bool registry_each_leaving(struct registry *registry, nsec_t now, leaving_fn *fn, void *ctx);
+/* Seconds until what is left is closed, -1: it stays, -2: without an end. */
+double endpoint_time_left(const struct endpoint *endpoint, nsec_t now);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 /* None is usable, but there are active ones: they get requests all the same. */
@@ -255,7 +266,8 @@ void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, stru
 
 struct listener_stats {
 	uint64_t refused[CONN_REFUSAL_COUNT], too_slow[CLIENT_SLOWNESS_COUNT];
-	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
+	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], glitches[GLITCH_COUNT];
+	uint64_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	int64_t active, idle, tunnels, in_flight;
 };
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);

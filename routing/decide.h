@@ -67,6 +67,7 @@ struct endpoint {
 	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
+	_Atomic bool is_cut;       /* its time to finish is over: leaving.c */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
 	char down_reason[96];      /* written by control only, under is_down == false -> true */
 	_Atomic(const char *) failure; /* static: what the worker that took it out met; NULL: none has */
@@ -82,6 +83,11 @@ struct endpoint {
 	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
 	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
 	nsec_t warm_since;              /* control thread; 0: with the next beat */
+	/* leaving.c, control thread: */
+	nsec_t drain;                   /* how long it may finish, of the newest pool that had it */
+	nsec_t leaves_at;               /* 0: it stays; CONFIG_NEVER: it leaves, without an end */
+	nsec_t left_since;              /* when it began to leave */
+	bool is_gone_told;              /* nothing is in flight there any more */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
 	bool ejection_is_told;          /* control thread: is in the log */
 	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
@@ -96,12 +102,21 @@ struct endpoint {
  */
 enum endpoint_trial { TRIAL_NONE, TRIAL_DUE, TRIAL_OUT /* that request is on its way */ };
 
+/* May a connection to it be kept? Not when no new request will come. */
+static inline bool
+endpoint_is_leaving(const struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_acquire) ||
+	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) != ENDPOINT_ACTIVE;
+}
+
 /* May new requests go there? */
 static inline bool
 endpoint_is_usable(const struct endpoint *endpoint)
 {
 	return !atomic_load_explicit(&((struct endpoint *)endpoint)->is_down, memory_order_relaxed) &&
 	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_ejected, memory_order_relaxed) &&
+	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_relaxed) &&
 	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) == ENDPOINT_ACTIVE;
 }
 
@@ -269,6 +284,7 @@ struct decision {
 	enum refusal refusal;           /* then there is no pool */
 	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
 	struct limit_answer limit;      /* REFUSED_RATE */
+	uint64_t limit_key;             /* ... for routing_refuses_still; 0: ask routing_decide each time */
 	uint16_t country;               /* COUNTRY_NONE: unknown, or nobody asked */
 };
 
@@ -279,6 +295,12 @@ struct decision {
 struct snapshot;
 void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out);
+/*
+ * The same client comes with the same request, which a rate limit refused on
+ * this snapshot: is it so still? Then it is counted, and `decision->limit`
+ * says how it stands. False: nothing was done, decide anew.
+ */
+bool routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision);
 
 /* ---- copies ---- */
 

@@ -149,6 +149,8 @@ enum conn_refusal {
 	REFUSED_CONNECTIONS, /* limits.connections */
 	REFUSED_PER_CLIENT,  /* limits.per_client */
 	REFUSED_DESCRIPTORS, /* the process has no more */
+	REFUSED_PROXY_SENDER, /* not among client_ip.trusted_proxies */
+	REFUSED_PROXY_HEADER, /* did not begin with a sound PROXY header */
 	CONN_REFUSAL_COUNT
 };
 const char *conn_refusal_name(enum conn_refusal refusal);
@@ -156,9 +158,21 @@ const char *conn_refusal_name(enum conn_refusal refusal);
 /* Where a client was too slow: the labels of weir_clients_too_slow_total. */
 enum client_slowness {
 	SLOW_HANDSHAKE, SLOW_HEAD, SLOW_BODY, SLOW_READ,
+	SLOW_PREAMBLE, /* its PROXY header */
 	CLIENT_SLOWNESS_COUNT
 };
 const char *client_slowness_name(enum client_slowness slowness);
+
+/* Why a TLS handshake failed, see handshake.def. */
+enum handshake_failure {
+#define HANDSHAKE(id, word) HANDSHAKE_##id,
+#include "routing/handshake.def"
+#undef HANDSHAKE
+	HANDSHAKE_FAILURE_COUNT
+};
+const char *handshake_failure_name(enum handshake_failure failure);
+/* Of tls_stream_failure's word; HANDSHAKE_OTHER when it is none of the table's. */
+enum handshake_failure handshake_failure_of(const char *word);
 
 /* Per worker and listener. */
 struct listener_cell {
@@ -170,7 +184,7 @@ struct listener_cell {
 	gauge_t in_flight;     /* requests */
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
-	counter_t handshake_errors;
+	counter_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	counter_t glitches[GLITCH_COUNT];
 };
 
