@@ -222,12 +222,8 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 		return;
 	if (request->is_idempotent && !request->body_left &&
 	    status_is_retried(request, head->status) &&
-	    upstream_may_retry(request)) {
-		const struct endpoint *failed = request->endpoint;
-
-		upstream_put(request, false);
-		request->state = REQUEST_CONNECT;
-		upstream_get(request, failed, false);
+	    retry_may(request)) {
+		retry_go(request);
 		return;
 	}
 	request->status = (uint16_t)head->status;
