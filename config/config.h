@@ -561,6 +561,17 @@ struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
 void config_free(struct config **config);
 
+/* ---- a pool's endpoints alone (config/endpoints.c) ---- */
+
+/* As a JSON list that reads back; the caller frees. The same text means the same endpoints. */
+char *endpoints_text(const struct endpoint_cfg *at, size_t n);
+/*
+ * The other way: the list as the file would have it in that pool, with the
+ * same complaints. NULL when there is any. Variables are text.
+ */
+struct endpoint_cfg *endpoints_load(const char *pool, struct span list, size_t *n_out, struct diags *diags_out);
+void endpoints_free(struct endpoint_cfg **at, size_t n);
+
 /* Secrets as "***". A JSON document {"schema":"weir.config/v1",...}; caller frees. */
 char *config_render_json(const struct config *config);
 

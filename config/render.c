@@ -335,8 +335,8 @@ listener(const struct renderer *r, const struct listener_cfg *cfg)
 
 /* ---- pools ---- */
 
-static json_t *
-endpoint(const struct endpoint_cfg *cfg)
+json_t *
+endpoint_tree(const struct endpoint_cfg *cfg)
 {
 	if (cfg->weight == 1)
 		return text(cfg->address.text);
@@ -440,7 +440,7 @@ pool(const struct pool_cfg *cfg)
 
 	put_pairs(map, "meta", cfg->meta, cfg->n_meta);
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
-		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
+		json_array_append_new(endpoints, endpoint_tree(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
 	put_text(map, "protocol",
 	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");

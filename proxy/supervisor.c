@@ -50,7 +50,7 @@ struct supervisor {
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
 	struct event *beat;       /* owned */
-	struct event *nudge;      /* owned: a worker has seen a candidate fail */
+	struct event *nudge; /* owned: a worker has seen a candidate fail */
 	struct shared shared;
 	struct registry *registry;   /* owned */
 	struct bindings *bindings;   /* owned */
@@ -213,6 +213,32 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	return applied;
 }
 
+static struct snapshot *
+publish_rebuilt(struct supervisor *sup, struct err *err)
+{
+	struct snapshot *snapshot = snapshot_rebuild(sup->registry, err);
+
+	if (!snapshot)
+		return NULL;
+	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
+	prober_follow(sup->prober);
+	admin_follow(sup->admin);
+	wake_workers(sup);
+	return snapshot;
+}
+
+/* Whoever asked may send requests at once. */
+static bool
+rebuild(void *ctx, struct err *err)
+{
+	struct supervisor *sup = ctx;
+	struct snapshot *snapshot = publish_rebuilt(sup, err);
+
+	if (snapshot)
+		await_adoption(sup, snapshot_generation(snapshot));
+	return snapshot != NULL;
+}
+
 static void
 note_reload(struct supervisor *sup, bool ok, const char *by, const char *error)
 {
@@ -352,9 +378,9 @@ tell_leaving(void *ctx, const struct endpoint *endpoint, enum leaving what,
 		    NULL);
 	else
 		log_event(what == LEAVING_CUT ? LOG_WARN : LOG_INFO,
-		    what == LEAVING_CUT
-		        ? "endpoint's time to finish is over: the rest is closed"
-		        : "endpoint is leaving",
+		    what == LEAVING_CUT ? "endpoint's time to finish is over: "
+		                          "the rest is closed"
+		                        : "endpoint is leaving",
 		    "pool", endpoint->pool->name, "endpoint",
 		    endpoint->address.text, "in_flight", count, NULL);
 	snprintf(json, sizeof(json),
@@ -640,6 +666,10 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	     (sup->state = state_open(now->state_dir, err));
 	if (ok)
 		state_restore(sup->state, sup->registry);
+	if (ok && registry_set_at(sup->registry, 0))
+		ok = (snapshot = snapshot_rebuild(sup->registry, err)) != NULL;
+	if (!ok && !snapshot)
+		return false;
 	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
 	resolver_settle(sup->resolver);
 	if (ok) {
@@ -652,6 +682,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	struct admin_hooks hooks = {
 	    .ctx = sup,
 	    .reload = reload,
+	    .rebuild = rebuild,
 	    .is_ready = is_ready,
 	    .process = process_facts,
 	    .certificates = certificates,
