@@ -31,6 +31,8 @@ struct process_facts {
 	bool has_redis, redis_is_up;
 	uint64_t redis_failures;    /* connections that failed */
 	uint32_t limit_instances;   /* that share rate limits; 0: none, or not known */
+	uint64_t dns_good, dns_failed; /* lookups */
+	uint32_t dns_names, dns_failing; /* of the running config; whose last lookup failed */
 	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 

@@ -156,9 +156,19 @@ struct listener_cfg {
 	struct tls_cfg tls;
 };
 
+/* ---- names ---- */
+
+struct dns_cfg {
+	struct address *servers; /* owned; empty: the system's */
+	size_t n_servers;
+	nsec_t timeout;          /* of one try */
+	nsec_t min_ttl, max_ttl; /* bounds for what an answer says */
+};
+
 /* ---- pools ---- */
 
 struct endpoint_cfg {
+	unsigned line;          /* of the file */
 	struct address address; /* ADDRESS_NAME: resolved by proxy/resolve.c, may stand for several */
 	uint32_t weight;        /* 1..1000, default 1 */
 };
@@ -509,6 +519,7 @@ struct config {
 	struct admin_cfg admin;
 	struct logs_cfg logs;
 	struct redis_cfg redis;
+	struct dns_cfg dns;
 	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;
