@@ -31,6 +31,8 @@ struct process_facts {
 	bool has_redis, redis_is_up;
 	uint64_t redis_failures;    /* connections that failed */
 	uint32_t limit_instances;   /* that share rate limits; 0: none, or not known */
+	uint64_t dns_good, dns_failed; /* lookups */
+	uint32_t dns_names, dns_failing; /* of the running config; whose last lookup failed */
 	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
@@ -39,6 +41,8 @@ struct admin_hooks {
 	void *ctx;
 	/* Read, validate, build, merge, swap. False: nothing has changed; diags_out or err say why. `by` goes into the audit log. */
 	bool (*reload)(void *ctx, const char *by, struct diags *diags_out, struct err *err);
+	/* The pools' endpoints are others in the registry: builds and publishes. False: nothing has changed. */
+	bool (*rebuild)(void *ctx, struct err *err);
 	bool (*is_ready)(void *ctx);  /* false while draining or before the first config */
 	/* Facts for /metrics and status. */
 	void (*process)(void *ctx, struct process_facts *out);
@@ -87,6 +91,8 @@ bool admin_apply(struct admin *admin, const struct config *config, const char *b
  * rollout owns what it would change; call before anything is built.
  */
 bool admin_allows(struct admin *admin, const struct config *config, struct err *err);
+/* Endpoints have come or gone: those that came have the state that was recorded for them. */
+void admin_follow(struct admin *admin);
 /* Looks at all live rollouts at once: a worker has seen the candidate fail. */
 void admin_rollouts_look(struct admin *admin);
 /* An event for /v1/events and the audit log; `json` is an object's text. */

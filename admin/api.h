@@ -162,6 +162,10 @@ struct tls_cert_info;
 size_t admin_certificates(
     const struct admin *admin, struct tls_cert_info *out, size_t cap);
 const struct pool_view *admin_pool(const struct admin *admin, const char *name);
+/* NULL: answered 404. The pool that the path names first. */
+const struct pool_view *pool_of(struct call *call);
+uint64_t pool_version(const struct admin *admin, const struct pool_view *view);
+void pool_answer(struct call *call, const struct pool_view *view);
 json_t *json_time(time_t wall); /* RFC 3339, null for 0 */
 json_t *json_percent(bp_t bp);
 json_t *weights_to_json(const struct split *split, const bp_t *bp);

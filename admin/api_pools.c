@@ -95,12 +95,12 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
 	    is_down ? down_json(endpoint) : json_null(), "leaving",
-	    leaving_json(endpoint), "health",
-	    health_json(endpoint), "weight", (int)endpoint->weight, "requests",
-	    (json_int_t)stats.requests, "in_flight",
-	    (json_int_t)stats.in_flight, "idle", (json_int_t)stats.idle,
-	    "connects", (json_int_t)stats.connects, "retries",
-	    (json_int_t)stats.retries, "errors", errors_json(&stats));
+	    leaving_json(endpoint), "health", health_json(endpoint), "weight",
+	    (int)endpoint->weight, "requests", (json_int_t)stats.requests,
+	    "in_flight", (json_int_t)stats.in_flight, "idle",
+	    (json_int_t)stats.idle, "connects", (json_int_t)stats.connects,
+	    "retries", (json_int_t)stats.retries, "errors",
+	    errors_json(&stats));
 }
 
 static json_t *
@@ -127,6 +127,44 @@ limits_json(const struct pool_view *view)
 	    (json_int_t)places.waiting);
 }
 
+struct retired {
+	const struct admin *admin;
+	json_t *list;
+};
+
+static void
+add_retired(void *ctx, const struct endpoint *endpoint)
+{
+	struct retired *retired = ctx;
+
+	json_array_append_new(
+	    retired->list, endpoint_json(retired->admin, endpoint));
+}
+
+/* No longer in the pool, but not yet through. */
+static json_t *
+retired_json(const struct admin *admin, const struct pool_view *view)
+{
+	struct retired retired = {admin, json_array()};
+
+	registry_each_retired(
+	    admin->registry, view->pool->name, add_retired, &retired);
+	return retired.list;
+}
+
+static json_t *
+replaced_json(const struct admin *admin, const struct pool_view *view)
+{
+	const struct endpoint_set *set =
+	    registry_set(admin->registry, view->pool->name);
+
+	if (!set || !endpoint_set_holds(set, view->cfg))
+		return json_null();
+	return json_pack("{s:o, s:s?, s:s?}", "changed_at",
+	    json_time(set->changed_at), "changed_by", set->changed_by, "reason",
+	    set->reason);
+}
+
 static json_t *
 pool_json(const struct admin *admin, const struct pool_view *view)
 {
@@ -151,7 +189,47 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	    object, "retries", json_integer((json_int_t)stats.retries));
 	meter_to_json(object, sampler_pool(admin->sampler, view->pool->name));
 	json_object_set_new(object, "endpoints", endpoints);
+	json_object_set_new(object, "leaving", retired_json(admin, view));
+	json_object_set_new(object, "replaced", replaced_json(admin, view));
 	return object;
+}
+
+/* Of what an operator decides about a pool: which endpoints, and their states.
+ */
+uint64_t
+pool_version(const struct admin *admin, const struct pool_view *view)
+{
+	size_t n;
+	const struct endpoint_cfg *at =
+	    registry_endpoints(admin->registry, view->cfg, &n);
+	char *text = endpoints_text(at, n);
+	uint64_t version = UINT64_C(0xcbf29ce484222325);
+
+	for (const char *p = text; *p; p++)
+		version = (version ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		uint64_t state = atomic_load_explicit(
+		    &view->endpoints[i]->admin, memory_order_relaxed);
+
+		/* Addresses that a name brings in must not make it stale. */
+		if (state != ENDPOINT_ACTIVE)
+			for (const char *p = view->endpoints[i]->address.text;
+			     *p; p++)
+				version = (version ^ (uint8_t)*p ^ state << 8) *
+				          UINT64_C(0x100000001b3);
+	}
+	free(text);
+	return version >> 12; /* exact in any JSON reader */
+}
+
+void
+pool_answer(struct call *call, const struct pool_view *view)
+{
+	char etag[32];
+
+	snprintf(etag, sizeof(etag), "\"%llu\"",
+	    (unsigned long long)pool_version(call->admin, view));
+	call_json(call, 200, pool_json(call->admin, view), etag);
 }
 
 static struct snapshot *
@@ -176,7 +254,7 @@ api_pools(struct call *call)
 }
 
 /* NULL: answered 404. */
-static const struct pool_view *
+const struct pool_view *
 pool_of(struct call *call)
 {
 	const struct pool_view *view = admin_pool(call->admin, call->args[0]);
@@ -200,7 +278,7 @@ api_pool(struct call *call)
 	if (!view)
 		return;
 	sampler_read(call->admin->sampler, now_mono());
-	call_json(call, 200, pool_json(call->admin, view), NULL);
+	pool_answer(call, view);
 }
 
 /* ---- an endpoint's state ---- */
@@ -215,7 +293,7 @@ endpoint_of(struct call *call, const struct pool_view *view)
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		const char *text = view->endpoints[i]->address.text;
 
-		if (strcmp(text, call->args[1]) == 0)
+		if (endpoint_is_named(view->endpoints[i], call->args[1]))
 			return view->endpoints[i];
 		if (n < 64)
 			names[n++] = text;
@@ -256,9 +334,10 @@ put_state(struct call *call, const struct pool_view *view,
     const struct endpoint *endpoint, enum endpoint_admin state)
 {
 	struct admin *admin = call->admin;
-	const char *pool = view->pool->name, *address = endpoint->address.text;
+	const char *pool = view->pool->name, *address = call->args[1];
 	struct err err;
 
+	(void)endpoint;
 	if (!state_put_endpoint(admin->state, pool, address, state, &err)) {
 		log_event(LOG_ERROR,
 		    "a change of an endpoint was refused: it cannot be "
@@ -310,7 +389,9 @@ api_endpoint_state(struct call *call)
 	const struct endpoint *endpoint = view ? endpoint_of(call, view) : NULL;
 	enum endpoint_admin state = ENDPOINT_ACTIVE, before;
 
-	if (!endpoint || !read_state(call, &state))
+	if (!endpoint ||
+	    !call_matches(call, pool_version(call->admin, view), NULL) ||
+	    !read_state(call, &state))
 		return;
 	before = (enum endpoint_admin)atomic_load_explicit(
 	    &((struct endpoint *)(uintptr_t)endpoint)->admin,
@@ -321,5 +402,5 @@ api_endpoint_state(struct call *call)
 		tell_state(call, view, endpoint, endpoint_admin_name(before),
 		    endpoint_admin_name(state));
 	}
-	call_json(call, 200, pool_json(call->admin, view), NULL);
+	pool_answer(call, view);
 }

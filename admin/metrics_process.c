@@ -70,6 +70,19 @@ metrics_process(struct exposition *x, const struct process_facts *facts)
 		family_value(x, NULL, (double)limit.rlim_cur);
 	}
 	memory(x);
+	family_begin(x, FAMILY_COUNTER, "weir_dns_lookups",
+	    "Lookups of names that endpoints have.");
+	family_count(
+	    x, (struct label[]){{"result", "ok"}, {0}}, facts->dns_good);
+	family_count(
+	    x, (struct label[]){{"result", "failed"}, {0}}, facts->dns_failed);
+	family_begin(x, FAMILY_GAUGE, "weir_dns_names",
+	    "Names of the running config, by how their last lookup ended; the "
+	    "last good answer of one that fails stays in use.");
+	family_value(x, (struct label[]){{"state", "ok"}, {0}},
+	    facts->dns_names - facts->dns_failing);
+	family_value(
+	    x, (struct label[]){{"state", "failing"}, {0}}, facts->dns_failing);
 	family_begin(x, FAMILY_GAUGE, "process_start_time_seconds",
 	    "Start of the process, since the epoch.");
 	family_value(x, NULL, (double)facts->started_at);

@@ -356,10 +356,9 @@ put_state(struct exposition *x, const struct endpoint *endpoint,
 	family_value(x,
 	    (struct label[]){{"pool", pool},
 	        {"endpoint", endpoint->address.text},
-	        {"state",
-	            endpoint_admin_name(
-	                (enum endpoint_admin)atomic_load_explicit(
-	                    &e->admin, memory_order_relaxed))},
+	        {"state", endpoint_admin_name(
+	                      (enum endpoint_admin)atomic_load_explicit(
+	                          &e->admin, memory_order_relaxed))},
 	        {0}},
 	    1);
 }

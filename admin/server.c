@@ -11,6 +11,7 @@
 #include "admin/answers.h"
 #include "admin/api.h"
 #include "admin/door.h"
+#include "admin/endpoint_sets.h"
 #include "admin/events.h"
 #include "admin/fleet.h"
 #include "admin/log.h"
@@ -303,6 +304,7 @@ admin_start(struct event_base *base, const struct config *config,
 		admin_stop(&admin);
 		return NULL;
 	}
+	sets_settle(admin, "weir");
 	state_restore_endpoints(state, registry);
 	sampler_read(admin->sampler, now_mono());
 	rollouts_restore(admin->rollouts);
@@ -411,6 +413,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
 	fleet_adopt_config(admin->fleet);
+	sets_settle(admin, by);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
 	if (!admin->parts && !admin_prepare(admin, config, err))
@@ -420,6 +423,12 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	if (ok)
 		retire_doors(admin, &config->admin);
 	return ok;
+}
+
+void
+admin_follow(struct admin *admin)
+{
+	state_restore_endpoints(admin->state, admin->registry);
 }
 
 bool

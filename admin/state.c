@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/endpoint_sets.h"
 #include "admin/journal.h"
 #include "admin/log.h"
 
@@ -260,6 +261,7 @@ state_restore(struct state *state, struct registry *registry)
 		if (strncmp(item->key, "split/", 6) == 0)
 			restore_split(item->key + 6, item->text, registry);
 	}
+	sets_restore(state, registry);
 	state_restore_endpoints(state, registry);
 }
 

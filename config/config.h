@@ -161,9 +161,19 @@ struct listener_cfg {
 	struct tls_cfg tls;
 };
 
+/* ---- names ---- */
+
+struct dns_cfg {
+	struct address *servers; /* owned; empty: the system's */
+	size_t n_servers;
+	nsec_t timeout;          /* of one try */
+	nsec_t min_ttl, max_ttl; /* bounds for what an answer says */
+};
+
 /* ---- pools ---- */
 
 struct endpoint_cfg {
+	unsigned line;          /* of the file */
 	struct address address; /* ADDRESS_NAME: resolved by proxy/resolve.c, may stand for several */
 	uint32_t weight;        /* 1..1000, default 1 */
 };
@@ -527,6 +537,7 @@ struct config {
 	struct admin_cfg admin;
 	struct logs_cfg logs;
 	struct redis_cfg redis;
+	struct dns_cfg dns;
 	struct strings geo; /* databases, the first that knows wins; empty: none */
 	struct listener_cfg *listeners; size_t n_listeners;
 	struct pool_cfg *pools; size_t n_pools;
@@ -578,6 +589,17 @@ char *diags_json(const struct diags *diags); /* caller frees */
 struct config *config_load(const char *path, struct diags *diags_out);
 struct config *config_load_text(const char *name, struct span text, struct diags *diags_out);
 void config_free(struct config **config);
+
+/* ---- a pool's endpoints alone (config/endpoints.c) ---- */
+
+/* As a JSON list that reads back; the caller frees. The same text means the same endpoints. */
+char *endpoints_text(const struct endpoint_cfg *at, size_t n);
+/*
+ * The other way: the list as the file would have it in that pool, with the
+ * same complaints. NULL when there is any. Variables are text.
+ */
+struct endpoint_cfg *endpoints_load(const char *pool, struct span list, size_t *n_out, struct diags *diags_out);
+void endpoints_free(struct endpoint_cfg **at, size_t n);
 
 /* Secrets as "***". A JSON document {"schema":"weir.config/v1",...}; caller frees. */
 char *config_render_json(const struct config *config);

@@ -241,6 +241,7 @@ load_model(struct load *load)
 	load_top(load);
 	load_admin(load);
 	load_logs(load);
+	load_dns(load);
 	load_geo(load);
 	load_redis(load);
 	load_listeners(load);

@@ -26,6 +26,7 @@ struct config *config_load_trusted(const char *name, struct span text, struct di
 
 void load_admin(struct load *load);
 void load_logs(struct load *load);
+void load_dns(struct load *load);
 void load_geo(struct load *load);
 void load_redis(struct load *load);
 /* {verify, ca, server_name}: the rows of a client's TLS. */

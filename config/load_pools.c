@@ -61,6 +61,7 @@ load_endpoint(struct load *load, const struct node *node, struct pool_cfg *pool)
 	if (node->is_bad)
 		return;
 	cfg->weight = 1;
+	cfg->line = node->at.line;
 	if (node->kind == NODE_MAP) {
 		text = endpoint_text(load, node);
 		cfg->weight = (uint32_t)field_number(node, ROW_ENDPOINT_WEIGHT);

@@ -156,6 +156,7 @@ config_free(struct config **config_in)
 	free(config->state_dir);
 	admin_release(&config->admin);
 	logs_release(&config->logs);
+	addresses_free(config->dns.servers, config->dns.n_servers);
 	strings_release(&config->geo);
 	address_release(&config->redis.address);
 	free(config->redis.user);

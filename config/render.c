@@ -347,7 +347,20 @@ listener(const struct renderer *r, const struct listener_cfg *cfg)
 /* ---- pools ---- */
 
 static json_t *
-endpoint(const struct endpoint_cfg *cfg)
+dns(const struct dns_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	if (cfg->n_servers > 0)
+		put_addresses(map, "servers", cfg->servers, cfg->n_servers);
+	put_duration(map, "timeout", cfg->timeout);
+	put_duration(map, "min_ttl", cfg->min_ttl);
+	put_duration(map, "max_ttl", cfg->max_ttl);
+	return map;
+}
+
+json_t *
+endpoint_tree(const struct endpoint_cfg *cfg)
 {
 	if (cfg->weight == 1)
 		return text(cfg->address.text);
@@ -454,7 +467,7 @@ pool(const struct pool_cfg *cfg)
 
 	put_pairs(map, "meta", cfg->meta, cfg->n_meta);
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
-		json_array_append_new(endpoints, endpoint(&cfg->endpoints[i]));
+		json_array_append_new(endpoints, endpoint_tree(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
 	put_text(
 	    map, "protocol", cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
@@ -971,6 +984,7 @@ config_tree(const struct config *config, bool to_compare)
 	json_object_set_new(root, "logs", logs(&config->logs));
 	if (config->redis.is_on)
 		json_object_set_new(root, "redis", redis(&r, &config->redis));
+	json_object_set_new(root, "dns", dns(&config->dns));
 	if (config->geo.n > 0)
 		json_object_set_new(root, "geo",
 		    json_pack("{s:o}", "database", strings(&config->geo)));

@@ -17,4 +17,6 @@ json_t *config_tree(const struct config *config, bool to_compare);
 /* As the file would have it, secrets by where they are: what reads back. */
 json_t *plan_tree(const struct plan_cfg *plan);
 
+json_t *endpoint_tree(const struct endpoint_cfg *cfg);
+
 #endif

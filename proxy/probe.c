@@ -290,6 +290,11 @@ follow_checked(struct prober *prober, const struct pool_view *pool,
 	bool is_new = check == NULL || check->cfg == &passive;
 	bool is_running = check && check->run;
 
+	/* Only endpoints have come or gone: this one's checks go on. */
+	if (!is_new && check->cfg == cfg && check->tls == pool->tls) {
+		check->round = prober->round;
+		return;
+	}
 	if (check == NULL)
 		check = check_new(prober, endpoint);
 	if (check == NULL)

@@ -138,10 +138,21 @@ resolve_name(void *ctx, const struct address *address,
 	return resolver_lookup(sup->resolver, address, out, cap);
 }
 
+/* Redis: asked when a connection is to be made, again each time. */
+static size_t
+resolve_anew(void *ctx, const struct address *address,
+    struct sockaddr_storage *out, size_t cap)
+{
+	struct supervisor *sup = ctx;
+
+	resolver_hurry(sup->resolver, address->host);
+	return resolver_lookup(sup->resolver, address, out, cap);
+}
+
 static struct snapshot *
 build(struct supervisor *sup, struct config *config, struct err *err)
 {
-	resolver_prefetch(sup->resolver, config);
+	resolver_prefetch(sup->resolver, sup->registry, config);
 	return snapshot_build(sup->registry, config, &sup->build, err);
 }
 
@@ -215,6 +226,44 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		applied = fleet_wire_apply(sup->fleet, now, err);
 	free(notes);
 	return applied;
+}
+
+static struct snapshot *
+publish_rebuilt(struct supervisor *sup, struct err *err)
+{
+	struct snapshot *snapshot = snapshot_rebuild(sup->registry, err);
+
+	if (!snapshot)
+		return NULL;
+	resolver_follow(
+	    sup->resolver, sup->registry, snapshot_config(snapshot));
+	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
+	prober_follow(sup->prober);
+	admin_follow(sup->admin);
+	wake_workers(sup);
+	return snapshot;
+}
+
+static void
+names_changed(void *ctx)
+{
+	struct supervisor *sup = ctx;
+	struct err err;
+
+	if (sup->is_ready && publish_rebuilt(sup, &err))
+		log_event(LOG_INFO, "addresses of names have changed", NULL);
+}
+
+/* Whoever asked may send requests at once. */
+static bool
+rebuild(void *ctx, struct err *err)
+{
+	struct supervisor *sup = ctx;
+	struct snapshot *snapshot = publish_rebuilt(sup, err);
+
+	if (snapshot)
+		await_adoption(sup, snapshot_generation(snapshot));
+	return snapshot != NULL;
 }
 
 static void
@@ -356,9 +405,9 @@ tell_leaving(void *ctx, const struct endpoint *endpoint, enum leaving what,
 		    NULL);
 	else
 		log_event(what == LEAVING_CUT ? LOG_WARN : LOG_INFO,
-		    what == LEAVING_CUT
-		        ? "endpoint's time to finish is over: the rest is closed"
-		        : "endpoint is leaving",
+		    what == LEAVING_CUT ? "endpoint's time to finish is over: "
+		                          "the rest is closed"
+		                        : "endpoint is leaving",
 		    "pool", endpoint->pool->name, "endpoint",
 		    endpoint->address.text, "in_flight", count, NULL);
 	snprintf(json, sizeof(json),
@@ -458,6 +507,7 @@ process_facts(void *ctx, struct process_facts *out)
 	out->started_at = sup->started_at;
 	out->workers = sup->shared.n_workers;
 	quota_facts(sup->quota, out);
+	resolver_facts(sup->resolver, out);
 	out->access_log_dropped = access_log_dropped(sup->access);
 	out->access_log_lines = access_log_lines(sup->access);
 	for (unsigned i = 0; i < sup->n_started && i < PROCESS_WORKERS_MAX; i++)
@@ -552,10 +602,11 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	if (!tls_random(key, sizeof(key)))
 		return err_set(err, "no random numbers from the kernel");
 	sup->shared.clients = client_table_new(key);
-	sup->resolver = resolver_new();
+	if (sup->base)
+		sup->resolver = resolver_new(sup->base, names_changed, sup);
 	if (sup->base && sup->registry)
 		sup->quota =
-		    quota_new(sup->base, sup->registry, resolve_name, sup);
+		    quota_new(sup->base, sup->registry, resolve_anew, sup);
 	if (sup->quota)
 		sup->geo = geo_watch_new(sup->base, sup->registry);
 	if (sup->shared.nudge_fd < 0)
@@ -644,6 +695,13 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	     (sup->state = state_open(now->state_dir, err));
 	if (ok)
 		state_restore(sup->state, sup->registry);
+	if (ok && registry_set_at(sup->registry, 0)) {
+		resolver_prefetch(sup->resolver, sup->registry, now);
+		snapshot = snapshot_rebuild(sup->registry, err);
+		ok = snapshot != NULL;
+	}
+	if (!ok && !snapshot)
+		return false;
 	snapshot_publish(registry_publication(sup->registry), snapshot, NULL);
 	resolver_settle(sup->resolver);
 	if (ok) {
@@ -656,6 +714,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	struct admin_hooks hooks = {
 	    .ctx = sup,
 	    .reload = reload,
+	    .rebuild = rebuild,
 	    .is_ready = is_ready,
 	    .process = process_facts,
 	    .certificates = certificates,

@@ -143,6 +143,12 @@ struct merge_note {
 struct snapshot *snapshot_build(struct registry *registry, struct config *config,
     const struct snapshot_options *options, struct err *err);
 /*
+ * The same config once more, with the addresses that its names have now and
+ * with the endpoints that were replaced: of the current one, before the first
+ * publish of the one that was built. All else is shared with it. Published like any other.
+ */
+struct snapshot *snapshot_rebuild(struct registry *registry, struct err *err);
+/*
  * Makes it the current one: merges the splits (notes_out, caller frees the
  * array; may be NULL), publishes, retires the one before. Returns the number of notes.
  */
@@ -154,6 +160,40 @@ size_t publication_reap(struct publication *publication);
 
 /* Listener ids are small, stable by name over reloads. -1: unknown. */
 int registry_listener_id(struct registry *registry, const char *name);
+
+/* ---- a pool's endpoints, replaced while it runs ---- */
+
+/*
+ * In force as long as the file says of the pool's endpoints what it said when
+ * they were replaced; when that changes the file wins. In effect with the next
+ * snapshot that is built.
+ */
+struct endpoint_set {
+	struct endpoint_set *next;
+	char *pool;              /* owned, as all below */
+	struct endpoint_cfg *at;
+	size_t n;
+	char *file;              /* endpoints_text() of the file's */
+	time_t changed_at;
+	char *changed_by, *reason; /* may be NULL */
+};
+/* Takes it over, in the place of the pool's last one. */
+void registry_put_set(struct registry *registry, struct endpoint_set *set);
+/* Takes it out; the caller releases it. NULL: there was none. */
+struct endpoint_set *registry_take_set(struct registry *registry, const char *pool);
+void endpoint_set_free(struct endpoint_set **set);
+/* NULL: none. Also one that the file has overtaken. */
+const struct endpoint_set *registry_set(const struct registry *registry, const char *pool);
+const struct endpoint_set *registry_set_at(const struct registry *registry, size_t i); /* NULL behind the last */
+bool endpoint_set_holds(const struct endpoint_set *set, const struct pool_cfg *cfg);
+/* What is in force: the set's, or the file's. */
+const struct endpoint_cfg *registry_endpoints(const struct registry *registry, const struct pool_cfg *cfg, size_t *n_out);
+
+/* As printed, or, of a DNS name, as the file has it: then all its addresses. */
+bool endpoint_is_named(const struct endpoint *endpoint, const char *address);
+/* Endpoints that are in no snapshot any more but still have something to finish. */
+typedef void endpoint_seen_fn(void *ctx, const struct endpoint *endpoint);
+void registry_each_retired(struct registry *registry, const char *pool, endpoint_seen_fn *fn, void *ctx);
 
 /* Replaces a pool's endpoints or one endpoint's state is by config or by: */
 bool endpoint_set_admin(struct registry *registry, const char *pool, const char *address, enum endpoint_admin state, struct err *err);

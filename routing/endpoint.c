@@ -254,9 +254,7 @@ pool_panics(const struct pool_view *view)
 
 /* ---- the operator's word ---- */
 
-/* As printed, or, for a DNS name, as the file has it: then all its addresses.
- */
-static bool
+bool
 endpoint_is_named(const struct endpoint *endpoint, const char *address)
 {
 	char name[512];

@@ -11,6 +11,8 @@
  * left. Once nothing is in flight there that is told, whichever way it came.
  * All of it is the control thread's; workers read admin, is_retired and is_cut.
  */
+#include <string.h>
+
 #include "routing/registry.h"
 
 static uint32_t
@@ -96,4 +98,22 @@ endpoint_time_left(const struct endpoint *endpoint, nsec_t now)
 	return endpoint->leaves_at > now
 	           ? (double)(endpoint->leaves_at - now) / NSEC_PER_SEC
 	           : 0;
+}
+
+void
+registry_each_retired(struct registry *registry, const char *pool,
+    endpoint_seen_fn *fn, void *ctx)
+{
+	for (size_t i = 0; i < registry->endpoints.n; i++) {
+		const struct endpoint *endpoint =
+		    registry->endpoints.at[i].object;
+
+		if (endpoint->generation > 0 &&
+		    atomic_load_explicit(
+		        &((struct endpoint *)(uintptr_t)endpoint)->is_retired,
+		        memory_order_relaxed) &&
+		    in_flight_of(endpoint, registry->workers) > 0 &&
+		    strcmp(endpoint->pool->name, pool) == 0)
+			fn(ctx, endpoint);
+	}
 }

@@ -99,6 +99,12 @@ registry_free(struct registry **registry)
 	names_release(&dead->shared_limits, shared_limit_drop);
 	sharing_free(&dead->sharing);
 	pending_free_all(dead);
+	while (dead->sets != NULL) {
+		struct endpoint_set *set =
+		    registry_take_set(dead, dead->sets->pool);
+
+		endpoint_set_free(&set);
+	}
 	free(dead->publication.seats);
 	free(dead);
 }

@@ -95,6 +95,7 @@ struct registry {
 	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */
+	struct endpoint_set *sets; /* owned: see replaced.c */
 	struct snapshot *built;  /* borrowed: built last, not yet published */
 	uint64_t generation;     /* of the last snapshot that was built */
 	uint64_t serial;         /* of the last weights object */
@@ -244,10 +245,22 @@ struct hold {
 	alignas(CACHE_LINE) _Atomic uint32_t n; /* one writer; control reads */
 };
 
+/*
+ * What snapshots of the same config have in common: only their endpoints are
+ * others. Freed with the last of them.
+ */
+struct ground {
+	uint32_t refs;
+	struct config *config; /* owned */
+	struct snapshot_options options;
+	void **listener_tls;   /* owned, as what it holds: by config->listeners */
+	void **pool_tls;       /* owned, as what it holds: by config->pools */
+};
+
 struct snapshot {
 	struct registry *registry; /* borrowed */
-	struct config *config;     /* owned */
-	struct snapshot_options options;
+	struct ground *ground;     /* counted */
+	struct config *config;     /* borrowed: the ground's */
 	uint64_t generation;
 	struct pool_view *pools;   /* owned: [config->n_pools] */
 	struct split **splits;     /* owned array of counted references */

@@ -13,6 +13,45 @@
 
 enum { ADDRESSES_MAX = 64 }; /* of one DNS name */
 
+/* ---- the ground ---- */
+
+static struct ground *
+ground_new(struct config *config, const struct snapshot_options *options)
+{
+	struct ground *ground = memory_take(1, sizeof(*ground));
+
+	ground->refs = 1;
+	ground->config = config;
+	if (options != NULL)
+		ground->options = *options;
+	ground->listener_tls =
+	    memory_take(config->n_listeners, sizeof(*ground->listener_tls));
+	ground->pool_tls =
+	    memory_take(config->n_pools, sizeof(*ground->pool_tls));
+	return ground;
+}
+
+static void
+ground_unref(struct ground *ground)
+{
+	const struct snapshot_options *options = &ground->options;
+
+	if (--ground->refs > 0)
+		return;
+	for (size_t i = 0; i < ground->config->n_listeners; i++)
+		if (ground->listener_tls[i] && options->listener_tls_free)
+			options->listener_tls_free(
+			    options->ctx, ground->listener_tls[i]);
+	for (size_t i = 0; i < ground->config->n_pools; i++)
+		if (ground->pool_tls[i] && options->pool_tls_free)
+			options->pool_tls_free(
+			    options->ctx, ground->pool_tls[i]);
+	free(ground->listener_tls);
+	free(ground->pool_tls);
+	config_free(&ground->config);
+	free(ground);
+}
+
 /* ---- pools ---- */
 
 /* What is bound so far of one pool. */
@@ -80,7 +119,7 @@ static bool
 pool_add_name(struct snapshot *snapshot, struct pool_build *build,
     const struct endpoint_cfg *cfg, struct err *err)
 {
-	const struct snapshot_options *options = &snapshot->options;
+	const struct snapshot_options *options = &snapshot->ground->options;
 	struct sockaddr_storage found[ADDRESSES_MAX];
 	size_t n;
 
@@ -101,17 +140,36 @@ pool_add_name(struct snapshot *snapshot, struct pool_build *build,
 }
 
 static bool
-pool_bind(struct snapshot *snapshot, struct pool_view *view,
-    const struct pool_cfg *cfg, struct err *err)
+pool_bind_tls(struct snapshot *snapshot, size_t i, struct err *err)
 {
-	const struct snapshot_options *options = &snapshot->options;
+	struct ground *ground = snapshot->ground;
+	const struct snapshot_options *options = &ground->options;
+	const struct pool_cfg *cfg = &snapshot->config->pools[i];
+	void **tls = &ground->pool_tls[i];
+
+	if (!cfg->tls.on || options->pool_tls == NULL)
+		return true;
+	if (*tls == NULL)
+		*tls = options->pool_tls(options->ctx, cfg, err);
+	snapshot->pools[i].tls = *tls;
+	return *tls != NULL;
+}
+
+static bool
+pool_bind(struct snapshot *snapshot, size_t at, struct err *err)
+{
+	const struct pool_cfg *cfg = &snapshot->config->pools[at];
+	struct pool_view *view = &snapshot->pools[at];
 	struct pool_build build = {.view = view};
+	size_t n;
+	const struct endpoint_cfg *endpoints =
+	    registry_endpoints(snapshot->registry, cfg, &n);
 	bool ok = true;
 
 	view->cfg = cfg;
 	view->pool = registry_pool(snapshot->registry, cfg->name);
-	for (size_t i = 0; ok && i < cfg->n_endpoints; i++) {
-		const struct endpoint_cfg *endpoint = &cfg->endpoints[i];
+	for (size_t i = 0; ok && i < n; i++) {
+		const struct endpoint_cfg *endpoint = &endpoints[i];
 
 		if (endpoint->address.kind == ADDRESS_NAME)
 			ok = pool_add_name(snapshot, &build, endpoint, err);
@@ -119,10 +177,7 @@ pool_bind(struct snapshot *snapshot, struct pool_view *view,
 			pool_add(snapshot, &build, &endpoint->address,
 			    endpoint->weight);
 	}
-	if (ok && cfg->tls.on && options->pool_tls != NULL) {
-		view->tls = options->pool_tls(options->ctx, cfg, err);
-		ok = view->tls != NULL;
-	}
+	ok = ok && pool_bind_tls(snapshot, at, err);
 	if (ok)
 		view->balancer = balancer_new(
 		    view, build.weights, snapshot->registry->workers);
@@ -131,14 +186,10 @@ pool_bind(struct snapshot *snapshot, struct pool_view *view,
 }
 
 static void
-pool_unbind(struct snapshot *snapshot, struct pool_view *view)
+pool_unbind(struct pool_view *view)
 {
-	const struct snapshot_options *options = &snapshot->options;
-
 	if (view->pool == NULL)
 		return;
-	if (view->tls != NULL && options->pool_tls_free != NULL)
-		options->pool_tls_free(options->ctx, view->tls);
 	balancer_free(view->balancer);
 	for (size_t i = 0; i < view->n_endpoints; i++)
 		view->endpoints[i]->refs--;
@@ -247,7 +298,8 @@ route_unbind(struct snapshot *snapshot, struct route_view *view)
 static bool
 listeners_bind(struct snapshot *snapshot, struct err *err)
 {
-	const struct snapshot_options *options = &snapshot->options;
+	struct ground *ground = snapshot->ground;
+	const struct snapshot_options *options = &ground->options;
 	struct registry *registry = snapshot->registry;
 	const struct config *config = snapshot->config;
 
@@ -268,25 +320,14 @@ listeners_bind(struct snapshot *snapshot, struct err *err)
 		view->cfg = cfg;
 		if (!cfg->has_tls || options->listener_tls == NULL)
 			continue;
-		view->tls = options->listener_tls(options->ctx, cfg, err);
+		if (ground->listener_tls[i] == NULL)
+			ground->listener_tls[i] =
+			    options->listener_tls(options->ctx, cfg, err);
+		view->tls = ground->listener_tls[i];
 		if (view->tls == NULL)
 			return err_wrap(err, "listener '%s'", cfg->name);
 	}
 	return true;
-}
-
-static void
-listeners_unbind(struct snapshot *snapshot)
-{
-	const struct snapshot_options *options = &snapshot->options;
-
-	for (size_t i = 0; i < snapshot->n_listeners; i++) {
-		void *tls = snapshot->listeners[i].tls;
-
-		if (tls != NULL && options->listener_tls_free != NULL)
-			options->listener_tls_free(options->ctx, tls);
-	}
-	free(snapshot->listeners);
 }
 
 /* ---- the whole ---- */
@@ -312,8 +353,7 @@ snapshot_bind(struct snapshot *snapshot, struct err *err)
 	const struct config *config = snapshot->config;
 
 	for (size_t i = 0; i < config->n_pools; i++)
-		if (!pool_bind(
-		        snapshot, &snapshot->pools[i], &config->pools[i], err))
+		if (!pool_bind(snapshot, i, err))
 			return false;
 	if (!listeners_bind(snapshot, err))
 		return false;
@@ -329,21 +369,20 @@ snapshot_bind(struct snapshot *snapshot, struct err *err)
 	return true;
 }
 
-struct snapshot *
-snapshot_build(struct registry *registry, struct config *config,
-    const struct snapshot_options *options, struct err *err)
+/* Takes the reference to the ground over. */
+static struct snapshot *
+build_on(struct registry *registry, struct ground *ground, struct err *err)
 {
 	struct snapshot *snapshot = memory_take(1, sizeof(*snapshot));
 
 	if (registry->built != NULL)
 		snapshot_free(&registry->built); /* built, never published */
 	snapshot->registry = registry;
-	snapshot->config = config;
+	snapshot->ground = ground;
+	snapshot->config = ground->config;
 	snapshot->generation = ++registry->generation;
-	if (options != NULL)
-		snapshot->options = *options;
-	if (config->redis.is_on)
-		registry_share_secret(registry, config->redis.prefix);
+	if (ground->config->redis.is_on)
+		registry_share_secret(registry, ground->config->redis.prefix);
 	snapshot_make_room(snapshot);
 	if (!snapshot_bind(snapshot, err)) {
 		snapshot_free(&snapshot);
@@ -351,6 +390,26 @@ snapshot_build(struct registry *registry, struct config *config,
 	}
 	registry->built = snapshot;
 	return snapshot;
+}
+
+struct snapshot *
+snapshot_build(struct registry *registry, struct config *config,
+    const struct snapshot_options *options, struct err *err)
+{
+	return build_on(registry, ground_new(config, options), err);
+}
+
+struct snapshot *
+snapshot_rebuild(struct registry *registry, struct err *err)
+{
+	/* One that was built and then refused is no base. */
+	struct snapshot *base = publication_current(&registry->publication);
+
+	if (base == NULL)
+		base = registry->built;
+	assert(base != NULL);
+	base->ground->refs++;
+	return build_on(registry, base->ground, err);
 }
 
 void
@@ -366,14 +425,14 @@ snapshot_free(struct snapshot **snapshot)
 	for (size_t i = 0; i < dead->config->n_splits; i++)
 		if (dead->splits[i] != NULL)
 			split_unref(dead->splits[i]);
-	listeners_unbind(dead);
+	free(dead->listeners);
 	for (size_t i = 0; i < dead->config->n_pools; i++)
-		pool_unbind(dead, &dead->pools[i]);
+		pool_unbind(&dead->pools[i]);
 	free(dead->routes);
 	free(dead->splits);
 	free(dead->pools);
 	free(dead->holds);
-	config_free(&dead->config);
+	ground_unref(dead->ground);
 	free(dead);
 	registry_sweep(registry);
 }

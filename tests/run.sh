@@ -44,7 +44,7 @@ install_missing()
 	missing=
 	for package in gcc libc6-dev meson ninja-build pkg-config libevent-dev libssl-dev libnghttp2-dev libjansson-dev \
 	    libhiredis-dev libmaxminddb-dev libyaml-dev libc-ares-dev libcurl4-openssl-dev libcmocka-dev \
-	    python3 openssl curl wrk prometheus varnish libmaxmind-db-writer-perl redis-server; do
+	    python3 openssl curl wrk prometheus varnish libmaxmind-db-writer-perl redis-server dnsmasq-base; do
 		dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
 	done
 	[ -n "$missing" ] || return 0

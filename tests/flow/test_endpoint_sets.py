@@ -1,0 +1,123 @@
+"""A pool's endpoints replaced over the API: whole, durable, and merged with the file."""
+
+import json
+import unittest
+
+from harness import Case, Load, get, one_pool, post, until
+
+PATH = "/v1/pools/app/endpoints"
+
+
+class Replaced(Case):
+    limit = 60
+
+    def setUp(self):
+        self.a, self.b, self.c = (self.upstream("hello", name=name) for name in "abc")
+
+    def put(self, weir, *endpoints, headers=None, query=""):
+        return weir.admin("PUT", PATH + query, {"endpoints": list(endpoints), "reason": "test"}, headers)
+
+    def who(self, weir, n=12):
+        return {weir.ask().one("x-upstream") for _ in range(n)}
+
+    def addresses(self, weir):
+        return [e["address"] for e in weir.admin("GET", "/v1/pools/app").json["endpoints"]]
+
+    def test_the_next_request_goes_to_the_new_ones_and_kept_ones_keep_what_they_are(self):
+        weir = self.start(one_pool(self.a.address, self.b.address))
+        self.who(weir)
+        weir.admin("PUT", PATH + "/%s/state" % self.b.address, {"state": "drain"})
+        before = {e["address"]: e for e in weir.admin("GET", "/v1/pools/app").json["endpoints"]}
+        reply = self.put(weir, self.a.address, self.b.address, {"address": self.c.address, "weight": 3})
+        self.assertEqual(reply.status, 200, reply)
+        after = {e["address"]: e for e in reply.json["endpoints"]}
+        self.assertEqual(after[self.b.address]["state"], "drain")
+        self.assertEqual(after[self.a.address]["requests"], before[self.a.address]["requests"])
+        self.assertEqual(after[self.c.address]["weight"], 3)
+        self.assertEqual(reply.json["replaced"]["reason"], "test")
+        self.assertEqual(self.who(weir), {"a", "c"})
+        self.assertEqual(self.put(weir, self.c.address).status, 200)
+        self.assertEqual(self.who(weir), {"c"})
+
+    def test_no_request_fails_while_sets_change(self):
+        weir = self.start(one_pool(self.a.address))
+        with Load(weir.address, clients=3) as load:
+            for turn in range(6):
+                before = load.done
+                self.assertEqual(self.put(weir, (self.a, self.b, self.c)[turn % 3].address).status, 200)
+                until(lambda: load.done > before + 50)
+        self.assertEqual(load.failures, [])
+
+    def test_one_that_is_removed_finishes_until_the_deadline(self):
+        slow = self.upstream("wait", name="slow")
+        weir = self.start(one_pool(slow.address, pool={"drain": "800ms"}))
+        client = self.enter(weir.client(timeout=30))
+        client.send(post("/", b"x"))
+        self.assertTrue(slow.wait(lambda: len(slow.complete()) == 1))
+        self.put(weir, self.a.address)
+        leaving = weir.admin("GET", "/v1/pools/app").json["leaving"]
+        self.assertEqual([e["address"] for e in leaving], [slow.address])
+        self.assertEqual(client.answer().status, 503)
+        until(lambda: weir.admin("GET", "/v1/pools/app").json["leaving"] == [], 5)
+
+    def test_kill_9_loses_no_acknowledged_set_and_delete_goes_back(self):
+        weir = self.start(one_pool(self.a.address))
+        self.assertEqual(self.put(weir, self.b.address).status, 200)
+        weir.kill()
+        weir.start()
+        self.assertEqual(self.who(weir), {"b"})
+        self.assertIn("resumed endpoints", weir.err())
+        self.assertEqual(weir.admin("DELETE", PATH).status, 200)
+        self.assertEqual(self.who(weir), {"a"})
+        weir.kill()
+        weir.start()
+        self.assertEqual(self.who(weir), {"a"})
+
+    def test_a_reload_keeps_the_set_until_the_files_list_changes(self):
+        weir = self.start(one_pool(self.a.address))
+        self.put(weir, self.b.address)
+        weir.reload(one_pool(self.a.address, pool={"slow_start": "1s"}))
+        self.assertEqual(self.who(weir), {"b"})
+        weir.reload(one_pool(self.c.address))
+        self.assertEqual(self.who(weir), {"c"})
+        self.assertIn("replaced endpoints ended", weir.err())
+        self.assertIsNone(weir.admin("GET", "/v1/pools/app").json["replaced"])
+        weir.reload(one_pool(self.a.address))
+        self.assertEqual(self.who(weir), {"a"})
+
+    def test_a_file_that_changed_while_weir_was_away_wins(self):
+        weir = self.start(one_pool(self.a.address))
+        self.put(weir, self.b.address)
+        weir.kill()
+        weir.write(one_pool(self.c.address))
+        weir.start()
+        self.assertEqual(self.who(weir), {"c"})
+        entries = weir.admin("GET", "/v1/audit").json["entries"]
+        self.assertTrue([e for e in entries if e["result"] == "file-wins" and e["target"] == "app"], entries)
+
+    def test_mistakes_change_nothing_and_are_told_as_in_the_file(self):
+        weir = self.start(one_pool(self.a.address))
+        for bad, part in (([], "endpoints"), (["10.0.0.1"], "no port is given"), ([{"adress": "10.0.0.1:1"}], "adress"),
+                          ([{"address": "10.0.0.1:1", "weight": 0}], "weight"), (["${HOME}:80"], "")):
+            with self.subTest(bad=bad):
+                reply = weir.admin("PUT", PATH, {"endpoints": bad})
+                self.assertEqual((reply.status, reply.json["code"]), (422, "bad-endpoints"), reply)
+                self.assertIn(part, json.dumps(reply.json["errors"]))
+        self.assertEqual(weir.admin("PUT", PATH, {"endpoints": "10.0.0.1:1"}).status, 422)
+        self.assertEqual(weir.admin("PUT", "/v1/pools/none/endpoints", {"endpoints": ["10.0.0.1:1"]}).status, 404)
+        self.assertEqual(self.addresses(weir), [self.a.address])
+
+    def test_a_stale_etag_is_refused_and_a_dry_run_changes_nothing(self):
+        weir = self.start(one_pool(self.a.address))
+        etag = weir.admin("GET", "/v1/pools/app").headers["ETag"]
+        self.assertEqual(self.put(weir, self.b.address, query="?dry_run=1").status, 200)
+        self.assertEqual(self.addresses(weir), [self.a.address])
+        self.assertEqual(self.put(weir, self.b.address, headers={"If-Match": etag}).status, 200)
+        self.assertEqual(self.put(weir, self.c.address, headers={"If-Match": etag}).status, 412)
+        self.assertEqual(self.addresses(weir), [self.b.address])
+        entry = [e for e in weir.admin("GET", "/v1/audit").json["entries"] if e["result"] == "ok" and e["target"] == "app"][0]
+        self.assertEqual((entry["before"], entry["after"], entry["reason"]), ([self.a.address], [self.b.address], "test"))
+
+
+if __name__ == "__main__":
+    unittest.main()
