@@ -16,9 +16,6 @@ enum {
 	FLUSH_MAX = 1 << 20, /* frames of one session in one turn */
 	FRAME_HEAD = 9,
 	IN_PLACE_MIN = 4096, /* payload that is worth a record of its own */
-	RESETS_BURST = 1000, /* nghttp2's own bound; ours is lower */
-	RESETS_PER_S = 100,
-	ACKS_MAX = 100, /* answers to PING and SETTINGS that wait */
 };
 
 static struct h2 *
@@ -678,31 +675,8 @@ h2_free(struct conn *conn)
 	conn->h2 = NULL;
 }
 
-/* ---- the kit ---- */
-
-/*
- * What RFC 9113 section 8 asks of messages is judged by us: names and values by
- * h2_text.c, the order of blocks and the sum of DATA by the stream. To have
- * nghttp2 judge it too would cost a tenth of a request.
- */
-static nghttp2_option *
-option_new(void)
-{
-	nghttp2_option *option;
-
-	if (nghttp2_option_new(&option) != 0)
-		return NULL;
-	nghttp2_option_set_no_auto_window_update(option, 1);
-	nghttp2_option_set_no_closed_streams(option, 1);
-	nghttp2_option_set_no_http_messaging(option, 1);
-	nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
-	nghttp2_option_set_stream_reset_rate_limit(
-	    option, RESETS_BURST, RESETS_PER_S);
-	return option;
-}
-
-static nghttp2_session_callbacks *
-callbacks_new(void)
+nghttp2_session_callbacks *
+h2_callbacks_new(void)
 {
 	nghttp2_session_callbacks *to;
 
@@ -726,35 +700,4 @@ callbacks_new(void)
 	nghttp2_session_callbacks_set_data_source_read_length_callback(
 	    to, frame_payload_max);
 	return to;
-}
-
-struct h2_kit *
-h2_kit_new(void)
-{
-	struct h2_kit *kit = calloc(1, sizeof(*kit));
-
-	if (!kit)
-		return NULL;
-	h2_memory_init(&kit->memory);
-	kit->callbacks = callbacks_new();
-	kit->server = option_new();
-	kit->client = option_new();
-	if (!kit->callbacks || !kit->server || !kit->client)
-		h2_kit_free(&kit);
-	return kit;
-}
-
-void
-h2_kit_free(struct h2_kit **kit_in)
-{
-	struct h2_kit *kit = *kit_in;
-
-	*kit_in = NULL;
-	if (!kit)
-		return;
-	nghttp2_session_callbacks_del(kit->callbacks);
-	nghttp2_option_del(kit->server);
-	nghttp2_option_del(kit->client);
-	h2_memory_release(&kit->memory);
-	free(kit);
 }

@@ -92,6 +92,7 @@ struct h2_kit {
 };
 struct h2_kit *h2_kit_new(void);
 void h2_kit_free(struct h2_kit **kit);
+nghttp2_session_callbacks *h2_callbacks_new(void); /* h2.c */
 
 /* ---- h2.c: the session ---- */
 struct h2 *h2_new(struct conn *conn, bool is_upstream);

@@ -64,7 +64,7 @@ test_load__all_mistakes_are_told_in_file_order(void **state)
 	    "      |                                         ^~~~~ did you "
 	    "mean \"limits\"?\n"
 	    "t.yaml:2:53: error[E016]: balance of pool \"app\": \"p2d\" is "
-	    "not one of p2c, round_robin, random, hash\n"
+	    "not one of p2c, round_robin, random, hash, ewma\n"
 	    "    2 | pools: {app: {endpoints: \"127.0.0.1:9000\", balance: "
 	    "p2d}}\n"
 	    "      |                                                     "
@@ -108,8 +108,7 @@ test_load__settings_of_later_versions_say_so(void **state)
 	expect_part(HEAD POOL TAIL "tracing: {}\n",
 	    "^~~~~~~ take it out, or use a version that has it");
 	expect_part(
-	    HEAD POOL TAIL "tracing: {}\n",
-	    "[E013]: \"tracing\" in the file");
+	    HEAD POOL TAIL "tracing: {}\n", "[E013]: \"tracing\" in the file");
 }
 
 static void

@@ -34,11 +34,12 @@ expect_explained(const char *key, const char *want)
 static void
 test_explain__a_key_has_many_names(void **state)
 {
-	static const char want[] = "pools.NAME.balance\n"
-	                           "  How an endpoint is picked.\n"
-	                           "  type     p2c, round_robin, random, hash\n"
-	                           "  default  p2c\n"
-	                           "  change   by reload (SIGHUP)\n";
+	static const char want[] =
+	    "pools.NAME.balance\n"
+	    "  How an endpoint is picked.\n"
+	    "  type     p2c, round_robin, random, hash, ewma\n"
+	    "  default  p2c\n"
+	    "  change   by reload (SIGHUP)\n";
 
 	(void)state;
 	expect_explained("pools.balance", want);
