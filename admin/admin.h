@@ -105,6 +105,66 @@ void diags_log(const struct diags *diags);
 bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);
 
+/* ---- several instances as one (admin/fleet.c) ---- */
+
+/*
+ * What the fleet asks of the memory that its instances share. Nothing waits:
+ * answers come later, on the control thread. All texts are borrowed for the
+ * call; names are below the fleet's prefix.
+ */
+struct fleet_ask {
+	const char *id;            /* of this instance */
+	const char *thing;         /* what is agreed on */
+	const char *accord, *doc;  /* ours; doc NULL: not to be written now */
+	bool is_fenced;            /* written only while the lease is ours */
+	const char *lease;         /* NULL: none is asked about */
+	int lease_ms;              /* take or keep it for so long; 0: who has it; -1: give it back */
+	const char *cells, *cell;  /* evidence: where, and ours; NULL: not asked for, no news */
+	const char *back, *why;    /* a rollout that went back: where it is noted, and our note; NULL: none */
+};
+
+struct fleet_cell {
+	const char *id, *text;
+};
+
+struct fleet_told {
+	const char *accord; /* as it is there now; "" none */
+	const char *doc;    /* when it is greater than ours, or the fence held ours off; else NULL */
+	bool is_fenced_off;
+	const char *holder; /* of the lease; "" nobody */
+	const char *why;    /* the rollout went back somewhere; "" no */
+	const struct fleet_cell *cells;
+	size_t n_cells;
+};
+
+/* One line of those who have told of themselves of late. */
+struct fleet_about {
+	const char *id, *about;
+	int64_t ms; /* since then */
+};
+
+typedef void fleet_told_fn(void *ctx, const struct fleet_told *told); /* NULL: it failed */
+typedef void fleet_news_fn(void *ctx, bool is_answered, int64_t number);
+typedef void fleet_about_fn(void *ctx, const struct fleet_about *list, size_t n); /* NULL: it failed */
+
+/* Each returns false when nothing was sent; its function is not called then. */
+struct fleet_link {
+	void *ctx;
+	bool (*is_up)(void *ctx);
+	bool (*sync)(void *ctx, const struct fleet_ask *ask, fleet_told_fn *fn, void *fn_ctx);
+	bool (*look)(void *ctx, fleet_news_fn *fn, void *fn_ctx); /* a number that grows with every write */
+	bool (*beat)(void *ctx, const char *id, const char *about, fleet_about_fn *fn, void *fn_ctx);
+	void (*leave)(void *ctx, const char *id);
+};
+
+struct fleet;
+struct fleet *admin_fleet(struct admin *admin);
+/* Copies the link; NULL: this instance is alone from now on. */
+void fleet_join(struct fleet *fleet, const struct fleet_link *link);
+/* It can be reached again, or cannot (and why). */
+void fleet_reached(struct fleet *fleet);
+void fleet_lost(struct fleet *fleet, const char *why);
+
 /* ---- access log (admin/access_log.c): the log thread's end ---- */
 
 /*

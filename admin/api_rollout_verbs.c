@@ -15,7 +15,8 @@ legal_verbs(const struct run *run)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < VERB_COUNT; i++)
-		if (rollout_may(&run->rollout, (enum rollout_verb)i))
+		if (rollout_offers(
+		        &run->rollout, (enum rollout_verb)i, time(NULL)))
 			json_array_append_new(
 			    list, json_string(
 			              rollout_verb_name((enum rollout_verb)i)));
@@ -119,6 +120,7 @@ call_verb(
 	    .is_full = is_full,
 	    .is_frozen = rollouts->freeze.is_on,
 	    .is_healthy = run_is_healthy(rollouts, run),
+	    .windows = run->windows,
 	    .wall = time(NULL)};
 	struct err err;
 	enum rollout_refusal refusal;
@@ -214,9 +216,9 @@ retry_start(struct call *call, const struct run *run, struct start *start)
 	    &(struct problem){404,
 	        start->plan ? "unknown-pool" : "unknown-plan",
 	        "start a new rollout instead", NULL, NULL},
-	    "%s '%s' of rollout %s is not in the file any more",
-	    start->plan ? "pool" : "plan", start->plan ? r->to : r->plan->name,
-	    r->id);
+	    start->plan ? "pool '%s' of rollout %s is not in its split any more"
+	                : "plan '%s' of rollout %s is not in the file any more",
+	    start->plan ? r->to : r->plan->name, r->id);
 	return false;
 }
 
@@ -227,13 +229,17 @@ api_rollout_retry(struct call *call)
 	struct run *run = call_run(call);
 	struct start start;
 	struct err err;
+	char verbs[128];
 
 	if (!run || !call_may(call, call->row->role, run->rollout.split) ||
 	    !call_body_knows(call, known))
 		return;
 	if (!rollout_may(&run->rollout, VERB_RETRY)) {
-		err_set(&err, "rollout %s is %s: retry is not possible now",
-		    run->rollout.id, rollout_state_name(run->rollout.state));
+		err_set(&err,
+		    "rollout %s is %s: retry is not possible now (%s)",
+		    run->rollout.id, rollout_state_name(run->rollout.state),
+		    rollout_verbs_print(
+		        &run->rollout, time(NULL), verbs, sizeof(verbs)));
 		refuse(call, run, REFUSED_VERB, &err);
 		return;
 	}

@@ -208,6 +208,33 @@ release_of(const struct admin *admin, const char *pool)
 	return NULL;
 }
 
+/* A pool of the file that is not the split's is another mistake than a word
+ * that nothing is called by. */
+static bool
+unknown_target(struct call *call, const struct split *split, const char *to)
+{
+	const char *near = suggest(
+	    span_of(to), (const char *const *)split->pools, split->n_pools);
+	char pools[512], hint[128];
+	size_t len = 0;
+
+	for (uint32_t i = 0; i < split->n_pools && len < sizeof(pools); i++)
+		len += (size_t)snprintf(pools + len, sizeof(pools) - len,
+		    "%s%s", i ? ", " : "", split->pools[i]);
+	snprintf(hint, sizeof(hint), "did you mean \"%s\"?", near ? near : "");
+	call_problem(call,
+	    &(struct problem){404, "unknown-pool",
+	        near ? hint
+	             : "name a pool of the split, or give it weights in "
+	               "the file",
+	        "to", NULL},
+	    admin_pool(call->admin, to)
+	        ? "pool \"%.100s\" is not in split '%s', which has %s"
+	        : "there is no pool \"%.100s\" in split '%s', which has %s",
+	    to, split->name, pools);
+	return false;
+}
+
 static bool
 take_target(struct call *call, const json_t *object, struct start *start)
 {
@@ -223,12 +250,8 @@ take_target(struct call *call, const json_t *object, struct start *start)
 		call_unknown_split(call, split);
 		return false;
 	}
-	if (split_slot(start->split, to) < 0) {
-		call_unknown(call, "pool", to,
-		    (const char *const *)start->split->pools,
-		    start->split->n_pools);
-		return false;
-	}
+	if (split_slot(start->split, to) < 0)
+		return unknown_target(call, start->split, to);
 	start->to = start->split->pools[split_slot(start->split, to)];
 	return call_may(call, call->row->role, split);
 }

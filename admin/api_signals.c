@@ -56,13 +56,39 @@ read_signal(struct call *call, struct signal_asked *out)
 	return true;
 }
 
+/* What the rollout would count, when it is not what came. */
+static void
+set_kinds(json_t *body, const struct run *run, const char *kind)
+{
+	const struct plan_cfg *plan = run->rollout.plan;
+	const char *kinds[PLAN_GUARDS_MAX], *near;
+	json_t *list = json_array();
+	size_t n = 0;
+
+	for (size_t g = 0; g < plan->n_guards; g++)
+		if (plan->guards[g].metric == GUARD_SIGNAL) {
+			kinds[n++] = plan->guards[g].signal;
+			json_array_append_new(
+			    list, json_string(plan->guards[g].signal));
+		}
+	near = suggest(span_of(kind), kinds, n);
+	json_object_set_new(body, "kinds", list);
+	if (near)
+		json_object_set_new(
+		    body, "hint", json_sprintf("did you mean \"%s\"?", near));
+}
+
 static void
 answer(struct call *call, const struct run *run, const char *result)
 {
+	const char *kind =
+	    json_string_value(json_object_get(call->body, "kind"));
 	json_t *body = json_pack("{s:s, s:s, s:o}", "schema", "weir.signal/v1",
 	    "result", result, "rollout",
 	    run ? json_string(run->rollout.id) : json_null());
 
+	if (run && signal_guards(run->rollout.plan, kind) == 0)
+		set_kinds(body, run, kind);
 	call_audit(call,
 	    json_string_value(json_object_get(call->body, "split")), NULL,
 	    call->body, result);

@@ -201,8 +201,7 @@ hold_words(const char *why)
 	static const struct {
 		const char *reason, *words;
 	} known[] = {{"paused", "somebody paused it"},
-	    {"undecided",
-	        "its phase took too long and the guards are still undecided"},
+	    {"undecided", "its time is up and the guards are still undecided"},
 	    {"freeze", "there is a freeze"},
 	    {"unhealthy", "the candidate's pool has no healthy endpoint"}};
 

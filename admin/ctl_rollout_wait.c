@@ -151,7 +151,7 @@ is_reached(const struct goal *goal, const json_t *rollout)
 
 /*
  * -1: wait on. A guard's hold is waited for: it ends by itself, or another
- * guard takes the rollout back.
+ * guard takes the rollout back. So is evidence, until the phase's time is up.
  */
 static int
 code_of(const struct goal *goal, const json_t *rollout)
@@ -161,7 +161,8 @@ code_of(const struct goal *goal, const json_t *rollout)
 	if (goal->kind == GOAL_NONE && ctl_rollout_needs_approval(rollout))
 		return CTL_APPROVAL;
 	if (goal->kind == GOAL_NONE &&
-	    strcmp(ctl_text(rollout, "held_reason"), "undecided") == 0)
+	    strcmp(ctl_text(rollout, "held_reason"), "undecided") == 0 &&
+	    json_is_true(json_object_get(rollout, "timed_out")))
 		return CTL_HELD;
 	return ctl_rollout_end(rollout);
 }

@@ -30,6 +30,26 @@ send_body(struct ctl *ctl, const char *method, const char *where, json_t *body,
 /* ---- signal ---- */
 
 static void
+print_not_counted(const struct ctl *ctl, const json_t *answer)
+{
+	const json_t *kinds = json_object_get(answer, "kinds");
+	bool has_hint = json_is_string(json_object_get(answer, "hint"));
+	json_t *kind;
+	size_t i;
+
+	if (!json_is_string(json_object_get(answer, "rollout"))) {
+		ctl_say(
+		    "not counted: split %s has no live rollout", ctl->words[0]);
+		return;
+	}
+	ctl_say("not counted: rollout %s has no guard on signal:%s%s%s",
+	    ctl_text(answer, "rollout"), ctl->words[1], has_hint ? "; " : "",
+	    has_hint ? ctl_text(answer, "hint") : "");
+	json_array_foreach (kinds, i, kind)
+		ctl_say("  it counts %s", json_string_value(kind));
+}
+
+static void
 print_signal(const struct ctl *ctl, const json_t *answer)
 {
 	const char *result = ctl_text(answer, "result");
@@ -42,10 +62,7 @@ print_signal(const struct ctl *ctl, const json_t *answer)
 	else if (strcmp(result, "duplicate") == 0)
 		ctl_say("rollout %s has counted this id already", rollout);
 	else
-		ctl_say(
-		    "not counted: split %s has no live rollout with a guard "
-		    "on signal:%s",
-		    ctl->words[0], ctl->words[1]);
+		print_not_counted(ctl, answer);
 }
 
 int

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "admin/log.h"
 #include "admin/rollouts.h"
@@ -249,23 +250,42 @@ bounded_gap(int64_t wall)
 	return gap * NSEC_PER_SEC;
 }
 
+/* Why a file was not taken; the worst of both is told. */
+enum saved { SAVED_TAKEN, SAVED_ABSENT, SAVED_OF_OTHER_PHASE, SAVED_DAMAGED };
+
+static const char *const saved_words[] = {[SAVED_TAKEN] = "",
+    [SAVED_ABSENT] = "nothing was saved",
+    [SAVED_OF_OTHER_PHASE] = "what was saved is of another phase",
+    [SAVED_DAMAGED] = "what was saved is damaged"};
+
 /* One of the two files, if it is whole and of this phase; the caller frees. */
 static unsigned char *
 read_saved(struct rollouts *rollouts, const struct run *run, uint64_t number,
-    struct head *head)
+    struct head *head, enum saved *why)
 {
 	void *bytes;
 	size_t len;
 	char name[64];
+	enum saved found = SAVED_DAMAGED;
 
 	file_name(run, number, name, sizeof(name));
-	if (!state_read_file(rollouts->admin->state, name, &bytes, &len))
+	if (!state_read_file(rollouts->admin->state, name, &bytes, &len)) {
+		found = state_has_file(rollouts->admin->state, name)
+		            ? SAVED_DAMAGED
+		            : SAVED_ABSENT;
+		*why = MAX(*why, found);
 		return NULL;
+	}
 	if (len >= sizeof(*head)) {
 		memcpy(head, bytes, sizeof(*head));
-		if (is_whole(head, bytes, len) && is_of(head, &run->rollout))
-			return bytes;
+		if (is_whole(head, bytes, len))
+			found = is_of(head, &run->rollout)
+			            ? SAVED_TAKEN
+			            : SAVED_OF_OTHER_PHASE;
 	}
+	*why = MAX(*why, found);
+	if (found == SAVED_TAKEN)
+		return bytes;
 	free(bytes);
 	return NULL;
 }
@@ -288,15 +308,17 @@ evidence_resume(struct rollouts *rollouts, struct run *run, nsec_t now)
 {
 	struct head heads[2];
 	unsigned char *bytes[2];
+	enum saved why = SAVED_TAKEN;
 	int newer;
 
 	for (int i = 0; i < 2; i++)
-		bytes[i] = read_saved(rollouts, run, (uint64_t)i, &heads[i]);
+		bytes[i] =
+		    read_saved(rollouts, run, (uint64_t)i, &heads[i], &why);
 	newer = bytes[1] && (!bytes[0] || heads[1].number > heads[0].number);
 	if (bytes[newer])
 		take_saved(run, &heads[newer], bytes[newer], now);
 	else
-		resume_bare(run, now, "nothing whole was saved of its phase");
+		resume_bare(run, now, saved_words[why]);
 	free(bytes[0]);
 	free(bytes[1]);
 }

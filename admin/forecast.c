@@ -124,24 +124,45 @@ is_silent(const struct plan_cfg *plan, const json_t *phases, size_t p, size_t g)
 	    json_object_get(json_array_get(guards, g), "can_fire"));
 }
 
+/* The smaller of the two arms is what there is too little of. */
+enum lack { LACK_CANARY, LACK_BASELINE, LACK_ALL_BASELINE, LACK_COUNT };
+
+static enum lack
+lack_of(const struct phase_cfg *phase)
+{
+	if (phase->weight == BP_ALL)
+		return LACK_ALL_BASELINE;
+	return phase->weight > BP_ALL / 2 ? LACK_BASELINE : LACK_CANARY;
+}
+
 static void
 warn_of_guard(const struct plan_cfg *plan, const json_t *phases, size_t g,
-    json_t *warnings)
+    enum lack lack, json_t *warnings)
 {
+	static const char *const ways[LACK_COUNT] = {
+	    [LACK_CANARY] = "make the phase longer, its weight larger or the "
+	                    "limit wider",
+	    [LACK_BASELINE] = "few requests are left to compare with: make the "
+	                      "weight smaller, the phase longer or the limit "
+	                      "wider",
+	    [LACK_ALL_BASELINE] = "nothing is left to compare with: give it a "
+	                          "smaller weight, such as 99, or a guard with "
+	                          "max_rate"};
 	char list[PLAN_PHASES_MAX * (CONFIG_NAME_MAX + 3)] = "";
 	size_t len = 0, n = 0;
 
 	for (size_t p = 0; p < plan->n_phases; p++)
-		if (is_silent(plan, phases, p, g))
+		if (lack_of(&plan->phases[p]) == lack &&
+		    is_silent(plan, phases, p, g))
 			len += (size_t)snprintf(list + len, sizeof(list) - len,
 			    "%s%s", n++ ? ", " : "", plan->phases[p].name);
 	if (n > 0)
 		json_array_append_new(warnings,
 		    json_sprintf(
 		        "guard %s cannot be expected to fire in phase%s %s at "
-		        "the present traffic: make the phase longer, its "
-		        "weight larger or the limit wider",
-		        plan->guards[g].name, n > 1 ? "s" : "", list));
+		        "the present traffic: %s",
+		        plan->guards[g].name, n > 1 ? "s" : "", list,
+		        ways[lack]));
 }
 
 static json_t *
@@ -158,7 +179,9 @@ warnings_json(const struct plan_cfg *plan, const struct traffic *traffic,
 	for (size_t g = 0; traffic->rate > 0 && g < plan->n_guards; g++)
 		if (plan->guards[g].max_increase.kind != INCREASE_NONE &&
 		    plan->guards[g].action != ACTION_OBSERVE)
-			warn_of_guard(plan, phases, g, warnings);
+			for (int lack = 0; lack < LACK_COUNT; lack++)
+				warn_of_guard(
+				    plan, phases, g, (enum lack)lack, warnings);
 	return warnings;
 }
 

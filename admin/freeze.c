@@ -47,7 +47,7 @@ freeze_restore(struct freeze *freeze, const struct state *state)
 	json_decref(object);
 }
 
-static bool
+bool
 freeze_put(struct freeze *freeze, struct state *state,
     const struct freeze *wanted, struct err *err)
 {

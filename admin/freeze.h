@@ -19,6 +19,9 @@ void freeze_restore(struct freeze *freeze, const struct state *state);
 bool freeze_set(struct freeze *freeze, struct state *state, const char *by,
     const char *reason, time_t wall, struct err *err);
 bool freeze_end(struct freeze *freeze, struct state *state, struct err *err);
+/* Durably what another instance says; false: nothing has changed. */
+bool freeze_put(struct freeze *freeze, struct state *state,
+    const struct freeze *wanted, struct err *err);
 json_t *freeze_json(const struct freeze *freeze);
 
 #endif

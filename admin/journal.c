@@ -4,8 +4,9 @@
  *	put:      append one line to `journal`, fdatasync, then the caller acts
  *	compact:  write `snapshot.new`, fsync, rename to `snapshot`, fsync the
  *	          directory, then empty `journal`
- *	open:     lock, read `snapshot`, apply the lines of `journal` with a
- *	          higher sequence
+ *	put back: the same, but into `reserve` when the journal cannot grow
+ *	open:     lock, read `snapshot`, apply the lines of `journal`, then of
+ *	          `reserve`, with a higher sequence
  *
  * A crash between rename and emptying leaves lines that the snapshot has
  * already; their sequence says so. After a failed write or fsync nobody knows
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "admin/journal_read.h"
+#include "admin/journal_reserve.h"
 
 /* mkdir -p: only the last directory's mode is ours to choose. */
 static bool
@@ -247,6 +249,8 @@ write_snapshot(struct journal *journal)
 bool
 journal_compact(struct journal *journal, struct err *err)
 {
+	struct err ignored;
+
 	if (!write_snapshot(journal) || ftruncate(journal->fd, 0) != 0 ||
 	    fdatasync(journal->fd) != 0) {
 		err_set(err, "state_dir %s: %s", journal->dir, strerror(errno));
@@ -257,6 +261,9 @@ journal_compact(struct journal *journal, struct err *err)
 	}
 	journal->good = 0;
 	journal->is_suspect = false;
+	journal->reserve_used = 0;
+	if (journal->reserve_fd < 0)
+		reserve_open(journal, &ignored);
 	return true;
 }
 
@@ -287,9 +294,27 @@ put_line(struct journal *journal, const char *line, size_t len, struct err *err)
 	return append(journal, line, len, err);
 }
 
-bool
-journal_put(
-    struct journal *journal, const char *key, const char *text, struct err *err)
+/* One number is left out: a line that was given up may yet be in the journal,
+ * and this one is the last word. */
+static bool
+put_reserved(struct journal *journal, const char *key, const char *text)
+{
+	size_t len = 0;
+	char *line = journal_line(journal->sequence + 2, key, text, &len);
+	bool ok = line && len <= JOURNAL_LINE_MAX &&
+	          reserve_write(journal, line, len);
+
+	free(line);
+	if (ok) {
+		journal->sequence++;
+		journal->is_suspect = true;
+	}
+	return ok;
+}
+
+static bool
+put(struct journal *journal, const char *key, const char *text,
+    bool may_use_reserve, struct err *err)
 {
 	char *copy = strdup(text), *line;
 	size_t len = 0;
@@ -299,7 +324,8 @@ journal_put(
 	assert(!strpbrk(key, " \n") && !strchr(text, '\n'));
 	line = journal_line(journal->sequence + 1, key, text, &len);
 	item = copy && line ? item_reserve(journal, key) : NULL;
-	ok = item ? put_line(journal, line, len, err)
+	ok = item ? put_line(journal, line, len, err) ||
+	                (may_use_reserve && put_reserved(journal, key, text))
 	          : err_set(err, "no room for more state (%zu keys)",
 	                journal->n_items);
 	free(line);
@@ -317,6 +343,20 @@ journal_put(
 }
 
 bool
+journal_put(
+    struct journal *journal, const char *key, const char *text, struct err *err)
+{
+	return put(journal, key, text, false, err);
+}
+
+bool
+journal_put_back(
+    struct journal *journal, const char *key, const char *text, struct err *err)
+{
+	return put(journal, key, text, true, err);
+}
+
+bool
 journal_drop(struct journal *journal, const char *key, struct err *err)
 {
 	if (!item_at(journal, key))
@@ -331,14 +371,17 @@ bool
 journal_open(struct journal *journal, const char *dir, uint64_t *cut_out,
     struct err *err)
 {
-	*journal = (struct journal){.dir_fd = -1, .fd = -1, .lock_fd = -1};
+	*journal = (struct journal){
+	    .dir_fd = -1, .fd = -1, .lock_fd = -1, .reserve_fd = -1};
 	*cut_out = 0;
 	journal->dir = strdup(dir);
 	if (!journal->dir)
 		return err_set(err, "out of memory");
 	if (make_directory(dir, err) && open_files(journal, err) &&
-	    journal_read(journal, cut_out, err))
+	    journal_read(journal, cut_out, err)) {
+		reserve_open(journal, err);
 		return true;
+	}
 	journal_release(journal);
 	return false;
 }
@@ -354,9 +397,11 @@ journal_release(struct journal *journal)
 	free(journal->dir);
 	if (journal->fd >= 0)
 		close(journal->fd);
+	reserve_release(journal);
 	if (journal->lock_fd >= 0)
 		close(journal->lock_fd);
 	if (journal->dir_fd >= 0)
 		close(journal->dir_fd);
-	*journal = (struct journal){.dir_fd = -1, .fd = -1, .lock_fd = -1};
+	*journal = (struct journal){
+	    .dir_fd = -1, .fd = -1, .lock_fd = -1, .reserve_fd = -1};
 }

@@ -28,20 +28,24 @@ struct journal_item {
 };
 
 struct journal {
-	int dir_fd, fd, lock_fd;
+	int dir_fd, fd, lock_fd, reserve_fd; /* reserve_fd -1: there is none */
 	char *dir;         /* owned */
 	uint64_t sequence; /* of the last durable put */
 	uint64_t good;     /* bytes of the journal that are known to be whole */
+	size_t reserve_used; /* bytes of the reserve that the journal lacks */
 	bool is_suspect;   /* a write failed: the next put rewrites everything
 	                      first */
 	struct journal_item *items; /* owned */
 	size_t n_items;
 	uint64_t failures;
+	bool is_garbled; /* what was cut at the opening was more than a
+	                    half-written line; it is in `journal.cut` */
 };
 
 /*
- * Locks the directory and reads both files. False: somebody else has it, or
+ * Locks the directory and reads the files. False: somebody else has it, or
  * what is there is damaged; err says which file, where, and what to do.
+ * Without a reserve it works too (reserve_fd -1, err says why).
  * `cut_out` gets the bytes of a torn tail that was dropped, 0 when none.
  */
 bool journal_open(struct journal *journal, const char *dir, uint64_t *cut_out,
@@ -50,6 +54,12 @@ bool journal_open(struct journal *journal, const char *dir, uint64_t *cut_out,
  * `key` has no space. */
 bool journal_put(struct journal *journal, const char *key, const char *text,
     struct err *err);
+/*
+ * The same for what leads back to a safe state: when the disk is full it goes
+ * to a reserve that was taken from it at the start.
+ */
+bool journal_put_back(struct journal *journal, const char *key,
+    const char *text, struct err *err);
 /* The key is gone, as durably as a put; its line is a text "null". */
 bool journal_drop(struct journal *journal, const char *key, struct err *err);
 const struct journal_item *journal_find(

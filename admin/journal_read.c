@@ -1,8 +1,10 @@
 /*
  * Reading snapshot and journal back. What a crash can leave is one line
  * without its end at the end of the journal (or with holes, when the file
- * grew before its bytes arrived): that is cut. Anything else that does not
- * check is damage, and weir does not guess: it refuses to start.
+ * grew before its bytes arrived), and some file systems leave worse there:
+ * what follows the last line that checks is cut, and kept in a file of its own
+ * when it is more than a half-written line. A whole line behind one that does
+ * not check is damage, and weir does not guess: it refuses to start.
  */
 #include "admin/journal_read.h"
 
@@ -104,6 +106,7 @@ struct reading {
 	unsigned line;
 	uint64_t sequence; /* journal: of the line before, 0 at the beginning */
 	bool has_end;      /* snapshot: its last line was seen */
+	bool is_garbage;   /* journal: its tail is no mere half-written line */
 	struct err *err;
 };
 
@@ -161,6 +164,39 @@ is_torn(const struct reading *r, struct span line, bool has_newline)
 	return is_last && (!has_newline || memchr(line.ptr, 0, line.len));
 }
 
+/* Is there anything to be lost behind a line that does not check? */
+static bool
+has_record_after(const struct reading *r, const char *p)
+{
+	const char *end = r->bytes + r->len;
+	struct journal_record record;
+
+	while (p && p < end) {
+		const char *newline = memchr(p, '\n', (size_t)(end - p));
+
+		if (newline &&
+		    journal_parse(
+		        (struct span){p, (size_t)(newline - p)}, &record))
+			return true;
+		p = newline ? newline + 1 : NULL;
+	}
+	return false;
+}
+
+/* What is cut may have been a change: nobody shall miss it for good. */
+static void
+keep_garbage(const struct reading *r, size_t good)
+{
+	int fd = openat(r->journal->dir_fd, "journal.cut",
+	    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return;
+	if (write(fd, r->bytes + good, r->len - good) < 0)
+		unlinkat(r->journal->dir_fd, "journal.cut", 0);
+	close(fd);
+}
+
 /* `good_out`: the bytes up to a torn tail. */
 static bool
 read_lines(struct reading *r, bool is_snapshot, size_t *good_out)
@@ -174,9 +210,13 @@ read_lines(struct reading *r, bool is_snapshot, size_t *good_out)
 
 		r->line++;
 		if (!newline || !journal_parse(line, &record)) {
-			if (is_snapshot || !is_torn(r, line, newline != NULL))
+			bool is_mere = is_torn(r, line, newline != NULL);
+
+			if (is_snapshot ||
+			    (!is_mere && has_record_after(r, newline + 1)))
 				return damaged(
 				    r, "the checksum does not match");
+			r->is_garbage = !is_mere;
 			break;
 		}
 		if (is_snapshot ? !take_snapshot_line(r, &record)
@@ -243,6 +283,9 @@ journal_read(struct journal *journal, uint64_t *cut_out, struct err *err)
 		return false;
 	ok = slurp(&r, journal->fd) && read_lines(&r, false, &good);
 	*cut_out = r.len - good;
+	journal->is_garbled = ok && r.is_garbage;
+	if (journal->is_garbled)
+		keep_garbage(&r, good);
 	free(r.bytes);
 	if (!ok)
 		return false;

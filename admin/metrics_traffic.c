@@ -225,7 +225,7 @@ handshakes(struct exposition *x, const struct admin *admin)
 {
 	static const char *const versions[] = {"1.2", "1.3"};
 	const struct config *config = admin_config(admin);
-	uint64_t sums[2][2] = {{0}}, errors = 0;
+	uint64_t sums[2][2] = {{0}}, errors[HANDSHAKE_FAILURE_COUNT] = {0};
 	struct listener_stats stats;
 
 	for (size_t i = 0; i < config->n_listeners; i++) {
@@ -233,7 +233,8 @@ handshakes(struct exposition *x, const struct admin *admin)
 			continue;
 		for (int j = 0; j < 4; j++)
 			sums[j / 2][j % 2] += stats.handshakes[j / 2][j % 2];
-		errors += stats.handshake_errors;
+		for (int j = 0; j < HANDSHAKE_FAILURE_COUNT; j++)
+			errors[j] += stats.handshake_errors[j];
 	}
 	family_begin(x, FAMILY_COUNTER, "weir_tls_handshakes",
 	    "TLS handshakes with clients that succeeded.");
@@ -244,7 +245,12 @@ handshakes(struct exposition *x, const struct admin *admin)
 		    sums[j / 2][j % 2]);
 	family_begin(x, FAMILY_COUNTER, "weir_tls_handshake_errors",
 	    "TLS handshakes with clients that failed.");
-	family_count(x, (struct label[]){{"reason", "any"}, {0}}, errors);
+	for (int j = 0; j < HANDSHAKE_FAILURE_COUNT; j++)
+		family_count(x,
+		    (struct label[]){{"reason", handshake_failure_name(
+		                                    (enum handshake_failure)j)},
+		        {0}},
+		    errors[j]);
 }
 
 static void

@@ -337,7 +337,14 @@ on_done(void *arg, const struct wire_result *result)
 	else
 		snprintf(job->error, sizeof(job->error), "status %ld",
 		    result->status);
-	if (!is_worth_another(result)) {
+	if (!is_worth_another(result) && job->fn && result->is_cut) {
+		/* it has not said yes before it has ended */
+		answer.is_ok = false;
+		snprintf(answer.text, sizeof(answer.text),
+		    "status %ld, but its answer is longer than %d KiB",
+		    result->status, NOTIFY_ANSWER_MAX / 1024);
+		finish(job, &answer);
+	} else if (!is_worth_another(result)) {
 		put_words(&answer, result);
 		finish(job, &answer);
 	} else if (job->tries > job->retries) {

@@ -56,7 +56,7 @@ bool hook_send(struct notify *notify, const struct hook_call *call);
 
 struct hook_answer {
 	bool is_answered; /* false: nobody did, after all tries */
-	bool is_ok;       /* 2xx */
+	bool is_ok;       /* 2xx, and the answer has ended within NOTIFY_ANSWER_MAX */
 	long status;      /* 0: none */
 	char text[NOTIFY_TEXT_MAX]; /* one printable line: what it said, or what went wrong */
 };

@@ -75,6 +75,7 @@ conclude(struct exchange *exchange, CURLcode code)
 {
 	struct wire_result result = {
 	    .is_answered = code == CURLE_OK || exchange->is_cut,
+	    .is_cut = exchange->is_cut,
 	    .body = {exchange->body, exchange->len}};
 
 	if (result.is_answered)

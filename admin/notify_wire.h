@@ -28,8 +28,9 @@ struct wire_request {
 };
 
 struct wire_result {
-	bool is_answered; /* a whole answer came; of its body at most
-	                     NOTIFY_ANSWER_MAX bytes */
+	bool is_answered; /* an answer came */
+	bool is_cut;      /* it was longer than NOTIFY_ANSWER_MAX and was not
+	                     heard to its end */
 	long status;
 	struct span body;  /* for the time of the call */
 	const char *error; /* when it is not answered */

@@ -387,6 +387,7 @@ run_from_text(const char *text, struct err *err)
 	else if (!json_is_object(object))
 		err_set(err, "it is no JSON object");
 	else if (take_all(object, run, err)) {
+		run->recorded_state = run->rollout.state;
 		json_decref(object);
 		return run;
 	}

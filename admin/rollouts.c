@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/fleet.h"
 #include "admin/log.h"
 #include "admin/notify.h"
 #include "admin/sampler.h"
@@ -83,13 +84,31 @@ run_split(const struct rollouts *rollouts, const struct run *run)
 
 /* ---- recording ---- */
 
+/*
+ * The reserve is for the words that turn a rollout round, not for each step of
+ * a ramp down: a restart goes on with it anyway.
+ */
 static bool
-record(
-    struct rollouts *rollouts, struct run *run, bool publishes, struct err *err)
+put_record(struct rollouts *rollouts, const struct run *run, const char *text,
+    bool is_rollback, struct err *err)
+{
+	char key[KEY_CAP];
+
+	snprintf(key, sizeof(key), "rollout/%s", run->rollout.id);
+	if (!text)
+		return err_set(err, "out of memory");
+	if (is_rollback && run->recorded_state != run->rollout.state)
+		return state_put_back(rollouts->admin->state, key, text, err);
+	return state_put(rollouts->admin->state, key, text, err);
+}
+
+static bool
+record(struct rollouts *rollouts, struct run *run, bool publishes,
+    bool is_rollback, struct err *err)
 {
 	const struct split *split = run_split(rollouts, run);
 	uint64_t was = run->split_version;
-	char key[KEY_CAP], *text;
+	char *text;
 	bool ok;
 
 	run->version++;
@@ -100,11 +119,10 @@ record(
 		   the split comes back with the weights that it had. */
 		run->split_version += publishes;
 	text = run_to_text(run);
-	snprintf(key, sizeof(key), "rollout/%s", run->rollout.id);
-	ok = text ? state_put(rollouts->admin->state, key, text, err)
-	          : err_set(err, "out of memory");
+	ok = put_record(rollouts, run, text, is_rollback, err);
 	free(text);
 	if (ok) {
+		run->recorded_state = run->rollout.state;
 		run->is_unrecorded = false;
 		return true;
 	}
@@ -231,11 +249,13 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 		keep_decision(run);
 	json_decref(rollouts->proof);
 	rollouts->proof = run_proof(run, out);
-	is_recorded = (out->is_rollback || now_mono() >= run->retry_at ||
-	                  err_set(err, "the last try is too short ago")) &&
-	              record(rollouts, run, out->publishes, err);
+	is_recorded =
+	    (out->is_rollback || now_mono() >= run->retry_at ||
+	        err_set(err, "the last try is too short ago")) &&
+	    record(rollouts, run, out->publishes, out->is_rollback, err);
 	if (!is_recorded) {
-		complain(rollouts, run, err, out->is_rollback);
+		if (!out->is_rollback || run->recorded_state != r->state)
+			complain(rollouts, run, err, out->is_rollback);
 		if (!out->is_rollback)
 			return false;
 		run->is_unrecorded = true;
@@ -246,7 +266,7 @@ rollouts_settle(struct rollouts *rollouts, struct run *run, const char *who,
 			run->effective_ns = wall_now();
 			rollouts_count_back(rollouts, run);
 		}
-		if (is_recorded)
+		if (is_recorded && !state_is_behind(rollouts->admin->state))
 			record_split(rollouts, run);
 	}
 	rollout_commit(r, out, now_mono());
@@ -276,7 +296,7 @@ rollouts_record_again(struct rollouts *rollouts, struct run *run)
 {
 	struct err err;
 
-	if (!record(rollouts, run, false, &err)) {
+	if (!record(rollouts, run, false, false, &err)) {
 		complain(rollouts, run, &err, false);
 		return;
 	}
@@ -307,6 +327,7 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
     char id[ROLLOUT_ID_MAX])
 {
 	char day[16];
+	const char *tag;
 	const struct run *run;
 	struct tm tm;
 	unsigned last = 0, n;
@@ -319,7 +340,10 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
 		if (strncmp(run->rollout.id, day, len) == 0 &&
 		    sscanf(run->rollout.id + len, "%u", &n) == 1 && n > last)
 			last = n;
-	snprintf(id, ROLLOUT_ID_MAX, "%s%u", day, last + 1 + more);
+	/* Two instances may begin one at the same moment. */
+	tag = fleet_tag(rollouts->admin->fleet);
+	snprintf(id, ROLLOUT_ID_MAX, "%s%u%s%s", day, last + 1 + more,
+	    tag[0] ? "." : "", tag);
 }
 
 static void
@@ -437,7 +461,7 @@ record_group(
 	char key[KEY_CAP];
 
 	for (size_t i = 0; i < n; i++) {
-		if (record(rollouts, runs[i], false, err))
+		if (record(rollouts, runs[i], false, false, err))
 			continue;
 		while (i-- > 0) {
 			snprintf(key, sizeof(key), "rollout/%s",

@@ -30,6 +30,7 @@ struct run {
 	uint64_t version;       /* the ETag; grows with every record */
 	uint64_t split_version; /* of the split, once what is recorded has taken
 	                           effect */
+	enum rollout_state recorded_state; /* of the last record */
 	bool is_unrecorded;     /* the journal is behind what is in effect */
 	nsec_t retry_at;        /* before then the disk is left alone */
 	/* evidence */
@@ -38,6 +39,7 @@ struct run {
 	nsec_t save_at, cut;
 	uint64_t saves;
 	bool has_news; /* since it was saved */
+	bool is_resumed; /* its judge was restored by this process */
 	uint32_t
 	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */

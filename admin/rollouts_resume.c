@@ -104,6 +104,7 @@ resume(struct rollouts *rollouts, struct run *run)
 		return;
 	}
 	evidence_resume(rollouts, run, now_mono());
+	run->is_resumed = run->saves > 0;
 	if (run->rollout.state != ROLLOUT_PENDING)
 		run->judged = run->rollout.phase + 1;
 	if (run->rollout.state != ROLLOUT_PENDING)

@@ -13,6 +13,7 @@
 #include "admin/door.h"
 #include "admin/endpoint_sets.h"
 #include "admin/events.h"
+#include "admin/fleet.h"
 #include "admin/log.h"
 #include "admin/notify.h"
 #include "admin/rollouts.h"
@@ -196,6 +197,36 @@ parts_take(struct admin *admin, struct admin_parts **parts)
 		door_gate(door, admin->gate);
 }
 
+/* The chain itself says so from now on as well. Always true. */
+static bool
+check_anchor(struct admin *admin)
+{
+	uint64_t lost = 0;
+	char number[24];
+	void *bytes;
+	size_t len;
+	json_t *after;
+
+	if (!state_read_file(admin->state, AUDIT_ANCHOR, &bytes, &len))
+		return true;
+	lost = audit_take_anchor(&admin->audit, bytes, len);
+	free(bytes);
+	if (lost == 0)
+		return true;
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)lost);
+	log_event(LOG_ERROR,
+	    "the end of the audit log is missing: entries were written that "
+	    "are not there any more",
+	    "file", admin->audit.path, "entries", number, NULL);
+	after = json_pack("{s:I}", "entries", (json_int_t)lost);
+	admin_audit(admin, &(struct audit_entry){.actor = "weir",
+	                       .action = "audit_end_missing",
+	                       .result = "failed",
+	                       .after = after});
+	json_decref(after);
+	return true;
+}
+
 static bool
 open_audit(struct admin *admin, const struct config *config, struct err *err)
 {
@@ -203,12 +234,14 @@ open_audit(struct admin *admin, const struct config *config, struct err *err)
 	bool ok;
 
 	if (config->logs.audit_path)
-		return audit_open(&admin->audit, config->logs.audit_path, err);
+		return audit_open(
+		           &admin->audit, config->logs.audit_path, err) &&
+		       check_anchor(admin);
 	if (asprintf(&path, "%s/audit.jsonl", config->state_dir) < 0)
 		return err_set(err, "out of memory");
 	ok = audit_open(&admin->audit, path, err);
 	free(path);
-	return ok;
+	return ok && check_anchor(admin);
 }
 
 static bool
@@ -231,7 +264,10 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 	    !admin->tick)
 		return err_set(err, "out of memory");
 	admin->rollouts = rollouts_new(admin, err);
-	return admin->rollouts != NULL;
+	if (!admin->rollouts)
+		return false;
+	admin->fleet = fleet_new(admin, err);
+	return admin->fleet != NULL;
 }
 
 static void
@@ -377,6 +413,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
 	sets_settle(admin, by);
+	fleet_adopt_config(admin->fleet);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
 	if (!admin->parts && !admin_prepare(admin, config, err))
@@ -395,8 +432,7 @@ admin_follow(struct admin *admin)
 }
 
 bool
-admin_allows(
-    struct admin *admin, const struct config *config, struct err *err)
+admin_allows(struct admin *admin, const struct config *config, struct err *err)
 {
 	bool allows = rollouts_allow(admin->rollouts, config, err);
 
@@ -464,6 +500,7 @@ admin_stop(struct admin **admin)
 
 	if (!a)
 		return;
+	fleet_free(&a->fleet);
 	rollouts_free(&a->rollouts);
 	events_free(&a->events);
 	while ((door = TAILQ_FIRST(&a->doors)) != NULL)

@@ -61,8 +61,8 @@ number_json(uint64_t value)
 	return json_string(text);
 }
 
-static char *
-split_text(const struct split_state *split)
+char *
+split_state_print(const struct split_state *split)
 {
 	json_t *object = json_object();
 	char *text;
@@ -150,9 +150,8 @@ read_pools(const json_t *object, struct split_state *split)
 	return true;
 }
 
-/* The caller releases `out` either way. */
-static bool
-split_parse(const char *text, struct split_state *out)
+bool
+split_state_parse(const char *text, struct split_state *out)
 {
 	json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	bool ok;
@@ -197,10 +196,18 @@ state_open(const char *dir, struct err *err)
 	if (cut > 0) {
 		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
 		log_event(LOG_WARN,
-		    "the journal ended in a half-written change: cut; it was "
-		    "never acknowledged",
+		    state->journal.is_garbled
+		        ? "the end of the journal cannot be read: cut, and "
+		          "kept in journal.cut; all before it is in force"
+		        : "the journal ended in a half-written change: cut; "
+		          "it was never acknowledged",
 		    "state_dir", dir, "bytes", bytes, NULL);
 	}
+	if (state->journal.reserve_fd < 0)
+		log_event(LOG_WARN,
+		    "no room was set aside in state_dir: a rollback on a full "
+		    "disk would be lost with the process",
+		    "error", err->text, NULL);
 	return state;
 }
 
@@ -234,7 +241,7 @@ restore_split(const char *name, const char *text, struct registry *registry)
 {
 	struct split_state split;
 
-	if (split_parse(text, &split))
+	if (split_state_parse(text, &split))
 		log_resumed(name, &split,
 		    registry_restore_split(registry, name, &split));
 	else
@@ -264,7 +271,7 @@ bool
 state_put_split(struct state *state, const char *name,
     const struct split_state *split, struct err *err)
 {
-	char key[STATE_KEY_MAX], *text = split_text(split);
+	char key[STATE_KEY_MAX], *text = split_state_print(split);
 	bool ok;
 
 	snprintf(key, sizeof(key), "split/%s", name);
@@ -285,7 +292,7 @@ sync_split(struct state *state, const struct split *split, struct err *err)
 	split_save(split, &saved);
 	snprintf(key, sizeof(key), "split/%s", split->name);
 	item = journal_find(&state->journal, key);
-	text = split_text(&saved);
+	text = split_state_print(&saved);
 	if (!text || !item || strcmp(item->text, text) != 0)
 		ok = state_put_split(state, split->name, &saved, err);
 	free(text);
@@ -395,6 +402,19 @@ state_put(
     struct state *state, const char *key, const char *text, struct err *err)
 {
 	return journal_put(&state->journal, key, text, err);
+}
+
+bool
+state_put_back(
+    struct state *state, const char *key, const char *text, struct err *err)
+{
+	return journal_put_back(&state->journal, key, text, err);
+}
+
+bool
+state_is_behind(const struct state *state)
+{
+	return state->journal.is_suspect;
 }
 
 bool

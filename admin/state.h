@@ -10,6 +10,10 @@
  * reload). */
 bool state_sync(
     struct state *state, struct registry *registry, struct err *err);
+/* A split as its record has it; the caller frees. NULL: no memory. */
+char *split_state_print(const struct split_state *split);
+/* The caller releases `out` either way. */
+bool split_state_parse(const char *text, struct split_state *out);
 /* An endpoint's administrative state; ENDPOINT_ACTIVE is recorded too. */
 bool state_put_endpoint(struct state *state, const char *pool,
     const char *address, enum endpoint_admin admin, struct err *err);
@@ -20,6 +24,11 @@ void state_restore_endpoints(struct state *state, struct registry *registry);
  */
 bool state_put(
     struct state *state, const char *key, const char *text, struct err *err);
+/* For what leads back: even when the disk is full. */
+bool state_put_back(
+    struct state *state, const char *key, const char *text, struct err *err);
+/* The last write failed, and nothing but a way back has been recorded since. */
+bool state_is_behind(const struct state *state);
 bool state_drop(struct state *state, const char *key, struct err *err);
 /* NULL: nothing there. */
 const char *state_get(const struct state *state, const char *key);
@@ -39,6 +48,7 @@ bool state_write_file(struct state *state, const char *name, const void *bytes,
 /* The caller frees; false: there is none that can be read. */
 bool state_read_file(const struct state *state, const char *name,
     void **bytes_out, size_t *len_out);
+bool state_has_file(const struct state *state, const char *name);
 void state_remove_file(struct state *state, const char *name);
 int state_directory(const struct state *state); /* for state_file.c */
 

@@ -92,6 +92,12 @@ state_read_file(const struct state *state, const char *name, void **bytes_out,
 	return ok;
 }
 
+bool
+state_has_file(const struct state *state, const char *name)
+{
+	return faccessat(state_directory(state), name, F_OK, 0) == 0;
+}
+
 void
 state_remove_file(struct state *state, const char *name)
 {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin/fleet.h"
 #include "admin/log.h"
 #include "admin/rollouts.h"
 #include "admin/zone.h"
@@ -140,10 +141,12 @@ take_step(struct rollouts *rollouts, struct run *run, nsec_t now)
 	    .is_healthy = run_is_healthy(rollouts, run)};
 	struct err err;
 
-	if (read_evidence(rollouts, run))
+	if (fleet_evidence_merge(
+	        rollouts, run, read_evidence(rollouts, run), now))
 		input.delta = &rollouts->delta;
-	if (run->signals.n > 0) {
+	if (run->signals.n > 0 || fleet_has_signals(rollouts, run)) {
 		signals_count(&run->signals, r->plan, now, signals);
+		fleet_evidence_signals(rollouts, run, signals);
 		input.signals = signals;
 	}
 	if (r->plan->n_gates > 0)
@@ -152,7 +155,8 @@ take_step(struct rollouts *rollouts, struct run *run, nsec_t now)
 	read_group(rollouts, r, &input);
 	rollouts->before = *r;
 	rollout_step(r, &input, &rollouts->out);
-	if (!rollouts_settle(rollouts, run, NULL, &err))
+	if (!fleet_lets(rollouts->admin->fleet, run, &rollouts->out) ||
+	    !rollouts_settle(rollouts, run, NULL, &err))
 		rollout_revert(r, &rollouts->before);
 }
 

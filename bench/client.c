@@ -4,9 +4,9 @@
  * that two runs give a proxy the same work in the same shape. Made for counts
  * (instructions, system calls), not for speed.
  *
- *   client PORT PATH REQUESTS [CONNECTIONS]
+ *   client PORT PATH REQUESTS [CONNECTIONS [STATUS]]
  *
- * Exit 0 when every answer was a whole 200.
+ * Exit 0 when every answer was a whole one of that status (200).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -88,14 +88,15 @@ head_read(int fd, char *text, size_t *body_out)
 }
 
 static bool
-answer_read(int fd)
+answer_read(int fd, const char *status)
 {
 	char text[HEAD_MAX], sink[64 << 10];
 	const char *length;
 	size_t have, want;
 
 	if (!head_read(fd, text, &have) ||
-	    strncmp(text, "HTTP/1.1 200", 12) != 0)
+	    strncmp(text, "HTTP/1.1 ", 9) != 0 ||
+	    strncmp(text + 9, status, 3) != 0)
 		return false;
 	length = strcasestr(text, "\r\ncontent-length:");
 	if (length == NULL)
@@ -115,6 +116,7 @@ answer_read(int fd)
 int
 main(int argc, char **argv)
 {
+	const char *status = argc > 5 ? argv[5] : "200";
 	int fds[CONNS_MAX], port;
 	long requests, conns, done = 0;
 
@@ -138,10 +140,10 @@ main(int argc, char **argv)
 		for (long i = 0; i < batch; i++)
 			request_send(fds[i], argv[2]);
 		for (long i = 0; i < batch; i++) {
-			if (answer_read(fds[i]))
+			if (answer_read(fds[i], status))
 				continue;
-			fprintf(stderr, "client: request %ld: no whole 200\n",
-			    done + i + 1);
+			fprintf(stderr, "client: request %ld: no whole %s\n",
+			    done + i + 1, status);
 			return 1;
 		}
 		done += batch;

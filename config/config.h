@@ -133,12 +133,16 @@ struct limits_cfg {
 
 /* Versions of HTTP, as bits. */
 enum { PROTOCOL_H1 = 1 << 0, PROTOCOL_H2 = 1 << 1 };
+/* Versions of the PROXY protocol, as bits. */
+enum { PROXY_V1 = 1 << 0, PROXY_V2 = 1 << 1 };
 
 struct tls_cfg {
 	unsigned min_version; /* 12 or 13 */
 	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
+	char *client_ca;      /* owned: PEM file of those who sign clients' certificates; NULL: nobody is asked */
+	bool requires_client; /* with client_ca: who shows none is refused */
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
 	nsec_t ticket_rotation;
 };
@@ -148,6 +152,7 @@ struct listener_cfg {
 	struct address *bind; /* owned */
 	size_t n_bind;
 	char *redirect_to;    /* owned: a listener's name, or NULL; 308 to its scheme and port */
+	unsigned proxy_protocol; /* PROXY_V bits that connections must begin with; 0: off */
 	struct cidrs trusted_proxies;
 	char *client_ip_header; /* owned; default x-forwarded-for */
 	unsigned protocols;   /* PROTOCOL_ bits; default both */
@@ -173,7 +178,7 @@ struct endpoint_cfg {
 	uint32_t weight;        /* 1..1000, default 1 */
 };
 
-enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
+enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH, BALANCE_EWMA };
 
 /* What a hash, an affinity or a limit is taken from. */
 struct key_cfg {
@@ -238,6 +243,7 @@ struct pool_cfg {
 	struct endpoint_cfg *endpoints; /* owned */
 	size_t n_endpoints;
 	unsigned protocol; /* one PROTOCOL_ bit */
+	unsigned send_proxy; /* version of the PROXY protocol that endpoints are told of clients with; 0: off */
 	struct pool_tls_cfg tls;
 	enum balance balance;
 	struct key_cfg hash_on;
@@ -265,6 +271,15 @@ struct pin_cfg {
 	uint32_t pool;      /* index into config.pools */
 };
 
+/* A share of the requests, copied to a pool whose answers nobody gets. */
+struct mirror_cfg {
+	bool is_on;
+	uint32_t to;       /* index into config.pools */
+	bp_t percent;
+	uint32_t methods;  /* bit per enum http_method */
+	uint64_t max_body;
+};
+
 struct split_cfg {
 	char *name;      /* owned */
 	uint32_t stable; /* index into config.pools */
@@ -273,6 +288,7 @@ struct split_cfg {
 	struct key_cfg affinity;
 	struct pin_cfg *pins; /* owned */
 	size_t n_pins;
+	struct mirror_cfg mirror;
 	bool shield;     /* a failed idempotent candidate request is retried once on stable */
 };
 
@@ -366,7 +382,8 @@ struct limit_cfg {
 };
 
 /*
- * Values may hold ${request.id} ${client.address} ${request.host}
+ * Values may hold ${request.id} ${client.address} ${client.certificate.subject}
+ * ${client.certificate.sha256} ${request.host}
  * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
  */
 struct header_edits {

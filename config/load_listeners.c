@@ -37,6 +37,21 @@ check_certificates(
 }
 
 static void
+load_client_ca(struct load *load, const struct node *map, struct tls_cfg *cfg)
+{
+	const struct node *require = field(map, ROW_TLS_REQUIRE);
+	char where[WHERE_MAX];
+
+	cfg->client_ca = load_path(load, map, ROW_TLS_CLIENT_CA);
+	cfg->requires_client =
+	    cfg->client_ca && field_bool(map, ROW_TLS_REQUIRE);
+	if (require && node_get(map, SPAN("client_ca")) == NULL)
+		report_add(load->report, DIAG_MISSING_KEY, require->key_at,
+		    "add client_ca: PATH", "\"client_ca\" is missing in %s",
+		    node_where(map, where));
+}
+
+static void
 load_tls(struct load *load, const struct node *map, struct tls_cfg *cfg)
 {
 	struct entries certs = field_entries(map, ROW_CERTS);
@@ -50,6 +65,7 @@ load_tls(struct load *load, const struct node *map, struct tls_cfg *cfg)
 		cfg->certificates[cfg->n_certificates++] =
 		    load_key_pair(load, certs.at[i], ROW_CERT, ROW_CERT_KEY);
 	check_certificates(load, map, cfg);
+	load_client_ca(load, map, cfg);
 }
 
 static void
@@ -82,6 +98,32 @@ load_protocols(const struct node *map)
 	return protocols;
 }
 
+/* Whoever may send the header may be anybody: it is taken from those that are
+ * named, and over unix sockets, whose permissions name them. */
+static void
+load_proxy_protocol(
+    struct load *load, const struct node *map, struct listener_cfg *cfg)
+{
+	static const unsigned versions[] = {
+	    0, PROXY_V1, PROXY_V2, PROXY_V1 | PROXY_V2};
+	int which = field_word(map, ROW_PROXY_PROTOCOL);
+	const struct node *client_ip = field(map, ROW_CLIENT_IP);
+	bool is_inet = false;
+	char where[WHERE_MAX];
+
+	cfg->proxy_protocol = which > 0 ? versions[which] : 0;
+	for (size_t i = 0; i < cfg->n_bind; i++)
+		is_inet |= cfg->bind[i].kind != ADDRESS_UNIX;
+	if (cfg->proxy_protocol && is_inet && cfg->trusted_proxies.n == 0 &&
+	    (client_ip == NULL ||
+	        node_get(client_ip, SPAN("trusted_proxies")) == NULL))
+		report_add(load->report, DIAG_MISSING_KEY,
+		    field(map, ROW_PROXY_PROTOCOL)->at,
+		    "add client_ip: {trusted_proxies: [\"10.0.0.0/8\"]}",
+		    "%s: who may send PROXY headers is not said",
+		    node_where(map, where));
+}
+
 static void
 load_listener(
     struct load *load, const struct node *map, struct listener_cfg *cfg)
@@ -95,6 +137,7 @@ load_listener(
 	cfg->trusted_proxies = field_cidrs(client_ip, ROW_TRUSTED);
 	cfg->client_ip_header = field_lower(client_ip, ROW_CLIENT_IP_HEADER);
 	cfg->protocols = load_protocols(map);
+	load_proxy_protocol(load, map, cfg);
 	load_limits(field(map, ROW_LIMITS), &cfg->limits);
 	if (tls) {
 		cfg->has_tls = true;

@@ -181,6 +181,14 @@ load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 	cfg->budget = field_percent(map, ROW_RETRY_BUDGET);
 }
 
+static unsigned
+load_send_proxy(const struct node *map)
+{
+	int version = field_word(map, ROW_SEND_PROXY); /* off, v1, v2 */
+
+	return version > 0 ? (unsigned)version : 0;
+}
+
 static void
 load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 {
@@ -193,6 +201,7 @@ load_pool(struct load *load, const struct node *written, struct pool_cfg *cfg)
 	load_endpoints(load, written, map, cfg);
 	cfg->protocol =
 	    field_word(map, ROW_POOL_PROTOCOL) == 1 ? PROTOCOL_H2 : PROTOCOL_H1;
+	cfg->send_proxy = load_send_proxy(map);
 	load_client_tls(load, field(map, ROW_POOL_TLS), ROW_POOL_VERIFY,
 	    ROW_POOL_CA, ROW_POOL_SERVER_NAME, &cfg->tls);
 	cfg->tls.protocols = cfg->protocol;

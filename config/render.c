@@ -143,8 +143,8 @@ put_secret(const struct renderer *r, json_t *map, const char *key,
 		return;
 	if (r->to_keep) {
 		json_object_set_new(map, key,
-		    json_pack("{s:o}", ways[secret->from],
-		        text(secret->where)));
+		    json_pack(
+		        "{s:o}", ways[secret->from], text(secret->where)));
 		return;
 	}
 	json_object_set_new(map, key,
@@ -300,6 +300,10 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 	} else {
 		json_object_set_new(map, "certificates", list);
 	}
+	put_text(map, "client_ca", cfg->client_ca);
+	if (cfg->client_ca)
+		json_object_set_new(
+		    map, "require", json_boolean(cfg->requires_client));
 	put_duration(map, "ticket_rotation", cfg->ticket_rotation);
 	return map;
 }
@@ -319,11 +323,18 @@ protocols(unsigned bits)
 static json_t *
 listener(const struct renderer *r, const struct listener_cfg *cfg)
 {
+	static const char *const proxies[] = {
+	    [0] = "off",
+	    [PROXY_V1] = "v1",
+	    [PROXY_V2] = "v2",
+	    [PROXY_V1 | PROXY_V2] = "any",
+	};
 	json_t *map = json_object(), *client_ip = json_object();
 
 	put_addresses(map, "bind", cfg->bind, cfg->n_bind);
 	put_text(map, "redirect_to", cfg->redirect_to);
 	json_object_set_new(map, "protocols", protocols(cfg->protocols));
+	put_text(map, "proxy_protocol", proxies[cfg->proxy_protocol]);
 	put_ranges(client_ip, "trusted_proxies", &cfg->trusted_proxies);
 	put_text(client_ip, "header", cfg->client_ip_header);
 	json_object_set_new(map, "client_ip", client_ip);
@@ -394,11 +405,11 @@ health(const struct health_cfg *cfg)
 	json_t *map = json_object(), *expect = json_array();
 
 	for (size_t i = 0; i < cfg->n_expect; i++)
-		json_array_append_new(expect,
-		    cfg->expect[i].from == cfg->expect[i].to
-		        ? json_integer(cfg->expect[i].from)
-		        : json_sprintf("%u-%u", cfg->expect[i].from,
-		              cfg->expect[i].to));
+		json_array_append_new(
+		    expect, cfg->expect[i].from == cfg->expect[i].to
+		                ? json_integer(cfg->expect[i].from)
+		                : json_sprintf("%u-%u", cfg->expect[i].from,
+		                      cfg->expect[i].to));
 	put_text(map, "path", cfg->path);
 	put_duration(map, "interval", cfg->interval);
 	put_duration(map, "timeout", cfg->timeout);
@@ -447,6 +458,7 @@ pool(const struct pool_cfg *cfg)
 	    [BALANCE_ROUND_ROBIN] = "round_robin",
 	    [BALANCE_RANDOM] = "random",
 	    [BALANCE_HASH] = "hash",
+	    [BALANCE_EWMA] = "ewma",
 	};
 	json_t *map = json_object(), *endpoints = json_array();
 	json_t *timeouts = json_object();
@@ -455,8 +467,10 @@ pool(const struct pool_cfg *cfg)
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
 		json_array_append_new(endpoints, endpoint_tree(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
-	put_text(map, "protocol",
-	    cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	put_text(
+	    map, "protocol", cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");
+	if (cfg->send_proxy)
+		put_text(map, "send_proxy", cfg->send_proxy == 1 ? "v1" : "v2");
 	if (cfg->tls.on)
 		json_object_set_new(map, "tls", pool_tls(&cfg->tls));
 	put_text(map, "balance", balances[cfg->balance]);
@@ -505,6 +519,30 @@ pin(const struct config *config, const struct pin_cfg *cfg)
 }
 
 static json_t *
+method_list(uint32_t bits)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < METHOD_COUNT; i++)
+		if (bits & (1u << i))
+			json_array_append_new(
+			    list, text(method_name((enum http_method)i)));
+	return list;
+}
+
+static json_t *
+mirror(const struct config *config, const struct mirror_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "to", config->pools[cfg->to].name);
+	json_object_set_new(map, "percent", percent(cfg->percent));
+	json_object_set_new(map, "methods", method_list(cfg->methods));
+	put_size(map, "max_body", cfg->max_body);
+	return map;
+}
+
+static json_t *
 split(const struct config *config, const struct split_cfg *cfg)
 {
 	json_t *map = json_object(), *weights = json_object(), *pins;
@@ -516,6 +554,9 @@ split(const struct config *config, const struct split_cfg *cfg)
 		    percent(cfg->weights[i].weight));
 	json_object_set_new(map, "weights", weights);
 	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->mirror.is_on)
+		json_object_set_new(
+		    map, "mirror", mirror(config, &cfg->mirror));
 	if (cfg->shield)
 		json_object_set_new(map, "shield", json_true());
 	if (cfg->n_pins > 0) {
@@ -959,8 +1000,8 @@ config_tree(const struct config *config, bool to_compare)
 	json_object_set_new(root, "splits", splits);
 	put_routes(&r, root, config);
 	for (size_t i = 0; i < config->n_plans; i++)
-		json_object_set_new(plans, config->plans[i].name,
-		    plan(&r, &config->plans[i]));
+		json_object_set_new(
+		    plans, config->plans[i].name, plan(&r, &config->plans[i]));
 	put_map(root, "plans", plans);
 	return root;
 }

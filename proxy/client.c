@@ -10,6 +10,8 @@
 
 #include "proxy/client_table.h"
 #include "proxy/h2.h"
+#include "proxy/proxied.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -36,10 +38,20 @@ cell_of(const struct conn *conn)
 }
 
 static void
-count_handshake_error(struct conn *conn)
+count_handshake_error(struct conn *conn, enum handshake_failure failure)
 {
 	if (conn->phase == CONN_HANDSHAKE && cell_of(conn))
-		counter_add(&cell_of(conn)->handshake_errors, 1);
+		counter_add(&cell_of(conn)->handshake_errors[failure], 1);
+}
+
+/* It broke: what TLS says of it, or the client went away. */
+static enum handshake_failure
+handshake_failure(const struct conn *conn)
+{
+	const char *word = conn->tls ? tls_stream_failure(conn->tls) : "none";
+
+	return strcmp(word, "none") == 0 ? HANDSHAKE_GONE
+	                                 : handshake_failure_of(word);
 }
 
 static void
@@ -53,6 +65,40 @@ count_state(struct conn *conn, int active, int idle)
 	gauge_add(&cell->idle, idle);
 }
 
+static bool
+is_one_too_many(struct conn *conn, uint32_t max)
+{
+	if (max == 0)
+		return false;
+	conn->is_counted = client_table_take(conn->worker->shared->clients,
+	    conn->client.listener, &conn->client.peer, max);
+	if (!conn->is_counted)
+		counter_add(&cell_of(conn)->refused[REFUSED_PER_CLIENT], 1);
+	return !conn->is_counted;
+}
+
+bool
+client_admit(struct conn *conn)
+{
+	struct worker *worker = conn->worker;
+	void *tls =
+	    snapshot_listener_tls(worker->snapshot, conn->client.listener);
+
+	conn->phase = CONN_HEAD;
+	if (is_one_too_many(conn, listener_of(conn)->limits.per_client)) {
+		conn_end(conn);
+		return false;
+	}
+	if (!tls)
+		return true;
+	conn->is_secure = true;
+	conn->tls = tls_stream_accept(tls, worker->id, &worker->window);
+	conn->phase = CONN_HANDSHAKE;
+	if (!conn->tls)
+		conn_end(conn);
+	return conn->tls != NULL;
+}
+
 void
 client_accept(
     struct worker *worker, int fd, uint32_t listener, const struct peer *peer)
@@ -60,7 +106,6 @@ client_accept(
 	const struct listener_cfg *cfg =
 	    snapshot_listener(worker->snapshot, listener);
 	struct conn *conn = conn_new(worker, fd, true);
-	void *tls;
 
 	if (!conn)
 		return;
@@ -71,26 +116,8 @@ client_accept(
 	worker->n_clients++;
 	count_state(conn, 0, 1);
 	counter_add(&cell_of(conn)->accepted, 1);
-	if (cfg->limits.per_client > 0) {
-		if (!client_table_take(worker->shared->clients, listener, peer,
-		        cfg->limits.per_client)) {
-			counter_add(
-			    &cell_of(conn)->refused[REFUSED_PER_CLIENT], 1);
-			conn_end(conn);
-			return;
-		}
-		conn->is_counted = true;
-	}
-	tls = snapshot_listener_tls(worker->snapshot, listener);
-	if (tls) {
-		conn->is_secure = true;
-		conn->tls = tls_stream_accept(tls, worker->id, &worker->window);
-		conn->phase = CONN_HANDSHAKE;
-	}
-	if (tls && !conn->tls) {
-		conn_end(conn);
+	if (cfg->proxy_protocol ? !proxied_accept(conn) : !client_admit(conn))
 		return;
-	}
 	/* Absolute, from the accept to the end of the first head. */
 	conn_deadline(conn, cfg->limits.header_timeout);
 	conn_start(conn);
@@ -147,7 +174,7 @@ client_spoke_plainly(struct conn *conn)
 	    "content-length: %zu\r\nconnection: close\r\n\r\n%s",
 	    sizeof(body) - 1, body);
 
-	count_handshake_error(conn);
+	count_handshake_error(conn, HANDSHAKE_PLAINTEXT);
 	tls_stream_free(&conn->tls);
 	conn->is_secure = false;
 	conn->phase = CONN_HEAD;
@@ -291,9 +318,15 @@ consume(struct conn *conn, char *bytes, size_t len)
 		if (conn->request) {
 			used = request_body(conn->request, bytes, len);
 		} else if (conn->phase == CONN_HEAD && !conn->is_paused) {
-			enum h1_result result =
-			    begin_request(conn, bytes, len, &used);
+			enum h1_result result;
 
+			used = refused_again(conn, bytes, len);
+			if (used > 0) {
+				bytes += used;
+				len -= used;
+				continue;
+			}
+			result = begin_request(conn, bytes, len, &used);
 			if (result == H1_BAD)
 				return;
 			if (result == H1_DONE) {
@@ -389,6 +422,10 @@ client_eof(struct conn *conn)
 {
 	struct request *request = conn->request;
 
+	if (conn->phase == CONN_PREAMBLE) {
+		proxied_cut(conn);
+		return;
+	}
 	if (conn->h2) {
 		if (conn->is_eof)
 			conn_end(conn);
@@ -423,7 +460,7 @@ client_eof(struct conn *conn)
 void
 client_broken(struct conn *conn)
 {
-	count_handshake_error(conn);
+	count_handshake_error(conn, handshake_failure(conn));
 	if (conn->request)
 		request_abandon(conn->request, FAIL_CLIENT_GONE);
 	else
@@ -512,7 +549,10 @@ client_timeout(struct conn *conn)
 {
 	struct request *request = conn->request;
 
-	if (conn->h2) {
+	if (conn->phase == CONN_PREAMBLE) {
+		counter_add(&cell_of(conn)->too_slow[SLOW_PREAMBLE], 1);
+		conn_end(conn);
+	} else if (conn->h2) {
 		h2_timeout(conn);
 	} else if (conn->is_stream && !request) {
 		stream_timeout(conn);
@@ -529,7 +569,7 @@ client_timeout(struct conn *conn)
 				counter_add(
 				    &cell_of(conn)->too_slow[SLOW_HANDSHAKE],
 				    1);
-			count_handshake_error(conn);
+			count_handshake_error(conn, HANDSHAKE_TIMEOUT);
 			conn_end(conn);
 		}
 	} else if (request->state == REQUEST_TUNNEL) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
+#include "proxy/proxied.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 #include "proxy/transport.h"
@@ -83,8 +84,12 @@ conn_end(struct conn *conn)
 		transport_close_notify(conn);
 		tls_stream_free(&conn->tls);
 	}
-	if (conn->is_client)
+	if (conn->is_client) {
 		client_ended(conn);
+		proxied_end(conn);
+	} else {
+		proxied_leave(conn);
+	}
 	conn->phase = CONN_ENDED;
 	conn->request = NULL;
 	if (conn->is_watched)
@@ -398,7 +403,8 @@ conn_run_ready(struct worker *worker)
 		if (conn->is_paused)
 			continue;
 		if (conn->in && conn->is_client && !conn->request &&
-		    conn->phase != CONN_LINGER) {
+		    conn->phase != CONN_LINGER &&
+		    conn->phase != CONN_PREAMBLE) {
 			client_input(conn, NULL, 0);
 			if (conn->phase == CONN_ENDED || conn->is_paused)
 				continue;

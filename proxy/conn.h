@@ -8,15 +8,14 @@
  * such a side as well (is_stream, see stream.h): it has no descriptor, its
  * bytes travel as frames of a connection that it shares with others.
  *
- *   client:   TLS -> HEAD <-> BUSY -> LINGER -> ended
+ *   client:   (PREAMBLE) -> TLS -> HEAD <-> BUSY -> LINGER -> ended
  *   upstream: CONNECTING -> TLS -> BUSY <-> IDLE -> ended
  */
 #ifndef WEIR_PROXY_CONN_H
 #define WEIR_PROXY_CONN_H
 
-#include <netinet/in.h>
-
 #include "proxy/fail.h"
+#include "proxy/peer.h"
 #include "proxy/worker.h"
 
 enum conn_phase {
@@ -26,14 +25,8 @@ enum conn_phase {
 	CONN_LINGER,     /* client: answered and half-closed; the rest is thrown away */
 	CONN_CONNECTING, /* upstream */
 	CONN_IDLE,       /* upstream: kept */
+	CONN_PREAMBLE,   /* client: its PROXY header is awaited, see proxied.h */
 	CONN_ENDED,
-};
-
-/* A peer's address without the 128 bytes of a sockaddr_storage. */
-struct peer {
-	uint8_t bytes[16]; /* v4 as ::ffff:a.b.c.d */
-	uint16_t port;
-	uint8_t family;    /* AF_INET, AF_INET6, AF_UNIX */
 };
 
 struct conn {
@@ -79,12 +72,16 @@ struct conn {
 			uint32_t progress;  /* bytes of a body in this window, see client.c */
 			bool is_first_window;
 			struct peer peer;
+			struct proxied *proxied; /* owned, by a stream borrowed from its connection; NULL: plain */
 		} client;
 		struct {
 			struct endpoint *endpoint; /* borrowed: see idle.c */
 			uint32_t scanned;
 			uint32_t sent_turn; /* the loop's turn in which its request left */
 			uint32_t requests;
+			uint8_t send_proxy; /* the version of the header that it begins with; 0: none */
+			struct conn *owner; /* borrowed: the client that it speaks for; NULL: for anybody, or that one has gone */
+			LIST_ENTRY(conn) of_owner;
 		} upstream;
 	};
 };
@@ -113,6 +110,12 @@ void conn_reap(struct worker *worker); /* frees what ended in this turn */
  */
 bool conn_send(struct conn *conn, const char *bytes, size_t len);
 bool conn_send2(struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len);
+/*
+ * What is sent over TLS until conn_uncork leaves together, as far as there is
+ * room; nothing changes in clear.
+ */
+void conn_cork(struct conn *conn);
+bool conn_uncork(struct conn *conn);
 /* Appends to what is to be sent, without trying. */
 bool conn_keep(struct conn *conn, const char *bytes, size_t len);
 /* Appends to what was received and not consumed. */
@@ -137,11 +140,6 @@ void conn_finish(struct conn *conn);
 /* Half-closes once all is sent (tunnels). */
 void conn_send_eof(struct conn *conn);
 
-void peer_from(struct peer *peer, const struct sockaddr *sa);
-void peer_sockaddr(const struct peer *peer, struct sockaddr_storage *sa);
-/* "10.0.0.1", "2001:db8::1", "unix"; returns the length. */
-size_t peer_print(const struct peer *peer, char buf[INET6_ADDRSTRLEN]);
-
 /* ---- what a connection asks of those above it (client.c, upstream.c) ---- */
 void client_input(struct conn *conn, char *bytes, size_t len); /* consumes or stashes all */
 void client_eof(struct conn *conn);
@@ -153,6 +151,8 @@ void client_await_body(struct conn *conn); /* its deadlines begin */
 void client_secured(struct conn *conn); /* the handshake is done */
 void client_spoke_plainly(struct conn *conn); /* clear text on a TLS listener: told in clear, then closed */
 void client_accept(struct worker *worker, int fd, uint32_t listener, const struct peer *peer);
+/* Who the client is is known: counts it, begins TLS or awaits its first head. False: it has ended. */
+bool client_admit(struct conn *conn);
 void client_ended(struct conn *conn);   /* counts */
 void client_set_busy(struct conn *conn); /* it has a request; HTTP/2: its first stream */
 void client_set_idle(struct conn *conn); /* HTTP/2: no stream any more */

@@ -7,26 +7,46 @@
  * callbacks: they submit, and the session is flushed at the turn's end, all
  * its frames in one send. And whatever a callback brings about, the connection
  * lives until the callback's caller has returned (is_running).
+ *
+ * What a client can make us hold is bounded: of answers that it does not take
+ * HOLD_MAX together and HOLD_STREAM of one stream, beyond that HOLD_LEAST of
+ * each, so that streams that stand still stop no other; of bodies that nobody
+ * takes the same, and the connection's window beyond it; of large heads, which
+ * HPACK makes cheap to say, HOLD_HEADS.
  */
 #ifndef WEIR_PROXY_H2_H
 #define WEIR_PROXY_H2_H
 
 #include <nghttp2/nghttp2.h>
 
+#include "proxy/h2_closed.h"
+#include "proxy/h2_memory.h"
 #include "proxy/h2_text.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
 LIST_HEAD(stream_list, stream);
 
+enum {
+	HOLD_MAX = 256 << 10,
+	HOLD_STREAM = 64 << 10,
+	HOLD_LEAST = 4096,
+	HOLD_HEADS = 512 << 10, /* of requests in flight, small ones not counted */
+};
+
 struct h2 {
 	nghttp2_session *session; /* owned */
 	struct conn *conn;        /* borrowed: owns us */
 	struct stream_list streams;
 	uint32_t n_streams;
+	uint32_t held;       /* bytes of all streams' `out` */
+	uint32_t heads;      /* bytes of large heads of requests in flight */
+	uint32_t held_in;    /* bytes received whose windows were not given back */
 	struct h2_text text; /* the block being read */
 	struct stream
 	    *reading; /* borrowed: whose block; NULL when it is thrown away */
+	nghttp2_extpri priority; /* what the block asks for, RFC 9218 */
+	bool has_priority;
 	uint32_t gathered; /* bytes in worker->frames, while flushing */
 	bool is_upstream : 1;
 	bool is_running : 1;   /* within nghttp2 */
@@ -35,22 +55,30 @@ struct h2 {
 	                       any more */
 	bool is_leaving : 1; /* a GOAWAY was submitted */
 	bool is_failed : 1;  /* to be closed once it is not running */
+	bool is_tight : 1;   /* somebody was told that there is no room */
 	/* the bucket of glitches, see h2_glitch.c */
 	int32_t points;
 	nsec_t refilled;
 	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
 	                       answered yet */
 	uint32_t flushed;   /* payload of this flush */
+	uint32_t scan_skip; /* bytes until the next frame's head */
+	uint8_t scan_len;   /* bytes of scan_head */
+	char scan_head[9]; /* a frame's head that came in pieces */
+	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
+	uint32_t overflows;      /* streams to be reset for a WINDOW_UPDATE */
+	struct h2_closed closed; /* of a client */
+	struct h2_scan scan;
 	/* a client's session, leaving */
-	nsec_t notice_at;     /* 0: not told yet */
+	nsec_t notice_at; /* 0: not told yet */
 	/* an upstream's session, see h2_client.c */
 	LIST_ENTRY(h2) of_endpoint; /* endpoint_local.sessions */
-	nsec_t keep;          /* how long it is kept without a stream */
-	uint32_t n_requests;  /* streams whose request has not let go */
-	uint32_t n_served;    /* streams submitted so far */
-	uint8_t why;          /* enum fail: told to streams when the connection goes */
+	nsec_t keep;                /* how long it is kept without a stream */
+	uint32_t n_requests;        /* streams whose request has not let go */
+	uint32_t n_served;          /* streams submitted so far */
+	uint8_t why; /* enum fail: told to streams when the connection goes */
 	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
 	bool is_ready : 1;    /* connected; streams may be submitted */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
@@ -60,6 +88,7 @@ struct h2 {
 struct h2_kit {
 	nghttp2_session_callbacks *callbacks; /* owned */
 	nghttp2_option *server, *client;      /* owned */
+	struct h2_memory memory;
 };
 struct h2_kit *h2_kit_new(void);
 void h2_kit_free(struct h2_kit **kit);
@@ -90,9 +119,12 @@ bool h2_accept(struct conn *conn);
 void h2_timeout(struct conn *conn);
 /* One step of leaving: a notice, then no more streams, then the end. */
 void h2_drain(struct conn *conn);
+/* No more streams from now on; those that are there go on. */
+void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+void h2_server_note_priority(struct h2 *h2, struct span value);
 void h2_server_stream_gone(struct h2 *h2);
 void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */
@@ -113,12 +145,24 @@ void h2_client_end_block(
 /* Its peer takes no new streams any more. */
 void h2_client_unlist(struct h2 *h2);
 void h2_client_request_gone(struct h2 *h2);
+/* The client that it spoke for has gone. */
+void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);
 /* Trailers of the block into body->trailers. False: malformed. */
 bool h2_take_trailers(struct h2 *h2, struct body *body);
 
+/* ---- h2_strict.c: where nghttp2 is milder than RFC 9113, on a client's
+ * session ----
+ */
+ssize_t h2_strict_recv(struct h2 *h2, const uint8_t *bytes, size_t len);
+void h2_strict_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+/* A frame that makes nghttp2 reset its stream; a reset that was sent. */
+void h2_strict_invalid(struct h2 *h2, const nghttp2_frame *frame, int error);
+void h2_strict_sent_reset(struct h2 *h2, const nghttp2_frame *frame);
+
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);
-void h2_glitch_frame(struct h2 *h2, const nghttp2_frame_hd *hd);
+/* Looks at the frames of what a client sent, before nghttp2 does. */
+void h2_glitch_scan(struct h2 *h2, const char *bytes, size_t len);
 
 #endif

@@ -15,7 +15,7 @@
 
 enum {
 	WINDOW =
-	    1 << 20, /* of the connection; a stream's is the default, 64 KiB */
+	    1 << 19, /* of the connection; a stream's is the default, 64 KiB */
 	NOTICE_MS = 500, /* between the notice and the end of new streams */
 	REQUESTS_MAX = 100000, /* on one connection */
 };
@@ -60,6 +60,7 @@ h2_accept(struct conn *conn)
 	if (!h2)
 		return false;
 	conn->h2 = h2;
+	h2->scan_skip = NGHTTP2_CLIENT_MAGIC_LEN;
 	settings[0].value = cfg->limits.max_streams;
 	settings[1].value = (uint32_t)cfg->limits.max_header;
 	nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
@@ -123,6 +124,20 @@ h2_timeout(struct conn *conn)
 /* ---- leaving ---- */
 
 void
+h2_leave(struct conn *conn)
+{
+	struct h2 *h2 = conn->h2;
+
+	if (h2->is_ending || h2->is_leaving)
+		return;
+	h2->is_leaving = true;
+	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+	    nghttp2_session_get_last_proc_stream_id(h2->session),
+	    NGHTTP2_NO_ERROR, NULL, 0);
+	h2_wants_flush(h2);
+}
+
+void
 h2_drain(struct conn *conn)
 {
 	struct h2 *h2 = conn->h2;
@@ -135,10 +150,7 @@ h2_drain(struct conn *conn)
 		nghttp2_submit_shutdown_notice(h2->session);
 	} else if (!h2->is_leaving &&
 	           now - h2->notice_at >= NOTICE_MS * NSEC_PER_MSEC) {
-		h2->is_leaving = true;
-		nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-		    nghttp2_session_get_last_proc_stream_id(h2->session),
-		    NGHTTP2_NO_ERROR, NULL, 0);
+		h2_leave(conn);
 	} else if (h2->is_leaving && h2->n_streams == 0 && !conn->out) {
 		h2_fail(h2);
 		return;
@@ -161,6 +173,7 @@ begin_stream(struct h2 *h2, int32_t id)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	stream->side.client.listener = conn->client.listener;
 	stream->side.client.peer = conn->client.peer;
+	stream->side.client.proxied = conn->client.proxied;
 	nghttp2_session_set_stream_user_data(h2->session, id, stream);
 	h2->reading = stream;
 	h2_text_begin(
@@ -182,6 +195,7 @@ h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 
 	h2_text_release(&h2->text); /* of one that never ended */
 	h2->reading = NULL;
+	h2->has_priority = false;
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
 		return begin_stream(h2, id);
 	stream = nghttp2_session_get_stream_user_data(h2->session, id);
@@ -191,6 +205,40 @@ h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 	h2_text_begin(&h2->text, &h2->conn->worker->bufs, H2_TRAILERS,
 	    H1_TRAILERS_MAX - H1_TRAILER_FIELDS_MAX - 8);
 	return 0;
+}
+
+/*
+ * "u=0..7" and "i" of a Priority field (RFC 9218); anything else, and what
+ * cannot be read, changes nothing.
+ */
+void
+h2_server_note_priority(struct h2 *h2, struct span value)
+{
+	const char *at = value.ptr, *end = value.ptr + value.len;
+
+	h2->has_priority = true;
+	h2->priority = (nghttp2_extpri){NGHTTP2_EXTPRI_DEFAULT_URGENCY, 0};
+	while (at < end) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		size_t len = (size_t)((comma ? comma : end) - at);
+
+		for (; len > 0 && *at == ' '; len--)
+			at++;
+		if (len == 3 && at[0] == 'u' && at[1] == '=' && at[2] >= '0' &&
+		    at[2] <= '7')
+			h2->priority.urgency = (uint32_t)(at[2] - '0');
+		else if (len == 1 && *at == 'i')
+			h2->priority.inc = 1;
+		at = comma ? comma + 1 : end;
+	}
+}
+
+static void
+set_priority(struct h2 *h2, struct stream *stream)
+{
+	if (h2->has_priority)
+		nghttp2_session_change_extpri_stream_priority(
+		    h2->session, stream->id, &h2->priority, 0);
 }
 
 /* The stream's framing is told by frames, not by fields. */
@@ -215,6 +263,37 @@ refuse(struct stream *stream, unsigned status, const char *word)
 {
 	client_set_busy(&stream->side);
 	reply_refuse(&stream->side, status, word, "the request is malformed");
+}
+
+/* Heads stay until their requests are done. What fits into a request's own
+ * arena is not counted: so many streams are meant. */
+static bool
+may_hold_head(struct h2 *h2, struct stream *stream, size_t len)
+{
+	if (len <= sizeof(((struct request *)NULL)->arena) / 2)
+		return true;
+	if (h2->heads + len > HOLD_HEADS)
+		return false;
+	stream->head_len = (uint32_t)len;
+	h2->heads += (uint32_t)len;
+	return true;
+}
+
+/* RFC 8441: whoever asks for another protocol hears that there is none such. */
+static bool
+is_unknown_protocol(const struct h2_text *text)
+{
+	return text->pseudo[H2_PROTOCOL].is_set &&
+	       !span_ieq(h2_text_pseudo(text, H2_PROTOCOL), SPAN("websocket"));
+}
+
+static void
+refuse_protocol(struct stream *stream)
+{
+	const struct fail_row *row = fail_row(FAIL_NO_TUNNEL);
+
+	client_set_busy(&stream->side);
+	reply_refuse(&stream->side, row->status, row->word, row->text);
 }
 
 static void
@@ -242,6 +321,14 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		                         : NGHTTP2_INTERNAL_ERROR);
 		return;
 	}
+	if (!may_hold_head(h2, stream, text.len)) {
+		stream_reset(stream, NGHTTP2_REFUSED_STREAM);
+		return;
+	}
+	if (is_unknown_protocol(&h2->text)) {
+		refuse_protocol(stream);
+		return;
+	}
 	if (h1_parse_request(text.ptr, text.len, text.len, &scanned, head) !=
 	    H1_DONE) {
 		refuse(stream, h1_fault_status(head->fault),
@@ -252,6 +339,9 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
+	stream->is_measured = head->has_length && !head->wants_upgrade;
+	stream->promised = head->length;
+	set_priority(h2, stream);
 	client_set_busy(&stream->side);
 	request_begin(&stream->side, worker->rx + RX_HEADROOM, 0);
 }
@@ -289,8 +379,9 @@ h2_server_end_block(
 		begin_request(h2, stream, is_end);
 		return;
 	}
-	if (stream->side.request &&
-	    !h2_take_trailers(h2, &stream->side.request->request_body)) {
+	if (!is_end ||
+	    (stream->side.request &&
+	        !h2_take_trailers(h2, &stream->side.request->request_body))) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}

@@ -70,11 +70,17 @@ struct conn *
 idle_get(struct endpoint *endpoint, unsigned worker)
 {
 	struct conn_queue *queue = queue_of(endpoint, worker);
-	struct conn *conn = queue ? TAILQ_FIRST(queue) : NULL;
+	struct conn *conn;
 
-	if (conn)
+	while (queue && (conn = TAILQ_FIRST(queue))) {
 		idle_remove(conn);
-	return conn;
+		if (!conn->upstream.send_proxy)
+			return conn;
+		/* From before a reload: the pool's connections no longer speak
+		 * for one client. */
+		conn_end(conn);
+	}
+	return NULL;
 }
 
 void

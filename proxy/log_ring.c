@@ -16,6 +16,7 @@
 
 #include "admin/admin.h"
 #include "admin/log.h"
+#include "proxy/proxied.h"
 #include "proxy/request.h"
 
 enum {
@@ -231,7 +232,7 @@ access_log_request(struct request *request)
 	    .tls = request->client->is_secure,
 	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
-	    .peer = request->client->client.peer,
+	    .peer = *proxied_sender(request->client),
 	    .queue_us = usec_between(request->start, request->dispatched),
 	    .connect_us =
 	        request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
@@ -261,7 +262,7 @@ access_log_refused(
 	    .fault = word,
 	    .tls = client->is_secure,
 	    .client = client->client.peer,
-	    .peer = client->client.peer,
+	    .peer = *proxied_sender(client),
 	    .queue_us = -1,
 	    .connect_us = -1,
 	    .first_byte_us = -1,

@@ -1,7 +1,8 @@
-/* Peers' addresses in 20 bytes, see conn.h. */
-#include <arpa/inet.h>
+/* Peers' addresses in 20 bytes, see peer.h. */
+#include "proxy/peer.h"
 
-#include "proxy/conn.h"
+#include <arpa/inet.h>
+#include <string.h>
 
 void
 peer_from(struct peer *peer, const struct sockaddr *sa)

@@ -46,6 +46,7 @@ struct check {
 	    *cfg;               /* borrowed from the snapshot, or passive */
 	struct tls_client *tls; /* borrowed from the snapshot */
 	bool is_h2;
+	unsigned send_proxy;   /* of the pool */
 	struct event *timer;   /* owned */
 	struct probe_run *run; /* owned; NULL between checks */
 	uint64_t round;
@@ -236,6 +237,8 @@ on_due(int fd, short what, void *arg)
 	    .tls = check->cfg == &passive ? NULL : check->tls,
 	    .worker = registry_workers(prober->registry),
 	    .is_h2 = check->is_h2,
+	    /* Another port is another server, which need not speak it. */
+	    .send_proxy = check->cfg->port == 0 ? check->send_proxy : 0,
 	};
 
 	(void)fd;
@@ -308,6 +311,7 @@ follow_checked(struct prober *prober, const struct pool_view *pool,
 	check->cfg = cfg;
 	check->tls = pool->tls;
 	check->is_h2 = pool->cfg->protocol == PROTOCOL_H2;
+	check->send_proxy = pool->cfg->send_proxy;
 	check->round = prober->round;
 }
 

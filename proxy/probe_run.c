@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "proxy/probe_h2.h"
+#include "proxy/proxy_header.h"
 #include "proxy/worker.h"
 
 enum { KEPT_MAX = 65536, CIPHER = 17 << 10, TEXT_MAX = 96 };
@@ -641,6 +642,19 @@ shake_hands(struct probe_run *run)
 	}
 }
 
+/* A new connection takes so few bytes at once, or it is broken. */
+static bool
+say_who_asks(struct probe_run *run)
+{
+	char header[PROXY_HEADER_OWN];
+	size_t len;
+
+	if (run->ask.send_proxy == 0)
+		return true;
+	len = proxy_header_write(run->ask.send_proxy, NULL, NULL, true, header);
+	return send(run->fd, header, len, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
 static void
 connected(struct probe_run *run)
 {
@@ -648,6 +662,10 @@ connected(struct probe_run *run)
 
 	if (run->ask.address->kind != ADDRESS_UNIX)
 		setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!say_who_asks(run)) {
+		end(run, false, words_of(errno));
+		return;
+	}
 	if (run->ask.tls == NULL) {
 		begin_asking(run);
 		return;

@@ -18,6 +18,7 @@ struct probe_ask {
 	struct tls_client *tls;       /* NULL: clear */
 	unsigned worker;              /* this thread's number for tls */
 	bool is_h2;                   /* by prior knowledge, or as TLS has agreed */
+	unsigned send_proxy;          /* version of the PROXY header to begin with; 0: none */
 };
 
 /* The run is gone when it is called. */

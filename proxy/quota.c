@@ -308,22 +308,6 @@ on_tick(int fd, short what, void *arg)
 
 /* ---- with the config ---- */
 
-/* All that a connection depends on, in one text. */
-static char *
-settings_of(const struct redis_cfg *cfg)
-{
-	char *text = NULL;
-	int n = asprintf(&text, "%s %u %s %s %d %s %d %d %s %s %lld %lld",
-	    cfg->address.text, cfg->database, cfg->user ? cfg->user : "",
-	    cfg->prefix, (int)cfg->password.from,
-	    cfg->password.where ? cfg->password.where : "", cfg->tls.on,
-	    (int)cfg->tls.verify, cfg->tls.ca_file ? cfg->tls.ca_file : "",
-	    cfg->tls.server_name ? cfg->tls.server_name : "",
-	    (long long)cfg->connect_timeout, (long long)cfg->answer_timeout);
-
-	return n < 0 ? NULL : text;
-}
-
 static void
 let_go(struct quota *quota)
 {
@@ -358,7 +342,7 @@ quota_apply(struct quota *quota, const struct config *config, struct err *err)
 		event_del(quota->tick);
 		return true;
 	}
-	settings = settings_of(&config->redis);
+	settings = redis_settings(&config->redis);
 	if (!settings)
 		return err_set(err, "out of memory");
 	if (is_the_same(quota, settings)) {

@@ -529,6 +529,21 @@ on_tick(int fd, short what, void *arg)
 
 /* ---- life ---- */
 
+char *
+redis_settings(const struct redis_cfg *cfg)
+{
+	char *text = NULL;
+	int n = asprintf(&text, "%s %u %s %s %d %s %d %d %s %s %lld %lld",
+	    cfg->address.text, cfg->database, cfg->user ? cfg->user : "",
+	    cfg->prefix, (int)cfg->password.from,
+	    cfg->password.where ? cfg->password.where : "", cfg->tls.on,
+	    (int)cfg->tls.verify, cfg->tls.ca_file ? cfg->tls.ca_file : "",
+	    cfg->tls.server_name ? cfg->tls.server_name : "",
+	    (long long)cfg->connect_timeout, (long long)cfg->answer_timeout);
+
+	return n < 0 ? NULL : text;
+}
+
 static bool
 copy_settings(struct redis *redis, const struct redis_cfg *cfg, struct err *err)
 {

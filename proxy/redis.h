@@ -30,6 +30,8 @@ typedef void redis_answer_fn(void *ctx, const redisReply *answer);
 
 /* Copies what it needs of the config, reads the password now. Connects at once in the background. */
 struct redis *redis_new(struct event_base *base, const struct redis_cfg *cfg, const struct redis_hooks *hooks, struct err *err);
+/* All that a connection depends on, in one text; the caller frees. NULL: no memory. */
+char *redis_settings(const struct redis_cfg *cfg);
 void redis_free(struct redis **redis); /* callbacks that wait are called with NULL */
 bool redis_is_up(const struct redis *redis);
 /* False: it is down, or too much is queued; `fn` is not called then. */

@@ -10,6 +10,7 @@
 #include "proxy/head_writer.h"
 #include "proxy/log_ring.h"
 #include "proxy/message.h"
+#include "proxy/refused.h"
 
 enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
 
@@ -84,16 +85,15 @@ status_text(unsigned status)
 	}
 }
 
-/* The whole answer in worker->head; 0 when it does not fit. No printf: a flood
- * of refusals must be cheaper than what it asks for. */
+/* The whole answer; 0 when it does not fit. No printf: a flood of refusals must
+ * be cheaper than what it asks for. */
 static size_t
-compose(struct worker *worker, unsigned status, const char *type,
-    struct span body, struct span extra, bool close, bool is_old, bool is_head,
-    size_t *head_len_out)
+compose(struct worker *worker, char *to, size_t cap, unsigned status,
+    const char *type, struct span body, struct span extra, bool close,
+    bool is_old, bool is_head, size_t *head_len_out)
 {
 	bool has_body = status != 204 && status != 304;
-	struct writer out = {
-	    worker->head, worker->head, worker->head + HEAD_SIZE, false};
+	struct writer out = {to, to, to + cap, false};
 
 	assert(body.len <= REPLY_MAX);
 	PUT(&out, "HTTP/1.1 ");
@@ -132,9 +132,11 @@ send_reply(struct request *request, unsigned status, unsigned counted_as,
 	if (!request->request_body.is_done ||
 	    !client_may_keep_alive(request->client))
 		request->keep_alive = false;
-	len = compose(worker, status, content_type, body, extra,
-	    !request->keep_alive, request->minor == 0,
+	len = compose(worker, worker->head, HEAD_SIZE, status, content_type,
+	    body, extra, !request->keep_alive, request->minor == 0,
 	    request->method == METHOD_HEAD, &head_len);
+	if (counted_as == 429 && len > 0)
+		refused_remember(request, len, len - head_len);
 	request->status = (uint16_t)counted_as;
 	request->has_response = true;
 	request->response_body.bytes = body.len;
@@ -161,10 +163,10 @@ seconds(nsec_t time)
 
 /* What RateLimit header fields for HTTP call the quota policy and its state. */
 static struct span
-limit_lines(const struct request *request, char lines[LIMIT_LINES_MAX])
+limit_lines(const struct decision *decision, char lines[LIMIT_LINES_MAX])
 {
-	const struct limit_answer *limit = &request->decision.limit;
-	const struct limit_cfg *cfg = &request->decision.route->cfg->limit;
+	const struct limit_answer *limit = &decision->limit;
+	const struct limit_cfg *cfg = &decision->route->cfg->limit;
 	double interval = (double)cfg->rate.per / (double)cfg->rate.count;
 	struct writer out = {lines, lines, lines + LIMIT_LINES_MAX, false};
 
@@ -230,10 +232,25 @@ reply_fail(struct request *request, enum fail fail)
 	    fail != FAIL_RATE_LIMITED && fail != FAIL_FORBIDDEN)
 		request->keep_alive = false;
 	reply_send(request, row->status, "application/json", text,
-	    fail == FAIL_RATE_LIMITED ? limit_lines(request, lines)
+	    fail == FAIL_RATE_LIMITED ? limit_lines(&request->decision, lines)
 	    : row->status == 503
 	        ? SPAN("retry-after: 1\r\ncache-control: no-store\r\n")
 	        : SPAN("cache-control: no-store\r\n"));
+}
+
+size_t
+reply_limited(struct worker *worker, const struct decision *decision, char *to,
+    size_t cap, size_t *body_len_out)
+{
+	char body[256], lines[LIMIT_LINES_MAX];
+	struct span text =
+	    problem(fail_row(FAIL_RATE_LIMITED), body, sizeof(body));
+	size_t head_len;
+
+	*body_len_out = text.len;
+	return compose(worker, to, cap, fail_row(FAIL_RATE_LIMITED)->status,
+	    "application/json", text, limit_lines(decision, lines), false,
+	    false, false, &head_len);
 }
 
 void
@@ -249,9 +266,9 @@ reply_refuse(
 	struct outcome outcome = {
 	    .method = METHOD_OTHER, .status = status, .bytes_out = (uint64_t)n};
 	size_t head_len;
-	size_t len = compose(worker, status, "application/json",
-	    (struct span){body, (size_t)n}, SPAN("cache-control: no-store\r\n"),
-	    true, false, false, &head_len);
+	size_t len = compose(worker, worker->head, HEAD_SIZE, status,
+	    "application/json", (struct span){body, (size_t)n},
+	    SPAN("cache-control: no-store\r\n"), true, false, false, &head_len);
 
 	routing_record(worker->snapshot, worker->id, client->client.listener,
 	    &none, &outcome);

@@ -17,6 +17,7 @@
 #include "proxy/grpc.h"
 #include "proxy/identity.h"
 #include "proxy/message.h"
+#include "proxy/mirror.h"
 
 enum {
 	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
@@ -194,6 +195,16 @@ keep_for_replay(struct request *request, const char *bytes, size_t len)
 	return true;
 }
 
+/*
+ * An extended CONNECT, in HTTP/1's words an Upgrade. In HTTP/1 a server may
+ * ignore that and answer; to a CONNECT 2xx says that there is a tunnel.
+ */
+static bool
+is_connect(const struct request *request, const struct h1_head *head)
+{
+	return request->client->is_stream && head->wants_upgrade;
+}
+
 /* The pool is known: write the head, take what is there of the body, go.
  * Returns the bytes taken. */
 static size_t
@@ -207,6 +218,11 @@ go_upstream(
 	    head->wants_upgrade &&
 	    (request->decision.route->cfg->upgrade &
 	        (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	if (is_connect(request, head) && !request->asks_upgrade) {
+		headers_note_request(request, head);
+		request_fail(request, FAIL_NO_TUNNEL);
+		return 0;
+	}
 	if (!headers_write_request(request, head)) {
 		request_fail(request, FAIL_OVERLOAD);
 		return 0;
@@ -221,6 +237,8 @@ go_upstream(
 	    keep_for_replay(request, rest, body->left)) {
 		used = request->replay_len;
 	}
+	if (mirror_is_on(request))
+		mirror_begin(request);
 	begin_body_watch(request);
 	if (!body->is_done && len == 0 && !request->expects_continue) {
 		request->state = REQUEST_WAIT_BODY;
@@ -293,6 +311,10 @@ request_begin(struct conn *client, char *rest, size_t len)
 		    request, fail_of_refusal(request->decision.refusal));
 		return 0;
 	}
+	if (!request->decision.pool && is_connect(request, head)) {
+		request_fail(request, FAIL_NO_TUNNEL);
+		return 0;
+	}
 	if (!request->decision.pool) {
 		reply_route(request, head);
 		return 0;
@@ -346,6 +368,7 @@ request_body(struct request *request, char *bytes, size_t len)
 	    snapshot_listener(request->snapshot, request->listener);
 	uint64_t limit = listener ? listener->limits.max_body : 0;
 	struct conn *client = request->client;
+	uint64_t before = request->request_body.bytes;
 	struct forwarded done;
 
 	switch (request->state) {
@@ -389,6 +412,9 @@ request_body(struct request *request, char *bytes, size_t len)
 		                 : FAIL_BAD_REQUEST);
 		return len;
 	}
+	if (request->mirror)
+		mirror_body(request, bytes,
+		    (size_t)(request->request_body.bytes - before));
 	if (done.is_unsent) {
 		request->upstream->has_more = true;
 		conn_make_ready(request->upstream);
@@ -441,6 +467,8 @@ request_body_end(struct request *request)
 		conn_make_ready(request->upstream);
 		return true;
 	}
+	if (request->mirror)
+		mirror_body(request, NULL, 0);
 	maybe_sent(request);
 	return true;
 }
@@ -512,8 +540,7 @@ request_attempt_failed(struct request *request, enum fail fail)
 		                 .errors[row->error],
 		    1);
 	if (request->endpoint && row->blame == BLAME_POOL && !was_reused)
-		endpoint_answered(request->decision.pool, request->endpoint,
-		    true, request->worker->now);
+		upstream_judge(request, true);
 	if (request->has_response) {
 		request_abandon(request, fail);
 		return;
@@ -601,6 +628,14 @@ request_abandon(struct request *request, enum fail fail)
 }
 
 /* ---- back-pressure ---- */
+
+void
+request_hold(struct request *request)
+{
+	conn_pause(request->upstream);
+	if (request->state != REQUEST_TUNNEL) /* whose deadline is for both */
+		conn_no_deadline(request->upstream);
+}
 
 void
 request_client_drained(struct request *request)

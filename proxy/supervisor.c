@@ -24,6 +24,7 @@
 #include "admin/log.h"
 #include "proxy/binding.h"
 #include "proxy/client_table.h"
+#include "proxy/fleet_wire.h"
 #include "proxy/geo_watch.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
@@ -62,6 +63,7 @@ struct supervisor {
 	struct resolver *resolver;   /* owned */
 	struct geo_watch *geo;       /* owned */
 	struct quota *quota;         /* owned */
+	struct fleet_wire *fleet;    /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
 	nsec_t began, drain_until, rotated_at, beat_at;
@@ -220,6 +222,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		log_event(LOG_ERROR, "redis stays as it was", "error",
 		    err->text, NULL);
 	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
+	if (applied)
+		applied = fleet_wire_apply(sup->fleet, now, err);
 	free(notes);
 	return applied;
 }
@@ -723,6 +727,10 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	                  : NULL;
 	if (!sup->prober || !watch_signals(sup, err))
 		return false;
+	sup->fleet = fleet_wire_new(
+	    sup->base, admin_fleet(sup->admin), resolve_anew, sup);
+	if (!sup->fleet || !fleet_wire_apply(sup->fleet, now, err))
+		return false;
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	sup->exit_code = 0;
 	tell_ready(sup, now);
@@ -736,6 +744,7 @@ stop(struct supervisor *sup)
 	wake_workers(sup);
 	for (unsigned i = 0; i < sup->n_started; i++)
 		pthread_join(sup->shared.workers[i].thread, NULL);
+	fleet_wire_free(&sup->fleet);
 	admin_stop(&sup->admin);
 	prober_free(&sup->prober);
 	for (unsigned i = 0; sup->shared.workers && i < sup->shared.n_workers;

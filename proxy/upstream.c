@@ -12,6 +12,7 @@
 
 #include "proxy/h2.h"
 #include "proxy/queue.h"
+#include "proxy/proxied.h"
 
 enum {
 	RETRY_COST = 10000, /* one retry, in basis points of a request */
@@ -73,6 +74,7 @@ upstream_may_retry(struct request *request)
 	    &request->decision.pool->pool->cells[request->worker->id];
 
 	if (request->attempts > retry->max || request->shielded ||
+	    request->is_copy ||
 	    !spend_retry(cell))
 		return false;
 	counter_add(&cell->retries, 1);
@@ -92,6 +94,21 @@ upstream_may_shield(struct request *request, const struct pool_view *by)
 	return true;
 }
 
+/* ---- what an attempt tells ---- */
+
+void
+upstream_judge(struct request *request, bool is_bad)
+{
+	const struct pool_view *pool = request->decision.pool;
+	const struct worker *worker = request->worker;
+
+	if (pool->cfg->balance == BALANCE_EWMA)
+		endpoint_took(request->endpoint, worker->id,
+		    worker->now - request->sent_at, is_bad);
+	if (!request->is_copy) /* those eject nobody */
+		endpoint_answered(pool, request->endpoint, is_bad, worker->now);
+}
+
 /* ---- getting one ---- */
 
 /* For requests that may not be repeated: is a kept connection really still
@@ -105,12 +122,29 @@ is_open(struct conn *upstream)
 	       (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+/* Where a connection speaks for one client: only what was that one's. */
+static struct conn *
+take_own(struct request *request)
+{
+	struct conn *upstream = NULL;
+
+	while ((upstream = proxied_next(request, upstream)))
+		if (upstream->phase == CONN_IDLE) {
+			idle_remove(upstream);
+			return upstream;
+		}
+	return NULL;
+}
+
 static struct conn *
 take_kept(struct request *request)
 {
+	bool is_own = request->decision.pool->cfg->send_proxy != 0;
 	struct conn *upstream;
 
-	while ((upstream = idle_get(request->endpoint, request->worker->id))) {
+	while ((upstream = is_own ? take_own(request)
+	                          : idle_get(request->endpoint,
+	                                request->worker->id))) {
 		if (request->is_idempotent || is_open(upstream))
 			return upstream;
 		conn_end(upstream);
@@ -207,7 +241,8 @@ open_connection(struct request *request)
 	upstream->phase = CONN_CONNECTING;
 	request->upstream = upstream;
 	counter_add(&local_of(request)->connects, 1);
-	if (!conn_watch(upstream)) {
+	if (!conn_watch(upstream) || (request->decision.pool->cfg->send_proxy &&
+	                                 !proxied_own(upstream, request))) {
 		connect_failed(request, FAIL_OVERLOAD);
 		return;
 	}
@@ -233,9 +268,9 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 			request_fail(request, FAIL_NO_ENDPOINT);
 			return;
 		}
-		if (request->attempts++ == 0)
+		if (request->attempts++ == 0 && !request->is_copy)
 			earn_retry(request);
-		else
+		else if (request->attempts > 1)
 			counter_add(&local_of(request)->retries, 1);
 	}
 	count_in_flight(request, 1);
@@ -333,6 +368,10 @@ upstream_connected(struct conn *upstream)
 	}
 	if (error != 0) {
 		connect_failed(request, upstream_fail_of(error));
+		return;
+	}
+	if (upstream->upstream.send_proxy && !proxied_announce(upstream)) {
+		connect_failed(request, FAIL_CONNECT_FAILED);
 		return;
 	}
 	if (request->decision.pool->tls) {

@@ -4,7 +4,8 @@
  *   1  wait for events (not at all while someone stands on the ready list)
  *   2  run their callbacks: accept, read, decide, write, each to completion
  *   3  the ready list: who had more to do than one callback's share; places
- *      in pools that became free go to who waits for them
+ *      in pools that became free go to who waits for them; copies of requests
+ *      leave
  *   4  HTTP/2 sessions that have something to say say it: one send for all
  *      the frames of a turn
  *   5  adopt a newer snapshot, letting go of what hung on the old one
@@ -28,7 +29,9 @@
 
 #include "proxy/h2.h"
 #include "proxy/log_ring.h"
+#include "proxy/mirror.h"
 #include "proxy/queue.h"
+#include "proxy/refused.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
@@ -115,7 +118,9 @@ drain(struct worker *worker)
 		next = TAILQ_NEXT(conn, link);
 		if (conn->h2)
 			h2_drain(conn);
-		else if (conn->phase == CONN_HEAD && !conn->in && !conn->out &&
+		else if ((conn->phase == CONN_HEAD ||
+		             conn->phase == CONN_PREAMBLE) &&
+		         !conn->in && !conn->out &&
 		         (conn->client.requests > 0 || is_late))
 			conn_end(conn);
 	}
@@ -158,12 +163,34 @@ worker_tell(struct worker *worker, struct inbox_entry *entry)
 	worker_wake(worker);
 }
 
+/*
+ * A listener left with a reload: nothing more can be asked on its connections.
+ * Who is in a request finishes it; who is idle need not find out by asking.
+ */
+static void
+leave_orphans(struct worker *worker)
+{
+	struct conn *conn, *next;
+
+	for (conn = TAILQ_FIRST(&worker->clients); conn; conn = next) {
+		next = TAILQ_NEXT(conn, link);
+		if (snapshot_listener(worker->snapshot, conn->client.listener))
+			continue;
+		if (conn->h2)
+			h2_leave(conn);
+		else if (conn->phase == CONN_PREAMBLE ||
+		         (conn->phase == CONN_HEAD && !conn->out))
+			conn_end(conn);
+	}
+}
+
 static void
 on_mail(int fd, short what, void *arg)
 {
 	struct worker *worker = arg;
 	struct inbox_entry *entry, *next;
 	uint64_t count;
+	bool is_closed = false;
 
 	(void)what;
 	(void)!read(fd, &count, sizeof(count));
@@ -182,8 +209,11 @@ on_mail(int fd, short what, void *arg)
 			listener_take(worker, entry);
 		else
 			listener_close(worker, entry->fd);
+		is_closed |= entry->what == INBOX_CLOSE;
 		free(entry);
 	}
+	if (is_closed)
+		leave_orphans(worker);
 }
 
 /* ---- the tick ---- */
@@ -234,6 +264,8 @@ run(void *arg)
 		conn_run_ready(worker);                              /* 3 */
 		if (worker->has_free_places)
 			queue_run(worker);
+		if (!TAILQ_EMPTY(&worker->mirrors_ready))
+			mirror_run(worker);
 		h2_flush_all(worker);                                /* 4 */
 		adopt(worker);                                       /* 5 */
 		conn_reap(worker);                                   /* 6 */
@@ -274,6 +306,8 @@ worker_init(
 	LIST_INIT(&worker->accepting);
 	LIST_INIT(&worker->lines);
 	TAILQ_INIT(&worker->judged);
+	TAILQ_INIT(&worker->mirrors);
+	TAILQ_INIT(&worker->mirrors_ready);
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	slab_init(&worker->conns, sizeof(struct conn), 256);
 	slab_init(&worker->requests, sizeof(struct request), 32);
@@ -322,6 +356,7 @@ worker_release(struct worker *worker)
 		if (conn->phase != CONN_ENDED)
 			conn_end(conn);
 	}
+	mirror_release(worker);
 	if (worker->snapshot) {
 		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot);
 		     i++) {
@@ -360,6 +395,7 @@ worker_release(struct worker *worker)
 	free(worker->cipher);
 	free(worker->tx);
 	free(worker->head);
+	refused_free(&worker->refusals);
 	free(worker->frames);
 	h2_kit_free(&worker->h2);
 	pthread_mutex_destroy(&worker->inbox_lock);

@@ -27,6 +27,7 @@ TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
 struct h2_kit;
 TAILQ_HEAD(h2_queue, h2);
+TAILQ_HEAD(mirror_queue, mirror);
 LIST_HEAD(line_list, line);
 
 enum {
@@ -38,6 +39,7 @@ enum {
 	HEAD_SIZE = 65536,       /* a head being written */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
 	FRAMES_SIZE = 65536,     /* frames gathered for one send */
+	FRAME_PAYLOAD = 16375,   /* with its head it fills a TLS record */
 };
 
 /* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
@@ -91,6 +93,7 @@ struct worker {
 	char *head;                 /* HEAD_SIZE: the head being written */
 	char *frames;               /* FRAMES_SIZE: what a session sends at once */
 	struct tls_window window;
+	struct conn *corked;        /* borrowed: whose ciphertext waits in tx, see conn_cork */
 	struct h1_head parsed;      /* the head being read */
 	struct slab conns, requests, streams;
 	struct h2_queue unflushed;  /* sessions with something to say */
@@ -117,10 +120,12 @@ struct worker {
 	nsec_t tick_due;
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
+	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */
 	bool has_free_places;       /* given in this turn, and its own lines are next */
 	struct type_memo type_memo;
+	struct refusals *refusals;  /* owned: refused.c; NULL before the first */
 	_Atomic int64_t lag;        /* worst lateness of the tick since it was read, ns */
 	_Atomic int64_t turned_at;  /* for the watchdog */
 	_Atomic uint64_t generation; /* of the adopted snapshot */

@@ -49,6 +49,7 @@ struct split {
 	enum merge fate;                  /* what the last publish or restore made of it */
 	bool has_affinity;                /* by the last file */
 	void *locals;                     /* split.c: per-worker blocks */
+	struct mirror_cell *mirrors;      /* owned: [workers] */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
 
@@ -305,12 +306,19 @@ void endpoint_stats_read(const struct endpoint *endpoint, unsigned workers, stru
 
 struct listener_stats {
 	uint64_t refused[CONN_REFUSAL_COUNT], too_slow[CLIENT_SLOWNESS_COUNT];
-	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], handshake_errors, glitches[GLITCH_COUNT];
+	uint64_t accepted, bytes_in, bytes_out, handshakes[2][2], glitches[GLITCH_COUNT];
+	uint64_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	int64_t active, idle, tunnels, in_flight;
 };
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);
 
 /* Every series ever used and still in the registry. */
+struct mirror_stats {
+	uint64_t results[MIRROR_RESULT_COUNT], skips[MIRROR_SKIP_COUNT];
+	int64_t in_flight;
+};
+void mirror_stats_read(const struct split *split, unsigned workers, struct mirror_stats *out);
+
 struct series_view {
 	const char *listener, *route, *pool; /* route or pool "" when none */
 };

@@ -272,6 +272,7 @@ decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
 	out->cookie_value[0] = '\0';
 	out->refusal = REFUSED_NOT;
 	out->is_over_limit = false;
+	out->limit_key = 0;
 	out->country = COUNTRY_NONE;
 	if (route == NULL)
 		return;

@@ -43,6 +43,7 @@ struct endpoint_local {
 	uint32_t failures_in_row; /* this worker's connect failures since its last success */
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
+	nsec_t latency; /* how soon it has answered this worker of late, for BALANCE_EWMA; 0: unknown */
 	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
 };
 
@@ -125,6 +126,12 @@ void endpoint_succeeded(struct endpoint *endpoint, unsigned worker); /* a connec
 struct pool_view;
 /* What came of an attempt at the endpoint (is_bad: blamed on it). True: this one ejected it. */
 bool endpoint_answered(const struct pool_view *view, struct endpoint *endpoint, bool is_bad, nsec_t now);
+
+/*
+ * How long its answer took to begin, for BALANCE_EWMA. One that fails at once
+ * is not a fast one: is_bad makes it twice as slow as it was, or as `took`.
+ */
+void endpoint_took(struct endpoint *endpoint, unsigned worker, nsec_t took, bool is_bad);
 
 struct pool {
 	const char *name;            /* owned */
@@ -269,6 +276,7 @@ struct decision {
 	enum refusal refusal;           /* then there is no pool */
 	bool is_over_limit;             /* refused by the rate limit, or would be if it were no dry run */
 	struct limit_answer limit;      /* REFUSED_RATE */
+	uint64_t limit_key;             /* ... for routing_refuses_still; 0: ask routing_decide each time */
 	uint16_t country;               /* COUNTRY_NONE: unknown, or nobody asked */
 };
 
@@ -279,6 +287,22 @@ struct decision {
 struct snapshot;
 void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
     const struct route_query *query, struct decision *out);
+/*
+ * The same client comes with the same request, which a rate limit refused on
+ * this snapshot: is it so still? Then it is counted, and `decision->limit`
+ * says how it stands. False: nothing was done, decide anew.
+ */
+bool routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision);
+
+/* ---- copies ---- */
+
+/*
+ * Of a request whose split has a mirror: the pool that gets a copy of it, by
+ * lot; NULL: none does.
+ */
+const struct pool_view *routing_mirror(const struct snapshot *snapshot,
+    const struct decision *decision, enum http_method method, struct rng *rng);
+struct mirror_cell *routing_mirror_cell(const struct decision *decision, unsigned worker);
 
 /* ---- farewell ---- */
 

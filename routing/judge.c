@@ -146,6 +146,7 @@ judge_begin(struct judge *judge, const struct judge_phase *phase, nsec_t now)
 	judge->now = judge->begun = now;
 	judge->length = phase->length > 0 ? phase->length : NSEC_PER_SEC;
 	judge->checkpoint = 0;
+	judge->min_requests = phase->min_requests;
 	judge_schedule(judge);
 	judge->sum = (struct evidence_sum){0};
 	judge->expected = judge->expected_latency = 0;

@@ -41,6 +41,7 @@ struct judge_phase {
 	 * absolute guard does not ask for less than what was there already.
 	 */
 	uint64_t before_n, before_bad;
+	uint64_t min_requests; /* that the phase asks of the candidate anyway: no guard tells of fewer to come */
 };
 enum { JUDGE_CALIBRATION = 2000 };
 /* A phase begins: comparing guards start anew; fuse, absolute rates and signals go on. */

@@ -296,6 +296,10 @@ common_rate(const struct judge *judge, const struct watch *watch, size_t least)
 	unsigned first, end;
 	double n = 1, k = 0.5;
 
+	/* nothing was seen: as good as it can be, so that there is a number */
+	if (arm[ARM_CANDIDATE].n + arm[ARM_BASELINE].n == 0)
+		return 0;
+
 	if (watch->method != &method_shape) {
 		n += (double)arm[ARM_CANDIDATE].n + (double)arm[ARM_BASELINE].n;
 		k += (double)arm[ARM_CANDIDATE].bad +
@@ -339,15 +343,19 @@ find_progress(const struct judge *judge, const struct watch *watch, nsec_t now,
 {
 	const struct arm_sum *c = &judge->sum.arm[ARM_CANDIDATE];
 	bool is_latency = watch->method == &method_latency;
-	double more, rate;
+	double more = 0, rate;
 
 	out->so_far = is_latency ? c->n_latency : c->n;
-	if (out->verdict != VERDICT_UNDECIDED || !judge->is_comparing ||
-	    !guard_can_be_proven(watch->guard) ||
-	    (is_latency && !calibration_is_usable(&judge->calibration)))
+	if (out->verdict != VERDICT_UNDECIDED)
 		return;
-	more = requests_to_go(judge, watch);
+	if (judge->is_comparing && guard_can_be_proven(watch->guard) &&
+	    !(is_latency && !calibration_is_usable(&judge->calibration)))
+		more = requests_to_go(judge, watch);
 	if (more > 1e15)
+		more = 0;
+	if (judge->min_requests > c->n)
+		more = fmax(more, (double)(judge->min_requests - c->n));
+	if (more == 0)
 		return;
 	out->of_about = out->so_far + (uint64_t)ceil(more);
 	rate = (double)(c->n - MIN(judge->n_reweighed, c->n)) /

@@ -137,8 +137,8 @@ line_add_progress(struct line *line, const struct finding *finding)
 {
 	if (*finding->why)
 		line_add(line, "%s", finding->why);
-	if (strcmp(finding->why, "no traffic") == 0 ||
-	    strcmp(finding->why, "no baseline") == 0)
+	if (*finding->why && finding->of_about == 0 &&
+	    (finding->so_far == 0 || strcmp(finding->why, "no baseline") == 0))
 		return;
 	if (*finding->why)
 		line_add(line, ": ");

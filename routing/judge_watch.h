@@ -120,6 +120,7 @@ struct judge {
 	nsec_t first; /* of the candidate's units; INT64_MAX: none yet */
 	uint64_t rollout_n[ARM_COUNT], rollout_bad[ARM_COUNT];
 	uint64_t before_n, before_bad;
+	uint64_t min_requests; /* of the phase */
 	struct calibration calibration;
 	bool has_latency;
 	struct watch *watches; /* owned: [plan->n_guards] */

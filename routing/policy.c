@@ -157,9 +157,13 @@ limit_decide(const struct policy *policy, unsigned worker,
 	out->is_over_limit = verdict == LIMIT_REFUSED;
 	if (out->is_over_limit && instances > 0)
 		sharing_ask(policy->sharing, worker, policy->number, hash);
-	if (out->is_over_limit)
-		return policy->cfg->limit.is_dry_run ? LIMIT_DRY_RUN
-		                                     : LIMIT_LIMITED;
+	if (out->is_over_limit && policy->cfg->limit.is_dry_run)
+		return LIMIT_DRY_RUN;
+	if (out->is_over_limit) {
+		/* What others are to hear of is asked about each time. */
+		out->limit_key = policy->sharing == NULL ? hash : 0;
+		return LIMIT_LIMITED;
+	}
 	if (verdict == LIMIT_PASSED_EVICTING)
 		counter_add(&cell->evictions, 1);
 	if (instances > 0)
@@ -191,6 +195,21 @@ limit_refuses(const struct policy *policy, unsigned worker,
 	else if (decision == LIMIT_CLOSED)
 		out->refusal = REFUSED_UNKNOWN;
 	return out->refusal != REFUSED_NOT;
+}
+
+bool
+routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision)
+{
+	const struct policy *policy = decision->route->policy;
+	tick_t debt;
+
+	debt = limit_table_debt(
+	    policy->table, decision->limit_key, limit_ticks(now));
+	if (limit_take(&policy->rule, debt, &debt, &decision->limit))
+		return false;
+	decision->limit.limit = policy->cfg->limit.burst;
+	counter_add(&policy->tally->cells[worker].decisions[LIMIT_LIMITED], 1);
+	return true;
 }
 
 bool

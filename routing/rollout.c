@@ -7,6 +7,8 @@
  *   also the order in which it is told what is missing;
  * - the clocks of ramp and hold stand still while something is wrong or
  *   somebody has paused it: what is waited for is time under good conditions;
+ * - a phase whose time is up but whose evidence is not there is held as
+ *   undecided, long before its timeout says what becomes of that;
  * - the timeout runs on under all conditions but a pause and a freeze, which
  *   are nobody's failure;
  * - going back ignores all of that.
@@ -39,9 +41,11 @@ tell_verdict(const struct rollout *r, size_t guard, enum verdict verdict,
 	if (out->n_events >= ROLLOUT_EVENTS_MAX / 2)
 		return; /* room for what is more than a word */
 	judge_finding(r->judge, guard, now, &finding);
-	rollout_tell(r, out, EVENT_VERDICT, "guard %s: %s: %s",
-	    r->plan->guards[guard].name, verdict_name(verdict),
-	    finding_print(&finding, words, sizeof(words)));
+	finding_print(&finding, words, sizeof(words));
+	/* a verdict that fell is in the finding's words already */
+	rollout_tell(r, out, EVENT_VERDICT, "guard %s: %s%s",
+	    r->plan->guards[guard].name,
+	    verdict == VERDICT_UNDECIDED ? "undecided: " : "", words);
 	out->events[out->n_events - 1].guard = (int)guard;
 }
 
@@ -207,6 +211,12 @@ is_proven(const struct rollout *r, const struct phase_cfg *phase)
 	       judge_verdict(r->judge) == VERDICT_PASS;
 }
 
+static bool
+has_evidence(const struct rollout *r, const struct phase_cfg *phase)
+{
+	return r->phase_requests >= phase->min_requests && is_proven(r, phase);
+}
+
 /* All that the phase asks for but its gates. */
 static bool
 is_earned(const struct rollout *r, const struct phase_cfg *phase)
@@ -214,7 +224,18 @@ is_earned(const struct rollout *r, const struct phase_cfg *phase)
 	if (r->is_skipping)
 		return true;
 	return !rollout_is_ramping(r, phase) && r->hold_ran >= phase->hold &&
-	       r->phase_requests >= phase->min_requests && is_proven(r, phase);
+	       has_evidence(r, phase);
+}
+
+/* Nothing but evidence is missing, and it does not come at once. */
+static bool
+is_undecided(const struct rollout *r, const struct phase_cfg *phase)
+{
+	if (r->is_skipping || has_evidence(r, phase))
+		return false;
+	return r->is_timed_out ||
+	       (!rollout_is_ramping(r, phase) &&
+	           r->hold_ran >= phase->hold + ROLLOUT_UNDECIDED_AFTER);
 }
 
 static bool
@@ -310,31 +331,36 @@ find_hold(const struct rollout *r, const struct rollout_input *in,
 		return (struct held){HOLD_FREEZE, 0};
 	if (is_earned && gate >= 0)
 		return (struct held){HOLD_GATE, (uint8_t)gate};
-	if (!is_earned && r->is_timed_out && !r->is_skipping)
+	if (is_undecided(r, &r->plan->phases[r->phase]) ||
+	    (!is_earned && r->is_timed_out))
 		return (struct held){HOLD_UNDECIDED, 0};
 	return (struct held){HOLD_NONE, 0};
 }
 
 static void
-take_hold(struct rollout *r, struct held hold, time_t wall,
+take_hold(struct rollout *r, struct held hold, const struct rollout_input *in,
     struct rollout_output *out)
 {
-	char reason[96];
+	char reason[96], next[ROLLOUT_WORDS_MAX - 96];
 
 	if (hold.why == r->held &&
 	    (hold.why == HOLD_NONE || hold.by == r->held_by))
 		return;
 	out->is_dirty = true;
 	if (hold.why == HOLD_NONE) {
-		rollout_enter(r, ROLLOUT_RUNNING, wall);
+		rollout_enter(r, ROLLOUT_RUNNING, in->wall);
 		rollout_tell(r, out, EVENT_RESUMED, "it goes on");
 		return;
 	}
-	rollout_enter(r, ROLLOUT_HELD, wall);
+	rollout_enter(r, ROLLOUT_HELD, in->wall);
 	r->held = hold.why;
 	r->held_by = hold.by;
-	rollout_tell(r, out, EVENT_HELD, "held: %s",
-	    rollout_held_reason(r, reason, sizeof(reason)));
+	rollout_held_reason(r, reason, sizeof(reason));
+	if (hold.why == HOLD_UNDECIDED)
+		rollout_tell(r, out, EVENT_HELD, "held: %s: %s", reason,
+		    rollout_next(r, in->now, in->wall, next, sizeof(next)));
+	else
+		rollout_tell(r, out, EVENT_HELD, "held: %s", reason);
 }
 
 /* ---- the steps of the states ---- */
@@ -394,7 +420,7 @@ step_phase(struct rollout *r, const struct rollout_input *in, nsec_t passed,
 	if (r->is_ready && in->is_group_ready)
 		leave_phase(r, in->wall, out);
 	else
-		take_hold(r, hold, in->wall, out);
+		take_hold(r, hold, in, out);
 }
 
 static void

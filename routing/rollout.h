@@ -89,6 +89,7 @@ enum {
 	ROLLOUT_RAMP_STEPS = 32,
 };
 #define ROLLOUT_ASK_AGAIN   (30 * NSEC_PER_SEC)
+#define ROLLOUT_UNDECIDED_AFTER (1 * NSEC_PER_SEC) /* a phase whose time is up waits for evidence so long before it is held as undecided */
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
 #define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
 #define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */
@@ -219,13 +220,20 @@ struct rollout_request {
 	const char *who;
 	bool is_full;                      /* PROMOTE */
 	bool is_frozen, is_healthy;        /* as in the input */
+	uint32_t windows;
 	time_t wall;
 };
 enum rollout_refusal { REFUSED_NONE, REFUSED_VERB, REFUSED_FROZEN, REFUSED_UNHEALTHY, REFUSED_GATE, REFUSED_REQUESTER, REFUSED_TWICE, REFUSED_FULL };
 
 bool rollout_may(const struct rollout *rollout, enum rollout_verb verb);
+/*
+ * What there is a reason to use now: less than what is legal. A rollout that
+ * is not promoted is aborted, not undone, and nobody is asked to approve what
+ * is approved.
+ */
+bool rollout_offers(const struct rollout *rollout, enum rollout_verb verb, time_t wall);
 /* "pause, promote, abort"; "none" when it is over for good. */
-char *rollout_verbs_print(const struct rollout *rollout, char *buf, size_t cap);
+char *rollout_verbs_print(const struct rollout *rollout, time_t wall, char *buf, size_t cap);
 /* Not REFUSED_NONE: err says why, nothing has changed. */
 enum rollout_refusal rollout_verb(struct rollout *rollout, const struct rollout_request *request,
     struct rollout_output *out, struct err *err);

@@ -62,6 +62,18 @@ rollout_has_approvals(const struct rollout *r)
 	return false;
 }
 
+bool
+rollout_wants_approvals(const struct rollout *r, time_t wall)
+{
+	for (size_t g = 0; g < r->plan->n_gates; g++)
+		if (r->plan->gates[g].kind == GATE_APPROVAL &&
+		    phase_of_gate(r, g) >= 0 &&
+		    rollout_approvals(r, g, wall) <
+		        r->plan->gates[g].approval.count)
+			return true;
+	return false;
+}
+
 static bool
 is_good(const struct rollout *r, const struct rollout_approval *approval,
     time_t wall)
@@ -130,6 +142,18 @@ rollout_gate_is_open(
 		return windows & (1u << gate);
 	}
 	return false;
+}
+
+int
+rollout_gate_closed(const struct rollout *r, time_t wall, uint32_t windows)
+{
+	uint32_t needed = rollout_gates_needed(r);
+
+	for (size_t g = 0; g < r->plan->n_gates; g++)
+		if ((needed & (1u << g)) &&
+		    !rollout_gate_is_open(r, g, wall, windows))
+			return (int)g;
+	return -1;
 }
 
 static void
@@ -385,7 +409,7 @@ rollout_approve(struct rollout *r, const struct rollout_vote *vote,
 		err_set(err, "rollout %s is %s: %s is not possible now (%s)",
 		    r->id, rollout_state_name(r->state),
 		    rollout_verb_name(verb),
-		    rollout_verbs_print(r, verbs, sizeof(verbs)));
+		    rollout_verbs_print(r, vote->wall, verbs, sizeof(verbs)));
 		return REFUSED_VERB;
 	}
 	gate = find_gate(r, vote->gate, err);

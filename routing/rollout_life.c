@@ -118,7 +118,8 @@ judge_phase_begin(struct rollout *r, nsec_t now)
 	struct histogram_sum calibration = {0};
 	struct judge_phase phase = {.length = expected_length(r),
 	    .before_n = r->before_n,
-	    .before_bad = r->before_bad};
+	    .before_bad = r->before_bad,
+	    .min_requests = r->plan->phases[r->phase].min_requests};
 
 	rollout_arms(r, &phase.candidate, &phase.baseline);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
@@ -160,7 +161,8 @@ rollout_resume(struct rollout *r, nsec_t gap, nsec_t now)
 {
 	struct judge_phase phase = {.length = expected_length(r),
 	    .before_n = r->before_n,
-	    .before_bad = r->before_bad};
+	    .before_bad = r->before_bad,
+	    .min_requests = r->plan->phases[r->phase].min_requests};
 
 	if (gap < 0)
 		gap = 0;

@@ -120,14 +120,30 @@ rollout_may(const struct rollout *r, enum rollout_verb verb)
 	}
 }
 
+bool
+rollout_offers(const struct rollout *r, enum rollout_verb verb, time_t wall)
+{
+	if (!rollout_may(r, verb))
+		return false;
+	switch (verb) {
+	case VERB_UNDO:
+		return r->state == ROLLOUT_PROMOTED;
+	case VERB_APPROVE:
+	case VERB_REJECT:
+		return rollout_wants_approvals(r, wall);
+	default:
+		return true;
+	}
+}
+
 char *
-rollout_verbs_print(const struct rollout *r, char *buf, size_t cap)
+rollout_verbs_print(const struct rollout *r, time_t wall, char *buf, size_t cap)
 {
 	size_t len = 0;
 
 	snprintf(buf, cap, "none");
 	for (unsigned i = 0; i < VERB_COUNT && len < cap; i++)
-		if (rollout_may(r, (enum rollout_verb)i))
+		if (rollout_offers(r, (enum rollout_verb)i, wall))
 			len += (size_t)snprintf(buf + len, cap - len, "%s%s",
 			    len ? ", " : "", verbs[i]);
 	return buf;

@@ -47,6 +47,11 @@ void rollout_end_back(
 /* rollout_gates.c */
 bool rollout_has_approvals(
     const struct rollout *rollout); /* that a vote could still be for */
+bool rollout_wants_approvals(
+    const struct rollout *rollout, time_t wall); /* one of them is missing */
+/* The first gate of this phase that is not open, -1: none. */
+int rollout_gate_closed(
+    const struct rollout *rollout, time_t wall, uint32_t windows);
 uint32_t rollout_gates_needed(
     const struct rollout *rollout); /* bit per gate: at the end of this phase */
 /* The first one that is not open, -1 when all are; webhooks that must be asked

@@ -60,11 +60,22 @@ static void
 skip(struct rollout *r, const struct rollout_request *request,
     struct rollout_output *out)
 {
+	int gate;
+
 	r->is_skipping = true;
 	if (r->state == ROLLOUT_PROMOTED)
 		return; /* the old pool need not be kept warm any longer */
 	r->is_full |= request->is_full;
-	go_on(r, request, out);
+	gate = rollout_gate_closed(r, request->wall, request->windows);
+	if (!r->is_paused || gate < 0) {
+		go_on(r, request, out);
+		return;
+	}
+	/* Skipping leads nowhere yet: the pause is not its to end. */
+	rollout_tell(r, out, EVENT_HELD,
+	    "held: paused; promoted by %s: goes on when it is resumed and gate "
+	    "%s is open",
+	    request->who, r->plan->gates[gate].name);
 }
 
 static void
@@ -102,7 +113,8 @@ rollout_verb(struct rollout *r, const struct rollout_request *request,
 		err_set(err, "rollout %s is %s: %s is not possible now (%s)",
 		    r->id, rollout_state_name(r->state),
 		    rollout_verb_name(request->verb),
-		    rollout_verbs_print(r, verbs, sizeof(verbs)));
+		    rollout_verbs_print(
+		        r, request->wall, verbs, sizeof(verbs)));
 		return REFUSED_VERB;
 	}
 	if (request->verb == VERB_PROMOTE) {

@@ -1,6 +1,7 @@
 /* What a rollout waits for, told to people. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/param.h>
 
 #include "routing/rollout_parts.h"
 
@@ -61,12 +62,48 @@ add_part(struct text *text, const char *what, nsec_t ran, nsec_t of)
 		    duration(of, b));
 }
 
-static void
-add_guards(const struct rollout *r, nsec_t now, struct text *text)
-{
-	struct finding finding;
-	char words[160];
+/* What the candidate's requests of a phase are short of, all guards together.
+ */
+struct shortage {
+	uint64_t more;   /* requests, about */
+	nsec_t to_go;    /* 0: cannot be said */
+	bool is_unknown; /* a guard cannot say yet how many it needs */
+};
 
+static void
+add_shortage(
+    const struct rollout *r, const struct shortage *shortage, struct text *text)
+{
+	unsigned long long so_far = r->phase_requests;
+	char a[32];
+
+	if (shortage->more > 0)
+		add(text, ", %llu of %llu requests", so_far,
+		    so_far + shortage->more);
+	else if (shortage->is_unknown)
+		add(text, ", %llu requests", so_far);
+	if (shortage->more > 0 && shortage->to_go > 0)
+		add(text, ", about %s at the current rate",
+		    duration(shortage->to_go, a));
+}
+
+/*
+ * The phase and its guards wait for the same requests: one number is told, the
+ * greatest, and of each guard only what is peculiar to it.
+ */
+static void
+add_evidence(const struct rollout *r, nsec_t now, struct text *text)
+{
+	const struct phase_cfg *phase = &r->plan->phases[r->phase];
+	bool is_open = phase->until == UNTIL_PROVEN && phase->weight > 0 &&
+	               judge_verdict(r->judge) != VERDICT_PASS;
+	struct shortage shortage = {0};
+	struct finding finding;
+	char words[256] = "";
+	struct text guards = {words, sizeof(words), 0};
+
+	if (r->phase_requests < phase->min_requests)
+		shortage.more = phase->min_requests - r->phase_requests;
 	for (size_t g = 0; g < r->plan->n_guards; g++) {
 		const struct guard_cfg *guard = &r->plan->guards[g];
 
@@ -74,9 +111,18 @@ add_guards(const struct rollout *r, nsec_t now, struct text *text)
 		    judge_guard(r->judge, g) != VERDICT_UNDECIDED)
 			continue;
 		judge_finding(r->judge, g, now, &finding);
-		add(text, ", guard %s undecided: %s", guard->name,
-		    finding_print(&finding, words, sizeof(words)));
+		shortage.to_go = MAX(shortage.to_go, finding.to_go);
+		if (!is_open)
+			continue;
+		shortage.is_unknown |= finding.of_about == 0;
+		if (finding.of_about > finding.so_far)
+			shortage.more = MAX(
+			    shortage.more, finding.of_about - finding.so_far);
+		add(&guards, ", guard %s undecided%s%s", guard->name,
+		    *finding.why ? ": " : "", finding.why);
 	}
+	add_shortage(r, &shortage, text);
+	add(text, "%s", words);
 }
 
 static void
@@ -114,13 +160,7 @@ add_phase(const struct rollout *r, nsec_t now, time_t wall, struct text *text)
 	if (!r->is_skipping) {
 		add_part(text, "ramp", r->ramp_ran, phase->ramp);
 		add_part(text, "hold", r->hold_ran, phase->hold);
-		if (r->phase_requests < phase->min_requests)
-			add(text, ", %llu of %llu requests",
-			    (unsigned long long)r->phase_requests,
-			    (unsigned long long)phase->min_requests);
-		if (phase->until == UNTIL_PROVEN && phase->weight > 0 &&
-		    judge_verdict(r->judge) != VERDICT_PASS)
-			add_guards(r, now, text);
+		add_evidence(r, now, text);
 	}
 	add_gates(r, wall, text);
 	if (r->is_ready)

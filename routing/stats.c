@@ -47,10 +47,34 @@ conn_refusal_name(enum conn_refusal refusal)
 	    [REFUSED_CONNECTIONS] = "connections",
 	    [REFUSED_PER_CLIENT] = "per_client",
 	    [REFUSED_DESCRIPTORS] = "descriptors",
+	    [REFUSED_PROXY_SENDER] = "proxy_sender",
+	    [REFUSED_PROXY_HEADER] = "proxy_header",
 	};
 
 	assert(refusal < CONN_REFUSAL_COUNT);
 	return names[refusal];
+}
+
+static const char *const handshake_words[HANDSHAKE_FAILURE_COUNT] = {
+#define HANDSHAKE(id, word) [HANDSHAKE_##id] = word,
+#include "routing/handshake.def"
+#undef HANDSHAKE
+};
+
+const char *
+handshake_failure_name(enum handshake_failure failure)
+{
+	assert(failure < HANDSHAKE_FAILURE_COUNT);
+	return handshake_words[failure];
+}
+
+enum handshake_failure
+handshake_failure_of(const char *word)
+{
+	for (int i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
+		if (strcmp(handshake_words[i], word) == 0)
+			return (enum handshake_failure)i;
+	return HANDSHAKE_OTHER;
 }
 
 const char *
@@ -61,6 +85,7 @@ client_slowness_name(enum client_slowness slowness)
 	    [SLOW_HEAD] = "head",
 	    [SLOW_BODY] = "body",
 	    [SLOW_READ] = "read",
+	    [SLOW_PREAMBLE] = "proxy_header",
 	};
 
 	assert(slowness < CLIENT_SLOWNESS_COUNT);
@@ -156,7 +181,9 @@ listener_cell_add(struct listener_cell *cell, struct listener_stats *out)
 		out->too_slow[i] += counter_read(&cell->too_slow[i]);
 	out->bytes_in += counter_read(&cell->bytes_in);
 	out->bytes_out += counter_read(&cell->bytes_out);
-	out->handshake_errors += counter_read(&cell->handshake_errors);
+	for (int i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
+		out->handshake_errors[i] +=
+		    counter_read(&cell->handshake_errors[i]);
 	for (int i = 0; i < GLITCH_COUNT; i++)
 		out->glitches[i] += counter_read(&cell->glitches[i]);
 	for (int i = 0; i < 4; i++)

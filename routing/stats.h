@@ -91,6 +91,34 @@ struct pool_cell {
 	struct histogram total, first_byte, connect;
 };
 
+/* What came of a request's copy, against what its client got: the labels of weir_mirror_requests_total. */
+enum mirror_result {
+	MIRROR_SAME,         /* status and size of the body are alike */
+	MIRROR_OTHER_STATUS,
+	MIRROR_OTHER_SIZE,   /* with the same status */
+	MIRROR_FAILED,       /* no whole answer */
+	MIRROR_UNCOMPARED,   /* it was answered, the request's own answer was cut */
+	MIRROR_RESULT_COUNT
+};
+const char *mirror_result_name(enum mirror_result result);
+
+/* Why one that was drawn was not copied: the labels of weir_mirror_skipped_total. */
+enum mirror_skip {
+	MIRROR_SKIP_BUSY,    /* as many copies as may be are on their way */
+	MIRROR_SKIP_BODY,    /* its body is too long */
+	MIRROR_SKIP_CUT,     /* its body never came whole */
+	MIRROR_SKIP_MEMORY,
+	MIRROR_SKIP_COUNT
+};
+const char *mirror_skip_name(enum mirror_skip skip);
+
+/* Per worker and split. */
+struct mirror_cell {
+	alignas(CACHE_LINE) counter_t results[MIRROR_RESULT_COUNT];
+	counter_t skips[MIRROR_SKIP_COUNT];
+	gauge_t in_flight;
+};
+
 /* What a rate limit decided: the labels of weir_rate_limit_decisions_total. */
 enum limit_decision {
 	LIMIT_ALLOWED, LIMIT_LIMITED,
@@ -120,6 +148,8 @@ enum conn_refusal {
 	REFUSED_CONNECTIONS, /* limits.connections */
 	REFUSED_PER_CLIENT,  /* limits.per_client */
 	REFUSED_DESCRIPTORS, /* the process has no more */
+	REFUSED_PROXY_SENDER, /* not among client_ip.trusted_proxies */
+	REFUSED_PROXY_HEADER, /* did not begin with a sound PROXY header */
 	CONN_REFUSAL_COUNT
 };
 const char *conn_refusal_name(enum conn_refusal refusal);
@@ -127,9 +157,21 @@ const char *conn_refusal_name(enum conn_refusal refusal);
 /* Where a client was too slow: the labels of weir_clients_too_slow_total. */
 enum client_slowness {
 	SLOW_HANDSHAKE, SLOW_HEAD, SLOW_BODY, SLOW_READ,
+	SLOW_PREAMBLE, /* its PROXY header */
 	CLIENT_SLOWNESS_COUNT
 };
 const char *client_slowness_name(enum client_slowness slowness);
+
+/* Why a TLS handshake failed, see handshake.def. */
+enum handshake_failure {
+#define HANDSHAKE(id, word) HANDSHAKE_##id,
+#include "routing/handshake.def"
+#undef HANDSHAKE
+	HANDSHAKE_FAILURE_COUNT
+};
+const char *handshake_failure_name(enum handshake_failure failure);
+/* Of tls_stream_failure's word; HANDSHAKE_OTHER when it is none of the table's. */
+enum handshake_failure handshake_failure_of(const char *word);
 
 /* Per worker and listener. */
 struct listener_cell {
@@ -141,7 +183,7 @@ struct listener_cell {
 	gauge_t in_flight;     /* requests */
 	counter_t bytes_in, bytes_out;
 	counter_t handshakes[2][2];    /* [0: TLS 1.2, 1: TLS 1.3][resumed] */
-	counter_t handshake_errors;
+	counter_t handshake_errors[HANDSHAKE_FAILURE_COUNT];
 	counter_t glitches[GLITCH_COUNT];
 };
 

@@ -45,6 +45,7 @@ static const struct word reasons[] = {
     {SSL_R_RECORD_TOO_SMALL, "too_many_empty_records"},
     {SSL_R_TOO_MANY_WARN_ALERTS, "too_many_alerts"},
     {SSL_R_TOO_MANY_KEY_UPDATES, "too_many_key_updates"},
+    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "certificate_required"},
     {ERR_R_MALLOC_FAILURE, "out_of_memory"},
 };
 

@@ -1,6 +1,7 @@
 """weirctl's verbs for rollouts: what they print, and the exit codes that pipelines rely on."""
 
 import json
+import re
 import threading
 import time
 import unittest
@@ -131,6 +132,24 @@ class Waiting(Pipeline):
         self.assertRegex(told, r"errors +undecided: \d+ of \d+ requests|errors +undecided: \d+ requests")
         self.assertEqual(self.weir.weights(), {"blue": 80, "green": 20})
 
+    def test_without_traffic_it_is_held_undecided_and_waited_for(self):
+        self.pair([dict(CANARY, hold="100ms", until="proven", min_requests=50)])
+        self.begin()
+        self.ctl("rollout", "wait", "shop", "--for", "paused", "--timeout", "20s")
+        rollout = self.json("rollout", "status", "shop")
+        self.assertEqual((rollout["state"], rollout["held_reason"], rollout["timed_out"]), ("held", "undecided", False))
+        told = r"0 of (\d+) requests"
+        needed = self.one_number(rollout["next"], told)
+        evidence = self.json("rollout", "explain", "shop")
+        self.assertEqual((evidence["verdict"], evidence["so_far"], evidence["of_about"]), ("undecided", 0, needed), evidence)
+        self.assertEqual(self.one_number(evidence["text"], told), needed)
+        self.ctl("rollout", "wait", "shop", "--timeout", "500ms", code=12)
+
+    def one_number(self, text, pattern):
+        found = re.findall(pattern, text)
+        self.assertEqual(len(found), 1, text)
+        return int(found[0])
+
     def test_phase_and_weight_can_be_waited_for(self):
         self.pair([dict(CANARY, hold="500ms"), {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])
         self.begin()
@@ -180,6 +199,17 @@ class Verbs(Pipeline):
             done = self.ctl(*args, code=code)
             self.assertIn(words, done.stderr, args)
 
+    def test_a_pool_outside_the_split_is_told_as_that(self):
+        blue, green = self.upstream("hello"), self.upstream("hello")
+        config = blue_green(blue.address, green.address, plans={"standard": {"phases": [ALL], "guards": GUARDS}})
+        config["pools"]["red"] = {"endpoints": [green.address]}
+        config["routes"].insert(0, {"name": "red", "match": {"path_prefix": "/red"}, "pool": "red"})
+        self.weir = self.start(config)
+        done = self.ctl("rollout", "start", "shop", "--to", "red", "--plan", "standard", code=3)
+        self.assertIn("pool \"red\" is not in split 'shop', which has blue, green", done.stderr)
+        done = self.ctl("rollout", "start", "shop", "--to", "pink", "--plan", "standard", code=3)
+        self.assertIn("there is no pool \"pink\" in split 'shop', which has blue, green", done.stderr)
+
     def test_every_verb_has_help_with_an_example(self):
         self.pair()
         listed = self.ctl("rollout", "--help").stdout
@@ -223,6 +253,9 @@ class Verbs(Pipeline):
         self.assertIn("counted against", self.ctl("signal", "shop", "complaint", "--id", "ZD-1").stdout)
         self.assertIn("already", self.ctl("signal", "shop", "complaint", "--id", "ZD-1").stdout)
         self.assertIn("not counted", self.ctl("signal", "shop", "refund").stdout)
+        told = self.ctl("signal", "shop", "complain").stdout
+        self.assertIn('did you mean "complaint"?', told)
+        self.assertIn("it counts complaint", told)
         self.ctl("signal", "shop", "complaint", "--count", "3")
         self.ctl("rollout", "wait", "--timeout", "10s", code=10)
         told = self.ctl("rollout", "explain").stdout
@@ -242,7 +275,8 @@ class Verbs(Pipeline):
         self.assertIn("running", self.ctl("status").stdout)
 
     def test_a_plan_says_what_its_phases_can_see(self):
-        self.pair([{"name": "tiny", "weight": 1, "hold": "1s"}, {"name": "half", "weight": 50, "hold": "30m"}])
+        self.pair([{"name": "tiny", "weight": 1, "hold": "1s"}, {"name": "half", "weight": 50, "hold": "30m"},
+                   {"name": "bake", "weight": 99, "hold": "1s"}, {"name": "all", "weight": 100, "hold": "1s"}])
         told = self.ctl("rollout", "plan", "shop", "--to", "green").stdout
         self.assertIn("no traffic at present", told)
         with Load(self.weir.address):
@@ -251,10 +285,12 @@ class Verbs(Pipeline):
             forecast = self.json("rollout", "plan", "shop", "--to", "green")
         self.assertRegex(told, r"at the present [\d.e+]+ requests a second")
         self.assertIn("phase half: 50% for 30m", told)
-        self.assertIn("warning: guard errors cannot be expected to fire in phase tiny", told)
+        for phase, way in (("tiny", "make the phase longer, its weight larger"), ("bake", "few requests are left to compare with: "
+                           "make the weight smaller"), ("all", "nothing is left to compare with")):
+            self.assertIn("warning: guard errors cannot be expected to fire in phase %s at the present traffic: %s" % (phase, way), told)
         self.assertIn("nothing was begun", told)
         self.assertEqual(forecast["schema"], "weir.forecast/v1")
-        tiny, half = (p["guards"][0] for p in forecast["phases"])
+        tiny, half = (p["guards"][0] for p in forecast["phases"][:2])
         self.assertEqual((tiny["can_fire"], half["can_fire"], half["limit"]), (False, True, "2pp"))
         self.assertGreater(half["seconds_to_detect"], 0)
         self.ctl("rollout", "status", "shop", code=3)

@@ -181,8 +181,54 @@ class WebSocket(Pair):
         config["routes"][0]["upgrade"] = []
         wire = self.client(self.start(config))
         wire.headers(1, connect("/x"), end=False)
-        wire.until(lambda: wire.message(1).fields or wire.message(1).is_over)
-        self.assertEqual(up.tunnels, 0)
+        self.assertEqual(wire.answer(1).status, 501)
+        self.assertEqual((up.tunnels, up.seen), (0, []))
+
+    def test_other_protocols_are_not_implemented(self):
+        """Never forwarded as something else, whatever the route allows to HTTP/1."""
+        up = self.upstream()
+        config = one_pool(up.address, workers=1)
+        config["routes"][0]["upgrade"] = ["websocket", "other"]
+        weir = self.start(config)
+        wire = self.client(weir)
+        for n, name in enumerate(("connect-udp", "h2c", "HTTP/1.1", "websocketx", "websocket,foo")):
+            fields = [(k, name if k == ":protocol" else v) for k, v in connect("/x")]
+            wire.headers(2 * n + 1, fields, end=False)
+            self.assertEqual(wire.answer(2 * n + 1).status, 501, name)
+        self.assertEqual(up.seen, [])
+        until(lambda: [r for r in weir.access() if r.get("error.type") == "no_tunnel" and r["http.response.status_code"] == 501])
+        wire.headers(21, connect(), end=False)
+        wire.until(lambda: wire.message(21).fields)
+        self.assertEqual(wire.message(21).status, 200)
+
+    def test_an_answer_is_not_taken_for_a_tunnel(self):
+        """The upstream ignores the Upgrade and answers: 2xx would tell the client that a tunnel is open. Nobody's fault but its own."""
+        up = self.upstream()
+        weir = self.start(one_pool(up.address, workers=1))
+        wire = self.client(weir)
+        for n, (path, status) in enumerate((("/m/hello", 502), ("/m/no-content", 502), ("/m/status/206", 502), ("/m/status/404", 404), ("/m/status/302", 302))):
+            wire.headers(2 * n + 1, connect(path), end=False)
+            answer = wire.answer(2 * n + 1)
+            self.assertEqual(answer.status, status, path)
+            if status == 502:
+                self.assertIn(b"no_switch", answer.body)
+        self.assertEqual(weir.metric("weir_upstream_errors_total") or 0, 0)
+
+    def test_weirs_own_answer_is_not_either(self):
+        up = self.upstream()
+        config = one_pool(up.address, workers=1)
+        config["routes"].insert(0, {"name": "own", "match": {"path": "/own"}, "respond": {"status": 200, "body": "ok"}})
+        wire = self.client(self.start(config))
+        wire.headers(1, connect("/own"), end=False)
+        self.assertEqual(wire.answer(1).status, 501)
+
+    def test_the_key_is_weirs_own(self):
+        up = self.upstream()
+        wire = self.client(self.start(one_pool(up.address, workers=1)))
+        wire.headers(1, connect("/m/tunnel", ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")), end=False)
+        wire.until(lambda: wire.message(1).fields)
+        self.assertEqual(wire.message(1).status, 200)
+        self.assertNotEqual(up.seen[0].one("sec-websocket-key"), b"AAAAAAAAAAAAAAAAAAAAAA==")
 
     def test_a_reset_ends_the_tunnel_on_both_sides(self):
         up = self.upstream()

@@ -26,6 +26,70 @@ class Limited(Case):
             return [client.ask(request or get()).status for _ in range(n)]
 
 
+class Floods(Limited):
+    """The same head again and again: known by its bytes, with the same outcome as ever."""
+
+    def test_every_answer_is_the_first_one_again(self):
+        self.weir_with("1/h", 1)
+        with self.weir.client() as client:
+            client.ask(get())
+            answers = [client.ask(get()) for _ in range(30)]
+        self.assertEqual({a.status for a in answers}, {429})
+        self.assertEqual(len({a.body for a in answers}), 1)
+        names = [[name for name, _ in a.fields] for a in answers]
+        self.assertEqual(names, [names[0]] * 30)
+        self.assertEqual({a.one("ratelimit-limit") for a in answers}, {"1"})
+        self.assertEqual(self.weir.metric("weir_rate_limit_decisions_total", route="all", decision="limited"), 30)
+        self.assertEqual(self.weir.metric("weir_http_requests_total", route="all", code="429"), 30)
+
+    def test_a_pipeline_has_all_its_answers_in_order(self):
+        self.weir_with("1/h", 1)
+        with self.weir.client() as client:
+            client.ask(get())
+            client.ask(get())
+            client.send(get() * 50 + get("/b") + get() * 20)
+            self.assertEqual([client.answer().status for _ in range(71)], [429] * 71)
+        self.assertEqual(len(self.up.seen), 1)
+
+    def test_the_seconds_go_on(self):
+        self.weir_with("30/m", 1)
+        with self.weir.client() as client:
+            client.ask(get())
+            self.assertEqual(client.ask(get()).one("retry-after"), "2")
+            until(lambda: client.ask(get()).one("retry-after") == "1")
+            until(lambda: client.ask(get()).status == 200)
+
+    def test_another_head_is_judged_for_itself(self):
+        self.weir_with("1/h", 1, key={"by": "header", "name": "x-key"})
+        with self.weir.client() as client:
+            for _ in range(3):
+                client.ask(get(x_key="a"))
+            self.assertEqual(client.ask(get(x_key="b")).status, 200)
+            self.assertEqual(client.ask(get(x_key="a")).status, 429)
+            self.assertEqual(client.ask(get(x_key="b")).status, 429)
+
+    def test_another_client_is_judged_for_itself(self):
+        self.weir_with("1/h", 1)
+        self.assertEqual(self.statuses(4), [200, 429, 429, 429])
+        self.assertEqual(self.statuses(2, source=("127.0.0.9", 0)), [200, 429])
+
+    def test_a_reload_is_seen(self):
+        self.weir_with("1/h", 1)
+        with self.weir.client() as client:
+            for _ in range(3):
+                client.ask(get())
+            self.weir.reload(one_pool(self.up.address, routes=[ROUTE]))
+            until(lambda: client.ask(get()).status == 200)
+
+    def test_a_last_request_is_answered_as_one(self):
+        self.weir_with("1/h", 1)
+        with self.weir.client() as client:
+            for _ in range(3):
+                client.ask(get())
+            answer = client.ask(get(connection="close"))
+            self.assertEqual((answer.status, answer.one("connection")), (429, "close"))
+
+
 class Limits(Limited):
 
     def test_a_burst_passes_and_what_is_above_it_does_not(self):

@@ -9,6 +9,8 @@ import unittest
 
 from harness import Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
 
+import h2
+
 BROKEN = """version: 1
 listeners:
   http:
@@ -149,6 +151,32 @@ class Reloads(Case):
                     return True
             until(refused, 5, "the removed listener refuses")
             self.assertEqual(self.weir.ask().status, 200)
+
+    def test_clients_of_a_removed_listener_are_told(self):
+        """Idle ones at once, over HTTP/2 by GOAWAY; who is in a request has its answer first."""
+        extra = free_port()
+        self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["127.0.0.1:%d" % extra]}}))
+        h2_idle, h2_busy = (self.enter(h2.client(("127.0.0.1", extra))) for _ in range(2))
+        h2_idle.headers(1, h2.request("/m/hello"))
+        self.assertEqual(h2_idle.answer(1).status, 200)
+        h2_busy.headers(1, h2.request("/m/delay/700"))
+        h2_busy.sync()
+        h1_idle, h1_busy = (self.enter(Client(("127.0.0.1", extra))) for _ in range(2))
+        self.assertEqual(h1_idle.ask(get()).status, 200)
+        h1_busy.send(get("/m/delay/700"))
+        stays = self.enter(self.weir.client())
+        self.assertEqual(stays.ask(get()).status, 200)
+        until(lambda: self.weir.metric("weir_http_requests_in_flight") == 2)
+        self.weir.reload(self.config)
+        goaway = h2_idle.until_gone()
+        self.assertEqual(goaway and goaway.code, h2.NO_ERROR)
+        self.assertTrue(h1_idle.is_closed())
+        self.assertEqual(h2_busy.answer(1).status, 200)
+        h2_busy.until_gone()
+        self.assertEqual(h2_busy.goaway.code, h2.NO_ERROR)
+        self.assertEqual(h1_busy.answer().status, 200)
+        self.assertTrue(h1_busy.is_closed())
+        self.assertEqual(stays.ask(get()).status, 200)
 
     def test_a_listener_that_cannot_be_bound_changes_nothing(self):
         import socket

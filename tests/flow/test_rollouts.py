@@ -1,5 +1,7 @@
 """Rollouts against the running binary: phases, guards, people, and what survives what."""
 
+import ctypes
+import errno
 import json
 import os
 import resource
@@ -21,6 +23,20 @@ GUARDS = [{"name": "errors", "metric": "errors", "max_increase": "2pp"},
 
 def plan(phases=PHASES, guards=GUARDS, **more):
     return dict({"phases": phases, "guards": guards, "keep_warm": "10m"}, **more)
+
+
+def small_disk(case):
+    """A directory of one MiB that can be filled, seen by this test's processes alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, recursive_private = 0x20000, 1 << 14 | 1 << 18
+    if os.getuid() != 0 or libc.unshare(new_namespace) != 0:
+        case.skipTest("a file system of its own needs root")
+    path = tempfile.mkdtemp(prefix="weir-disk-")
+    case.addCleanup(os.rmdir, path)
+    case.assertEqual(libc.mount(b"none", b"/", None, recursive_private, None), 0)
+    case.assertEqual(libc.mount(b"tmpfs", path.encode(), b"tmpfs", 0, b"size=1m"), 0)
+    case.addCleanup(libc.umount2, path.encode(), 2)
+    return path
 
 
 class Rollouts(Case):
@@ -217,7 +233,9 @@ class People(Rollouts):
                 self.assertEqual((reply.status, reply.json["code"]), (status, code), reply)
                 self.assertEqual(self.snapshot(), before)
         reply = self.weir.admin("POST", "/v1/rollouts/%s/resume" % id)
-        self.assertEqual(reply.json["verbs"], ["pause", "promote", "abort", "undo"])
+        self.assertEqual(reply.json["verbs"], ["pause", "promote", "abort"])
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/retry" % id)
+        self.assertIn("(pause, promote, abort)", reply.json["detail"])
         self.assertEqual(self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan"}).json["rollout"]["id"], id)
         reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plam"})
         self.assertIn("plan", reply.json["hint"])
@@ -255,6 +273,46 @@ class People(Rollouts):
         reply = self.weir.admin("POST", "/v1/splits/shop/undo")
         self.assertEqual((reply.status, reply.json["code"]), (410, "no-longer-warm"))
         self.assertEqual(self.weir.weights()["green"], 100)
+
+    def test_promote_full_asks_the_gates_of_each_phase(self):
+        gates = {n: {"approval": {"role": "approver"}} for n in ("first", "second")}
+        self.pair({"plan": plan([dict(PHASES[0], gate=["first"]), dict(PHASES[1], gate=["second"]),
+                                 {"name": "bake", "weight": 99, "hold": "60s", "gate": ["first"]}], gates=gates)})
+        id = self.begin()
+        held = self.verb(id, "promote", {"scope": "full"})
+        self.assertEqual((held["held_reason"], held["weight"]), ("gate:first", 5))
+        held = self.verb(id, "approvals", {"gate": "first"})
+        self.assertEqual((held["state"], held["weight"]), ("held", 5))
+        held = self.verb(id, "approvals", {"gate": "second"})
+        # The first gate stands at the last phase too, and nobody has been asked about that one.
+        self.assertEqual((held["held_reason"], held["weight"]), ("gate:first", 5))
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/approvals" % id, {"gate": "first"})
+        self.assertEqual((reply.status, reply.json["state"], self.weir.weights()["green"]), (200, "promoted", 100), reply)
+
+    def test_a_scoped_token_may_touch_pools_of_its_splits_alone(self):
+        secret = "0123456789abcdef-ci"
+        addresses = {n: self.upstream("hello", name=n).address for n in ("own", "shared", "routed", "other")}
+        split = lambda *pools: {"stable": pools[0], "weights": dict({n: 0 for n in pools}, **{pools[0]: 100})}
+        config = {"pools": {n: {"endpoints": [a]} for n, a in addresses.items()},
+                  "splits": {"shop": split("own", "shared", "routed"), "pay": split("other", "shared")},
+                  "routes": [{"match": {"path_prefix": "/pay"}, "split": "pay"},
+                             {"match": {"path_prefix": "/r"}, "pool": "routed"}, {"match": {}, "split": "shop"}]}
+        self.weir = self.start(config)
+        config = self.weir.fill_in(config)
+        config["admin"] = dict(config["admin"], access=[
+            {"who": "uid:%d" % os.getuid(), "role": "admin"},
+            {"who": "token:ci", "secret": {"env": "WEIR_CI"}, "role": "operator", "splits": ["shop"]}])
+        self.weir.kill()
+        self.weir.write(config)
+        self.weir.env = {"WEIR_CI": secret}
+        self.weir.start()
+        for pool, status in (("own", 200), ("shared", 403), ("routed", 403), ("other", 403)):
+            with self.subTest(pool=pool):
+                reply = self.weir.admin("PUT", "/v1/pools/%s/endpoints/%s/state" % (pool, addresses[pool]), {"state": "drain"},
+                                        {"Authorization": "Bearer " + secret})
+                self.assertEqual(reply.status, status, reply)
+                state = self.weir.admin("GET", "/v1/pools/" + pool).json["endpoints"][0]
+                self.assertEqual(state["state"] == "drain" or state.get("admin") == "drain", status == 200, state)
 
     def test_approvals_by_others_with_the_role(self):
         secrets = {"WEIR_CI": "0123456789abcdef-ci", "WEIR_ANN": "0123456789abcdef-ann"}
@@ -450,6 +508,7 @@ class Crashes(Rollouts):
                         file.write(data[:200] + b"1234567" + data[207:] if damage is None else damage)
                 self.weir.start()
                 self.assertEqual("begins anew" in self.weir.err(), both)
+                self.assertEqual("what was saved is damaged" in self.weir.err(), both)
                 self.assertEqual(self.look(id)["state"], "running")
                 self.assertEqual(self.weir.weights()["green"], 5)
                 self.weir.kill()
@@ -458,8 +517,64 @@ class Crashes(Rollouts):
                         file.write(data)
                 self.weir.start()
 
+    def test_a_split_that_left_the_file_comes_back_without_the_candidate(self):
+        self.pair()
+        config = self.config()
+        without = {"pools": config["pools"], "routes": [{"name": "shop", "match": {"path_prefix": "/"}, "pool": "blue"}],
+                   "plans": self.plans}
+        for comes_back_by in ("reload", "restart"):
+            with self.subTest(comes_back_by=comes_back_by):
+                id = self.begin()
+                self.assertEqual(self.weir.weights()["green"], 5)
+                # A reload may not take the split from under a live rollout; a restart finds it gone.
+                self.weir.write(without)
+                self.assertEqual(self.weir.admin("POST", "/v1/config/reload").status, 409)
+                self.weir.kill()
+                self.weir.start()
+                rollout = self.look(id)
+                self.assertEqual((rollout["state"], rollout["cause"]["kind"]), ("aborted", "config"), rollout)
+                self.weir.write(config)
+                if comes_back_by == "restart":
+                    self.weir.kill()
+                    self.weir.start()
+                else:
+                    self.assertEqual(self.weir.admin("POST", "/v1/config/reload").status, 200)
+                # What the split had when it left is not what it comes back with.
+                self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
+                self.assertEqual(self.look(id)["state"], "aborted")
+
+    def test_a_rollback_on_a_full_disk_outlives_kill_9(self):
+        disk = small_disk(self)
+        self.pair(state_dir=disk)
+        id = self.begin()
+        full = os.path.join(disk, "full")
+        with open(full, "wb", buffering=0) as file, self.assertRaises(OSError) as raised:
+            while True:
+                file.write(bytes(1024))
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/promote" % id)
+        self.assertEqual((reply.status, reply.json["code"]), (507, "state-unwritable"))
+        reply = self.verb(id, "abort")
+        self.assertEqual((reply["state"], reply["recorded"]), ("aborted", True))
+        self.assertNotIn("although it cannot be recorded", self.weir.err())
+        for _ in range(2):      # and what was taken over is kept
+            self.weir.kill()
+            self.weir.start()
+            self.assertEqual((self.look(id)["state"], self.weir.weights()["green"]), ("aborted", 0))
+        os.unlink(full)
+        id = self.begin()
+        self.weir.kill()
+        self.weir.start()
+        self.assertEqual((self.look(id)["state"], self.weir.weights()["green"]), ("running", 5))
+
     def test_a_full_disk_stops_promotions_and_no_rollback(self):
         self.pair(preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        self.weir.kill()
+        reserve = os.path.join(self.weir.dir, "state", "reserve")
+        os.unlink(reserve)
+        os.mkdir(reserve)   # the disk was full at the start already: nothing could be set aside
+        self.weir.start()
+        self.assertIn("no room was set aside", self.weir.err())
         id = self.begin()
         limit = os.path.getsize(os.path.join(self.weir.dir, "state", "journal"))
         # A snapshot, which may be smaller than the journal, must not fit either.

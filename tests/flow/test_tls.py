@@ -180,6 +180,30 @@ class Attacks(TlsListener):
         with self.connect() as client:
             self.assertEqual(client.ask(get()).status, 200)
 
+    def failures(self, reason):
+        return self.weir.metric("weir_tls_handshake_errors_total", reason=reason)
+
+    def test_what_failed_is_counted_by_its_reason(self):
+        def distrusts():
+            try:
+                self.connect(context=ssl.create_default_context(cafile=None))
+            except ssl.SSLError:
+                pass
+
+        def offers_nothing_we_speak():
+            context = client_context()
+            context.set_alpn_protocols(["smtp"])
+            try:
+                self.connect(context=context)
+            except (ssl.SSLError, OSError):
+                pass
+
+        for reason, attempt in (("unknown_ca", distrusts), ("no_application_protocol", offers_nothing_we_speak),
+                                ("plaintext", lambda: self.raw(get("/plain")))):
+            before = self.failures(reason)
+            attempt()
+            until(lambda: self.failures(reason) == before + 1, 5, "one more " + reason)
+
     def test_renegotiation_is_refused(self):
         done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.weir.port, "-tls1_2", "-quiet", "-no_ign_eof"],
                               input=b"R\n", capture_output=True, timeout=20 * SLOW)
@@ -222,6 +246,7 @@ class HandshakesInTime(TlsListener):
                 if start:
                     client.send(start)
                 self.assertTrue(client.is_closed(5))
+        self.assertEqual(self.weir.metric("weir_tls_handshake_errors_total", reason="timeout"), 2)
 
 
 class Resumption(TlsListener):

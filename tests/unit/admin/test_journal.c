@@ -186,7 +186,7 @@ test_journal__a_tail_of_holes_is_cut(void **state)
 }
 
 static void
-test_journal__any_changed_byte_stops_the_start(void **state)
+test_journal__any_changed_byte_before_a_whole_line_stops_the_start(void **state)
 {
 	struct fixture *f = *state;
 	struct journal journal;
@@ -200,7 +200,7 @@ test_journal__any_changed_byte_stops_the_start(void **state)
 	must_put(&journal, "split/shop", "{\"a\":2}");
 	journal_release(&journal);
 	text = room_read(f->journal, &len);
-	for (size_t at = 0; at < len - 1; at++) {
+	for (size_t at = 0; text[at] != '\n'; at++) {
 		text[at] ^= 1;
 		room_write(f->journal, text, len);
 		assert_false(journal_open(&journal, f->room.dir, &cut, &err));
@@ -209,6 +209,42 @@ test_journal__any_changed_byte_stops_the_start(void **state)
 		text[at] ^= 1;
 	}
 	free(text);
+}
+
+static void
+test_journal__garbage_at_the_end_is_cut_and_kept(void **state)
+{
+	static const char garbage[] = "\0\xff junk\nmore\n\n00000000 1 a b\nx";
+	struct fixture *f = *state;
+	struct journal journal;
+	char path[sizeof(f->journal) + 8], *text;
+	uint64_t cut;
+	size_t len;
+	FILE *file;
+
+	must_open(&journal, f, &cut);
+	must_put(&journal, "split/shop", "{\"a\":1}");
+	journal_release(&journal);
+	file = fopen(f->journal, "a");
+	fwrite(garbage, 1, sizeof(garbage), file);
+	fclose(file);
+	must_open(&journal, f, &cut);
+	assert_int_equal(cut, sizeof(garbage));
+	assert_true(journal.is_garbled);
+	assert_holds(&journal, "split/shop", "{\"a\":1}");
+	must_put(&journal, "split/shop", "{\"a\":2}");
+	journal_release(&journal);
+	snprintf(path, sizeof(path), "%s.cut", f->journal);
+	text = room_read(path, &len);
+	assert_int_equal(len, sizeof(garbage));
+	assert_memory_equal(text, garbage, len);
+	free(text);
+	unlink(path);
+	must_open(&journal, f, &cut);
+	assert_int_equal(cut, 0);
+	assert_false(journal.is_garbled);
+	assert_holds(&journal, "split/shop", "{\"a\":2}");
+	journal_release(&journal);
 }
 
 static void
@@ -353,6 +389,64 @@ limit_files(rlim_t bytes)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+/* The limit lets the reserve's first bytes through as a full disk lets all of
+ * them. */
+static void
+test_journal__the_way_back_is_recorded_on_a_full_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct journal journal;
+	struct err err;
+	char path[sizeof(f->snapshot) + 8];
+	uint64_t cut;
+
+	signal(SIGXFSZ, SIG_IGN);
+	must_open(&journal, f, &cut);
+	for (int i = 0; i < 20; i++)
+		must_put(&journal, "rollout/r", "{\"state\":\"running\"}");
+	snprintf(path, sizeof(path), "%s.new", f->snapshot);
+	assert_int_equal(mkdir(path, 0700), 0);
+	limit_files(journal.good);
+	assert_false(journal_put(&journal, "rollout/r", "{\"v\":2}", &err));
+	assert_true(journal_put_back(&journal, "rollout/r", "{\"v\":3}", &err));
+	assert_true(journal_put_back(&journal, "rollout/s", "{\"v\":4}", &err));
+	assert_false(journal_put(&journal, "rollout/r", "{\"v\":5}", &err));
+	/* killed and started again, with a full disk still */
+	for (int i = 0; i < 2; i++) {
+		journal_release(&journal);
+		must_open(&journal, f, &cut);
+		assert_holds(&journal, "rollout/r", "{\"v\":3}");
+		assert_holds(&journal, "rollout/s", "{\"v\":4}");
+		assert_false(
+		    journal_put(&journal, "rollout/r", "{\"v\":5}", &err));
+	}
+	assert_true(journal_put_back(&journal, "rollout/r", "{\"v\":6}", &err));
+	journal_release(&journal);
+	/* there is room again */
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(rmdir(path), 0);
+	must_open(&journal, f, &cut);
+	assert_holds(&journal, "rollout/r", "{\"v\":6}");
+	must_put(&journal, "rollout/r", "{\"v\":7}");
+	assert_int_equal(journal.reserve_used, 0);
+	journal_release(&journal);
+	must_open(&journal, f, &cut);
+	assert_holds(&journal, "rollout/r", "{\"v\":7}");
+	assert_holds(&journal, "rollout/s", "{\"v\":4}");
+	/* what the reserve held is old, and a new use is no longer than it */
+	for (int i = 0; i < 9; i++)
+		must_put(&journal, "rollout/r", "{\"v\":7}");
+	limit_files(journal.good);
+	journal.is_suspect = false;
+	assert_true(journal_put_back(&journal, "rollout/s", "{\"v\":8}", &err));
+	journal_release(&journal);
+	limit_files(RLIM_INFINITY);
+	must_open(&journal, f, &cut);
+	assert_holds(&journal, "rollout/r", "{\"v\":7}");
+	assert_holds(&journal, "rollout/s", "{\"v\":8}");
+	journal_release(&journal);
+}
+
 static void
 test_journal__a_full_disk_refuses_and_heals(void **state)
 {
@@ -477,12 +571,15 @@ main(void)
 	    TEST(test_journal__what_was_dropped_is_gone_for_good),
 	    TEST(test_journal__torn_at_any_byte_it_keeps_the_whole_lines),
 	    TEST(test_journal__a_tail_of_holes_is_cut),
-	    TEST(test_journal__any_changed_byte_stops_the_start),
+	    TEST(
+	        test_journal__any_changed_byte_before_a_whole_line_stops_the_start),
+	    TEST(test_journal__garbage_at_the_end_is_cut_and_kept),
 	    TEST(test_journal__a_removed_line_stops_the_start),
 	    TEST(test_journal__compaction_keeps_everything),
 	    TEST(test_journal__a_crash_between_rename_and_emptying_is_harmless),
 	    TEST(test_journal__a_cut_snapshot_stops_the_start),
 	    TEST(test_journal__a_long_journal_is_folded_by_itself),
+	    TEST(test_journal__the_way_back_is_recorded_on_a_full_disk),
 	    TEST(test_journal__a_full_disk_refuses_and_heals),
 	    TEST(test_journal__two_processes_cannot_share_it),
 	    TEST(test_journal__an_unusable_directory_is_named),

@@ -110,9 +110,6 @@ test_load__settings_of_later_versions_say_so(void **state)
 	expect_part(
 	    HEAD POOL TAIL "tracing: {}\n",
 	    "[E013]: \"tracing\" in the file");
-	expect_part(HEAD TAIL "pools: {app: {endpoints: \"a:1\", balance: "
-	                      "ewma}}\n",
-	    "[E013]: balance of pool \"app\": \"ewma\" is known");
 }
 
 static void

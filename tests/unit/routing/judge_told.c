@@ -66,6 +66,8 @@ judge_finding(
 	memset(out, 0, sizeof(*out));
 	out->guard = &judge->plan->guards[guard];
 	out->verdict = judge->verdicts[guard];
+	out->of_about = judge->of_about[guard];
+	out->why = "";
 }
 
 enum verdict

@@ -8,6 +8,7 @@
 struct judge {
 	const struct plan_cfg *plan;
 	enum verdict verdicts[PLAN_GUARDS_MAX];
+	uint64_t of_about[PLAN_GUARDS_MAX]; /* as a finding says */
 	enum verdict all;
 	unsigned begun, reweighed, looks, blind;
 	struct judge_phase phase;

@@ -89,8 +89,10 @@ test_rollout__min_requests_are_of_this_phase(void **state)
 	c.phases[0].min_requests = 20000;
 	c.rate = 1; /* 12,000 in ten minutes */
 	course_start(&c);
-	course_run(&c, MINUTES(12));
+	course_run(&c, MINUTES(10));
 	course_expect(&c, ROLLOUT_RUNNING, "", 500);
+	course_run(&c, MINUTES(2));
+	course_expect(&c, ROLLOUT_HELD, "undecided", 500);
 	c.rate = 10;
 	course_run(&c, MINUTES(1));
 	assert_int_equal(c.rollout.phase, 1);
@@ -108,11 +110,85 @@ test_rollout__until_proven_waits_for_the_verdict(void **state)
 	c.phases[0].until = UNTIL_PROVEN;
 	course_start(&c);
 	course_run(&c, MINUTES(60));
-	course_expect(&c, ROLLOUT_RUNNING, "", 500);
+	course_expect(&c, ROLLOUT_HELD, "undecided", 500);
 	assert_int_equal(c.rollout.phase, 0);
 	c.rollout.judge->all = VERDICT_PASS;
 	course_run(&c, SECONDS(1));
 	assert_int_equal(c.rollout.phase, 1);
+	course_end(&c);
+}
+
+static void
+test_rollout__without_traffic_it_is_held_as_undecided_and_says_how_far_it_is(
+    void **state)
+{
+	struct course c;
+	char next[256];
+
+	(void)state;
+	course_plan(&c);
+	c.phases[0].min_requests = 2000;
+	c.phases[0].timeout = MINUTES(20);
+	c.rate = 0;
+	course_start(&c);
+	course_run(&c, MINUTES(10) - SECONDS(1));
+	course_expect(&c, ROLLOUT_RUNNING, "", 500);
+	course_run(&c, SECONDS(3));
+	course_expect(&c, ROLLOUT_HELD, "undecided", 500);
+	assert_int_equal(c.seen[EVENT_HELD], 1);
+	assert_int_equal(c.seen[EVENT_TIMEOUT], 0);
+	assert_non_null(strstr(c.last[EVENT_HELD],
+	    "held: undecided: canary at 5%, 0 of 2000 requests"));
+	rollout_next(&c.rollout, c.input.now, c.input.wall, next, sizeof(next));
+	assert_string_equal(next, "canary at 5%, 0 of 2000 requests");
+	/* the timeout is told too, and nothing else changes */
+	course_run(&c, MINUTES(30));
+	course_expect(&c, ROLLOUT_HELD, "undecided", 500);
+	assert_int_equal(c.seen[EVENT_HELD], 1);
+	assert_int_equal(c.seen[EVENT_TIMEOUT], 1);
+	c.rate = 10;
+	course_run(&c, SECONDS(11));
+	assert_int_equal(c.rollout.phase, 1);
+	course_end(&c);
+}
+
+/* What the guards need and what the phase asks for is one number. */
+static void
+test_rollout__phase_and_guards_tell_one_number_of_requests(void **state)
+{
+	struct course c;
+	char next[256];
+
+	(void)state;
+	course_plan(&c);
+	c.phases[0].min_requests = 2000;
+	c.phases[0].until = UNTIL_PROVEN;
+	course_start(&c);
+	course_run(&c, SECONDS(50)); /* a tick begins it, 999 count */
+	c.rollout.judge->of_about[0] = 5000;
+	c.rollout.judge->of_about[1] = 300;
+	rollout_next(&c.rollout, c.input.now, c.input.wall, next, sizeof(next));
+	assert_non_null(strstr(next, ", 999 of 5999 requests, guard errors "
+	                             "undecided, guard latency undecided"));
+	c.rollout.judge->of_about[0] = 0;
+	rollout_next(&c.rollout, c.input.now, c.input.wall, next, sizeof(next));
+	assert_non_null(strstr(next, ", 999 of 2000 requests, "));
+	course_end(&c);
+}
+
+static void
+test_rollout__a_verdict_is_told_once(void **state)
+{
+	struct course c;
+
+	(void)state;
+	course_plan(&c);
+	course_start(&c);
+	course_run(&c, MINUTES(1));
+	c.rollout.judge->verdicts[0] = VERDICT_PASS;
+	course_step(&c, SECONDS(1));
+	assert_string_equal(
+	    c.last[EVENT_VERDICT], "guard errors: as told, pass");
 	course_end(&c);
 }
 
@@ -647,6 +723,11 @@ main(void)
 	    cmocka_unit_test(test_rollout__until_proven_waits_for_the_verdict),
 	    cmocka_unit_test(
 	        test_rollout__a_timeout_holds_as_undecided_and_goes_on_when_proven),
+	    cmocka_unit_test(
+	        test_rollout__without_traffic_it_is_held_as_undecided_and_says_how_far_it_is),
+	    cmocka_unit_test(
+	        test_rollout__phase_and_guards_tell_one_number_of_requests),
+	    cmocka_unit_test(test_rollout__a_verdict_is_told_once),
 	    cmocka_unit_test(test_rollout__a_timeout_may_roll_back_or_promote),
 	    cmocka_unit_test(test_rollout__a_timeout_opens_no_gate),
 	    cmocka_unit_test(

@@ -115,12 +115,13 @@ test_verb__promote_to_a_pool_without_endpoints_is_refused(void **state)
 /* Each state reached by itself, each verb tried: what the table refuses changes
  * not a byte. */
 static void
-try_verbs(struct course *c, const char *legal)
+try_verbs(struct course *c, const char *offered)
 {
 	char buf[128];
 
 	assert_string_equal(
-	    rollout_verbs_print(&c->rollout, buf, sizeof(buf)), legal);
+	    rollout_verbs_print(&c->rollout, c->input.wall, buf, sizeof(buf)),
+	    offered);
 	for (int verb = 0; verb < VERB_COUNT; verb++) {
 		static struct rollout before;
 
@@ -143,11 +144,11 @@ test_verb__the_table_says_what_is_legal(void **state)
 	(void)state;
 	course_plan(&c);
 	course_start(&c);
-	try_verbs(&c, "pause, abort, undo");
+	try_verbs(&c, "pause, abort");
 	course_run(&c, SECONDS(1));
-	try_verbs(&c, "pause, promote, abort, undo");
+	try_verbs(&c, "pause, promote, abort");
 	course_ask(&c, VERB_PAUSE, false);
-	try_verbs(&c, "resume, promote, abort, undo");
+	try_verbs(&c, "resume, promote, abort");
 	course_ask(&c, VERB_PROMOTE, true);
 	course_run(&c, SECONDS(1));
 	try_verbs(&c, "promote, abort, undo");
@@ -167,6 +168,58 @@ static void
 gate(struct course *c, uint8_t which)
 {
 	c->phases[0].gates[c->phases[0].n_gates++] = which;
+}
+
+static void
+test_verb__promote_does_not_end_a_pause_before_a_closed_gate(void **state)
+{
+	struct course c;
+
+	(void)state;
+	course_plan(&c);
+	gate(&c, 1);
+	course_start(&c);
+	course_run(&c, SECONDS(10));
+	course_ask(&c, VERB_PAUSE, false);
+	assert_int_equal(course_ask(&c, VERB_PROMOTE, false), REFUSED_NONE);
+	course_run(&c, SECONDS(10));
+	course_expect(&c, ROLLOUT_HELD, "paused", 500);
+	assert_non_null(strstr(c.last[EVENT_HELD], "gate leads"));
+	course_ask(&c, VERB_RESUME, false);
+	course_run(&c, SECONDS(1));
+	course_expect(&c, ROLLOUT_HELD, "gate:leads", 500);
+	course_vote(&c, "a", NULL, false);
+	course_vote(&c, "b", NULL, false);
+	course_run(&c, SECONDS(1));
+	assert_int_equal(c.rollout.phase, 1);
+	/* no gate in the way: it does */
+	course_ask(&c, VERB_PAUSE, false);
+	course_ask(&c, VERB_PROMOTE, false);
+	course_step(&c, 50 * NSEC_PER_MSEC);
+	assert_int_equal(c.rollout.phase, 2);
+	assert_int_equal(c.rollout.state, ROLLOUT_RUNNING);
+	course_end(&c);
+}
+
+static void
+test_verb__votes_are_offered_while_one_is_missing(void **state)
+{
+	struct course c;
+
+	(void)state;
+	course_plan(&c);
+	gate(&c, 1);
+	course_start(&c);
+	course_run(&c, SECONDS(1));
+	try_verbs(&c, "pause, promote, abort, approve, reject");
+	course_vote(&c, "a", NULL, false);
+	try_verbs(&c, "pause, promote, abort, approve, reject");
+	course_vote(&c, "b", NULL, false);
+	try_verbs(&c, "pause, promote, abort");
+	/* an approval does not last for ever */
+	c.input.wall += 2 * 3600;
+	try_verbs(&c, "pause, promote, abort, approve, reject");
+	course_end(&c);
 }
 
 static void
@@ -421,6 +474,9 @@ main(void)
 	    cmocka_unit_test(
 	        test_verb__promote_ends_the_phase_and_full_ends_all),
 	    cmocka_unit_test(test_verb__promote_opens_no_gate),
+	    cmocka_unit_test(
+	        test_verb__promote_does_not_end_a_pause_before_a_closed_gate),
+	    cmocka_unit_test(test_verb__votes_are_offered_while_one_is_missing),
 	    cmocka_unit_test(test_verb__undo_while_warm_goes_back_at_once),
 	    cmocka_unit_test(test_verb__a_second_abort_cuts_the_ramp_short),
 	    cmocka_unit_test(

@@ -1,0 +1,452 @@
+/*
+ * See fleet_wire.h. Keys, all below PREFIX:fleet:
+ *
+ *	state:THING     hash: a (accord), doc, by; for a month after a write
+ *	lease:SPLIT     the holder's id; for as long as he asked
+ *	evidence:ERA    hash: a cell by instance; for ten minutes
+ *	back:ROLLOUT    why it went back; for a month
+ *	news            grows with every write of a state
+ *	about, seen     what instances tell of themselves, and when
+ *
+ * Each question is one script, so that it is answered as a whole or not at all.
+ */
+#include "proxy/fleet_wire.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/log.h"
+#include "proxy/redis.h"
+
+enum {
+	KEY_MAX = 384,
+	NAME_MAX_LEN = 180, /* of a key without the prefix */
+	CELLS_MAX = 256,
+	ABOUT_MAX = 256,
+	FORGET_MS = 60000, /* who was not seen for so long is not shown */
+};
+
+/*
+ * KEYS: state, news, lease, evidence, back. ARGV: id, accord, doc, is fenced,
+ * ms of the lease, cell, asks for cells, why. An empty text is none.
+ * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}. A lease
+ * is given back last: the step that it was held for comes with it.
+ */
+static const char sync_script[] =
+    "local call=redis.call local ms=tonumber(ARGV[5]) local holder='' "
+    "if KEYS[3]~='' then holder=call('GET',KEYS[3]) or '' "
+    "if ms>0 and (holder=='' or holder==ARGV[1]) then "
+    "call('SET',KEYS[3],ARGV[1],'PX',ms) holder=ARGV[1] "
+    "end end "
+    "local a=call('HGET',KEYS[1],'a') or '' local doc='' local off='' "
+    "if a<ARGV[2] and ARGV[3]~='' then "
+    "if ARGV[4]~='' and holder~=ARGV[1] and a~='' then off='1' "
+    "doc=call('HGET',KEYS[1],'doc') or '' "
+    "else call('HSET',KEYS[1],'a',ARGV[2],'doc',ARGV[3],'by',ARGV[1]) "
+    "call('PEXPIRE',KEYS[1],2592000000) call('INCR',KEYS[2]) a=ARGV[2] end "
+    "elseif a>ARGV[2] then doc=call('HGET',KEYS[1],'doc') or '' end "
+    "local why='' if KEYS[5]~='' then "
+    "if ARGV[8]~='' then call('SET',KEYS[5],ARGV[8],'PX',2592000000) "
+    "call('INCR',KEYS[2]) end why=call('GET',KEYS[5]) or '' end "
+    "if ms<0 and holder==ARGV[1] then call('DEL',KEYS[3]) holder='' end "
+    "local out={a,doc,off,holder,why} "
+    "if KEYS[4]~='' then if ARGV[6]~='' then "
+    "call('HSET',KEYS[4],ARGV[1],ARGV[6]) call('PEXPIRE',KEYS[4],600000) end "
+    "local all=call('HGETALL',KEYS[4]) "
+    "for i=1,#all do out[#out+1]=all[i] end end "
+    "return out";
+
+/* KEYS: seen, about. ARGV: id, about, ms. Answers {now, id, seen, about, ...}
+ */
+static const char beat_script[] =
+    "local call=redis.call local t=call('TIME') "
+    "local now=t[1]*1000+math.floor(t[2]/1000) "
+    "local function n(x) return string.format('%.0f',x) end "
+    "call('ZADD',KEYS[1],n(now),ARGV[1]) call('HSET',KEYS[2],ARGV[1],ARGV[2]) "
+    "for _,id in ipairs(call('ZRANGEBYSCORE',KEYS[1],'-inf',"
+    "n(now-tonumber(ARGV[3])))) do call('ZREM',KEYS[1],id) "
+    "call('HDEL',KEYS[2],id) end "
+    "call('PEXPIRE',KEYS[1],600000) call('PEXPIRE',KEYS[2],600000) "
+    "local out={n(now)} local all=call('ZRANGE',KEYS[1],0,-1,'WITHSCORES') "
+    "for i=1,#all,2 do out[#out+1]=all[i] out[#out+1]=all[i+1] "
+    "out[#out+1]=call('HGET',KEYS[2],all[i]) or '' end return out";
+
+struct fleet_wire {
+	struct event_base *base; /* borrowed */
+	struct fleet *fleet;     /* borrowed */
+	fleet_resolve_fn *resolve;
+	void *resolve_ctx;
+	struct redis *redis; /* owned; NULL: not configured */
+	char *settings;      /* owned: what it was made from */
+	char prefix[160];
+};
+
+/* ---- answers ---- */
+
+struct waiting {
+	struct fleet_wire *wire; /* borrowed: redis_free answers all of them */
+	union {
+		fleet_told_fn *told;
+		fleet_news_fn *news;
+		fleet_about_fn *about;
+	};
+	void *ctx;
+};
+
+static struct waiting *
+waiting_new(struct fleet_wire *wire, void *ctx)
+{
+	struct waiting *waiting = calloc(1, sizeof(*waiting));
+
+	if (waiting) {
+		waiting->wire = wire;
+		waiting->ctx = ctx;
+	}
+	return waiting;
+}
+
+/* An answer that is none: the server lives and cannot do what it must. */
+static bool
+is_usable(struct fleet_wire *wire, const redisReply *answer, bool ok)
+{
+	char why[128];
+
+	if (!answer)
+		return false; /* the connection has failed, and said so */
+	if (ok)
+		return true;
+	snprintf(why, sizeof(why), "%.*s",
+	    answer->type == REDIS_REPLY_ERROR ? (int)answer->len : 25,
+	    answer->type == REDIS_REPLY_ERROR ? answer->str
+	                                      : "an answer of another kind");
+	redis_fail(wire->redis, why);
+	return false;
+}
+
+static bool
+is_texts(const redisReply *answer, size_t least)
+{
+	if (!answer || answer->type != REDIS_REPLY_ARRAY ||
+	    answer->elements < least)
+		return false;
+	for (size_t i = 0; i < answer->elements; i++)
+		if (answer->element[i]->type != REDIS_REPLY_STRING)
+			return false;
+	return true;
+}
+
+static const char *
+text_at(const redisReply *answer, size_t i)
+{
+	return answer->element[i]->str;
+}
+
+static void
+on_synced(void *ctx, const redisReply *answer)
+{
+	struct waiting *waiting = ctx;
+	struct fleet_cell cells[CELLS_MAX];
+	struct fleet_told told = {.cells = cells};
+
+	if (!is_usable(waiting->wire, answer, is_texts(answer, 5))) {
+		waiting->told(waiting->ctx, NULL);
+		free(waiting);
+		return;
+	}
+	told.accord = text_at(answer, 0);
+	told.doc = answer->element[1]->len > 0 ? text_at(answer, 1) : NULL;
+	told.is_fenced_off = answer->element[2]->len > 0;
+	told.holder = text_at(answer, 3);
+	told.why = text_at(answer, 4);
+	for (size_t i = 5; i + 1 < answer->elements && told.n_cells < CELLS_MAX;
+	     i += 2)
+		cells[told.n_cells++] = (struct fleet_cell){
+		    text_at(answer, i), text_at(answer, i + 1)};
+	waiting->told(waiting->ctx, &told);
+	free(waiting);
+}
+
+static void
+on_number(void *ctx, const redisReply *answer)
+{
+	struct waiting *waiting = ctx;
+	bool ok = is_usable(waiting->wire, answer,
+	    answer && (answer->type == REDIS_REPLY_STRING ||
+	                  answer->type == REDIS_REPLY_NIL));
+	int64_t number = 0;
+
+	if (ok && answer->type == REDIS_REPLY_STRING)
+		units_integer((struct span){answer->str, answer->len}, &number);
+	waiting->news(waiting->ctx, ok, number);
+	free(waiting);
+}
+
+static int64_t
+number_at(const redisReply *answer, size_t i)
+{
+	int64_t number = 0;
+
+	units_integer(
+	    (struct span){answer->element[i]->str, answer->element[i]->len},
+	    &number);
+	return number;
+}
+
+static void
+on_beaten(void *ctx, const redisReply *answer)
+{
+	struct waiting *waiting = ctx;
+	struct fleet_about list[ABOUT_MAX];
+	size_t n = 0;
+	int64_t now;
+
+	if (!is_usable(waiting->wire, answer, is_texts(answer, 1))) {
+		waiting->about(waiting->ctx, NULL, 0);
+		free(waiting);
+		return;
+	}
+	now = number_at(answer, 0);
+	for (size_t i = 1; i + 2 < answer->elements && n < ABOUT_MAX; i += 3)
+		list[n++] = (struct fleet_about){.id = text_at(answer, i),
+		    .about = text_at(answer, i + 2),
+		    .ms = now - number_at(answer, i + 1)};
+	waiting->about(waiting->ctx, list, n);
+	free(waiting);
+}
+
+/* ---- questions ---- */
+
+static bool
+is_up(void *ctx)
+{
+	const struct fleet_wire *wire = ctx;
+
+	return wire->redis && redis_is_up(wire->redis);
+}
+
+/* "" without a name. */
+static const char *
+key(const struct fleet_wire *wire, const char *kind, const char *name,
+    char buf[KEY_MAX])
+{
+	buf[0] = '\0';
+	if (name)
+		snprintf(buf, KEY_MAX, "%s:fleet:%s%.*s", wire->prefix, kind,
+		    NAME_MAX_LEN, name);
+	return buf;
+}
+
+static bool
+ask_redis(struct fleet_wire *wire, int n, const char *const words[],
+    redis_answer_fn *fn, struct waiting *waiting)
+{
+	size_t lens[16];
+
+	assert(n <= 16);
+	for (int i = 0; i < n; i++)
+		lens[i] = strlen(words[i]);
+	if (redis_send(wire->redis, n, words, lens, fn, waiting))
+		return true;
+	free(waiting);
+	return false;
+}
+
+static const char *
+text_or_none(const char *text)
+{
+	return text ? text : "";
+}
+
+static bool
+sync_thing(
+    void *ctx, const struct fleet_ask *ask, fleet_told_fn *fn, void *fn_ctx)
+{
+	struct fleet_wire *wire = ctx;
+	struct waiting *waiting = waiting_new(wire, fn_ctx);
+	char state[KEY_MAX], news[KEY_MAX], lease[KEY_MAX], cells[KEY_MAX],
+	    back[KEY_MAX], ms[16];
+	const char *words[] = {"EVAL", sync_script, "5",
+	    key(wire, "state:", ask->thing, state), key(wire, "", "news", news),
+	    key(wire, "", ask->lease, lease), key(wire, "", ask->cells, cells),
+	    key(wire, "", ask->back, back), ask->id, ask->accord,
+	    text_or_none(ask->doc), ask->is_fenced ? "1" : "", ms,
+	    text_or_none(ask->cell), "", text_or_none(ask->why)};
+
+	snprintf(ms, sizeof(ms), "%d", ask->lease_ms);
+	if (!waiting)
+		return false;
+	waiting->told = fn;
+	return ask_redis(wire, 16, words, on_synced, waiting);
+}
+
+static bool
+look(void *ctx, fleet_news_fn *fn, void *fn_ctx)
+{
+	struct fleet_wire *wire = ctx;
+	struct waiting *waiting = waiting_new(wire, fn_ctx);
+	char news[KEY_MAX];
+	const char *words[] = {"GET", key(wire, "", "news", news)};
+
+	if (!waiting)
+		return false;
+	waiting->news = fn;
+	return ask_redis(wire, 2, words, on_number, waiting);
+}
+
+static bool
+beat(void *ctx, const char *id, const char *about, fleet_about_fn *fn,
+    void *fn_ctx)
+{
+	struct fleet_wire *wire = ctx;
+	struct waiting *waiting = waiting_new(wire, fn_ctx);
+	char seen[KEY_MAX], told[KEY_MAX], ms[16];
+	const char *words[] = {"EVAL", beat_script, "2",
+	    key(wire, "", "seen", seen), key(wire, "", "about", told), id,
+	    about, ms};
+
+	snprintf(ms, sizeof(ms), "%d", FORGET_MS);
+	if (!waiting)
+		return false;
+	waiting->about = fn;
+	return ask_redis(wire, 8, words, on_beaten, waiting);
+}
+
+/* Sent when the connection is about to end; nobody waits for answers. */
+static void
+leave(void *ctx, const char *id)
+{
+	struct fleet_wire *wire = ctx;
+	char seen[KEY_MAX], told[KEY_MAX];
+	const char *gone[] = {"ZREM", key(wire, "", "seen", seen), id};
+	const char *forgotten[] = {"HDEL", key(wire, "", "about", told), id};
+
+	if (!is_up(wire))
+		return;
+	ask_redis(wire, 3, gone, NULL, NULL);
+	ask_redis(wire, 3, forgotten, NULL, NULL);
+}
+
+/* ---- the server's state ---- */
+
+static void
+on_up(void *ctx)
+{
+	struct fleet_wire *wire = ctx;
+
+	fleet_reached(wire->fleet);
+}
+
+static void
+on_down(void *ctx, const char *why)
+{
+	struct fleet_wire *wire = ctx;
+
+	fleet_lost(wire->fleet, why);
+}
+
+static size_t
+resolve(void *ctx, const struct address *address, struct sockaddr_storage *out,
+    size_t cap)
+{
+	struct fleet_wire *wire = ctx;
+
+	return wire->resolve(wire->resolve_ctx, address, out, cap);
+}
+
+/* ---- with the config ---- */
+
+static void
+let_go(struct fleet_wire *wire)
+{
+	if (wire->redis)
+		fleet_join(wire->fleet, NULL);
+	redis_free(&wire->redis);
+	free(wire->settings);
+	wire->settings = NULL;
+}
+
+/* A connection that is down is made anew: perhaps with another password. */
+static bool
+is_the_same(const struct fleet_wire *wire, const char *settings)
+{
+	return wire->redis && strcmp(settings, wire->settings) == 0 &&
+	       redis_is_up(wire->redis);
+}
+
+static void
+join(struct fleet_wire *wire)
+{
+	struct fleet_link link = {.ctx = wire,
+	    .is_up = is_up,
+	    .sync = sync_thing,
+	    .look = look,
+	    .beat = beat,
+	    .leave = leave};
+
+	fleet_join(wire->fleet, &link);
+}
+
+bool
+fleet_wire_apply(
+    struct fleet_wire *wire, const struct config *config, struct err *err)
+{
+	struct redis_hooks hooks = {
+	    .ctx = wire, .up = on_up, .down = on_down, .resolve = resolve};
+	struct redis *redis;
+	char *settings;
+
+	if (!config->redis.is_on) {
+		let_go(wire);
+		return true;
+	}
+	settings = redis_settings(&config->redis);
+	if (!settings)
+		return err_set(err, "out of memory");
+	if (is_the_same(wire, settings)) {
+		free(settings);
+		return true;
+	}
+	redis = redis_new(wire->base, &config->redis, &hooks, err);
+	if (!redis) {
+		free(settings);
+		return false;
+	}
+	let_go(wire);
+	wire->redis = redis;
+	wire->settings = settings;
+	snprintf(
+	    wire->prefix, sizeof(wire->prefix), "%s", config->redis.prefix);
+	join(wire);
+	return true;
+}
+
+/* ---- life ---- */
+
+struct fleet_wire *
+fleet_wire_new(struct event_base *base, struct fleet *fleet,
+    fleet_resolve_fn *resolve_fn, void *ctx)
+{
+	struct fleet_wire *wire = calloc(1, sizeof(*wire));
+
+	if (!wire)
+		return NULL;
+	wire->base = base;
+	wire->fleet = fleet;
+	wire->resolve = resolve_fn;
+	wire->resolve_ctx = ctx;
+	return wire;
+}
+
+void
+fleet_wire_free(struct fleet_wire **wire)
+{
+	struct fleet_wire *dead = *wire;
+
+	*wire = NULL;
+	if (!dead)
+		return;
+	let_go(dead);
+	free(dead);
+}
