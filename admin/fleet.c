@@ -113,12 +113,15 @@ static void
 take_over(struct fleet *fleet, struct fleet_item *item,
     const struct accord *theirs, const char *doc)
 {
+	char trouble[sizeof(item->trouble)];
+
+	memcpy(trouble, item->trouble, sizeof(trouble));
 	if (!fleet_adopt(fleet, item, theirs, doc)) {
 		item->is_same = false;
-		log_event(LOG_ERROR,
-		    "what the fleet agreed on is not in effect "
-		    "here",
-		    "thing", item->thing, "why", item->trouble, NULL);
+		if (strcmp(trouble, item->trouble) != 0)
+			log_event(LOG_ERROR,
+			    "what the fleet agreed on is not in effect here",
+			    "thing", item->thing, "why", item->trouble, NULL);
 		return;
 	}
 	fleet->adopted++;

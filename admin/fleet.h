@@ -45,7 +45,6 @@ enum {
 	FLEET_PEERS_MAX = 64,
 	FLEET_ID_MAX = 80,
 	FLEET_THING_MAX = CONFIG_NAME_MAX + 32,
-	FLEET_DOC_MAX = 512 << 10,
 };
 
 /* What a change is noticed by. */

@@ -235,11 +235,14 @@ keep_counts(struct rollout *r, const struct rollout *was)
 	memcpy(r->bad, was->bad, sizeof(r->bad));
 	r->shielded = was->shielded;
 	r->phase_requests = was->phase_requests;
+	/* The weight there is of the ramp's clock there: behind it, the ramp
+	   would lead back to where it came from. */
+	if (r->state == ROLLOUT_ROLLING_BACK)
+		return;
 	r->phase_ran = was->phase_ran;
-	if (r->state != was->state && r->state == ROLLOUT_ROLLING_BACK)
-		return; /* the ramp down has clocks of its own */
-	r->ramp_ran = was->ramp_ran;
 	r->hold_ran = was->hold_ran;
+	if (r->ramp_ran < was->ramp_ran)
+		r->ramp_ran = was->ramp_ran;
 }
 
 /* What belongs to this process alone stays. */
@@ -288,6 +291,7 @@ insert(struct adoption *a)
 	TAILQ_INSERT_HEAD(&rollouts->runs, run, link);
 	rollouts->n++;
 	forget_questions(&run->rollout);
+	run->rollout.phase_requests = 0; /* evidence brings them all */
 	if (run_is_live(run))
 		rollout_resume(&run->rollout, 0, now_mono());
 }
@@ -353,12 +357,29 @@ settle(struct adoption *a, struct run *run, const struct rollout *was)
 	return true;
 }
 
+/* An id that is taken: its phases would be others. */
+static bool
+has_same_plan(const struct run *a, const struct run *b)
+{
+	char *one = plan_render_json(a->rollout.plan);
+	char *other = plan_render_json(b->rollout.plan);
+	bool same = one && other && strcmp(one, other) == 0;
+
+	free(one);
+	free(other);
+	return same && strcmp(a->rollout.split, b->rollout.split) == 0 &&
+	       strcmp(a->rollout.to, b->rollout.to) == 0 &&
+	       strcmp(a->rollout.from, b->rollout.from) == 0;
+}
+
 static bool
 adopt_known(struct adoption *a, struct run *run)
 {
 	bool was_live = run_is_live(run), ok;
 	struct rollout was = run->rollout;
 
+	if (!has_same_plan(run, a->run))
+		return refuse(a->item, "another rollout has its id here");
 	replace(run, a->run);
 	take_decision(run, a->run);
 	forget_questions(&run->rollout);

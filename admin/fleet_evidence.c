@@ -2,8 +2,8 @@
  * Evidence adds up over instances. A cell is what one instance's own arms have
  * shown in the present era, as counts that only grow:
  *
- *	<boot> <ramp_ran> <hold_ran> <phase_ran> <n> <signals of guard 0> ...
- *	<word>:<count> ...
+ *	<boot> <ramp_ran> <hold_ran> <phase_ran> <phase_requests>
+ *	<n> <signals of guard 0> ... <word>:<count> ...
  *
  * Who hears it gives his judge what has grown since he heard it last. An era
  * is one weight in one phase of one rollout, as the judge bets on counts under
@@ -140,9 +140,10 @@ print_clocks(const struct fleet *fleet, const struct run *run, nsec_t now,
 	size_t len;
 
 	signals_count(&run->signals, r->plan, now, signals);
-	len = (size_t)snprintf(text, cap, "%016" PRIx64 " %lld %lld %lld %zu",
-	    fleet->boot, (long long)r->ramp_ran, (long long)r->hold_ran,
-	    (long long)r->phase_ran, r->plan->n_guards);
+	len = (size_t)snprintf(text, cap,
+	    "%016" PRIx64 " %lld %lld %lld %" PRIu64 " %zu", fleet->boot,
+	    (long long)r->ramp_ran, (long long)r->hold_ran,
+	    (long long)r->phase_ran, r->phase_requests, r->plan->n_guards);
 	for (size_t g = 0; g < r->plan->n_guards; g++)
 		len += (size_t)snprintf(
 		    text + len, cap - len, " %" PRIu64, signals[g]);
@@ -179,6 +180,7 @@ fleet_evidence_cell(struct fleet *fleet, struct fleet_item *item,
 struct cell {
 	uint64_t boot;
 	nsec_t ramp_ran, hold_ran, phase_ran;
+	uint64_t phase_requests;
 	uint64_t signals[PLAN_GUARDS_MAX];
 	struct evidence_sum sum;
 };
@@ -235,6 +237,7 @@ read_cell(const char *text, const struct plan_cfg *plan, struct cell *out)
 	    !take_clock(&text, &out->ramp_ran) ||
 	    !take_clock(&text, &out->hold_ran) ||
 	    !take_clock(&text, &out->phase_ran) ||
+	    !take_number(&text, 10, ' ', &out->phase_requests) ||
 	    !take_number(&text, 10, ' ', &guards) || guards != plan->n_guards)
 		return false;
 	for (size_t g = 0; g < guards; g++)
@@ -304,10 +307,19 @@ raise_clock(nsec_t *clock, nsec_t to)
 		*clock = to;
 }
 
-/* Whoever takes the lease over goes on where the one before him stood. */
+/*
+ * Whoever takes the lease over goes on where the one before him stood. What is
+ * incoming will be counted yet.
+ */
 static void
-follow_clocks(struct rollout *r, const struct cell *cell)
+follow_clocks(
+    struct rollout *r, const struct fleet_evidence *e, const struct cell *cell)
 {
+	uint64_t coming = e->incoming.arm[ARM_CANDIDATE].n;
+
+	if (cell->phase_requests > coming &&
+	    r->phase_requests < cell->phase_requests - coming)
+		r->phase_requests = cell->phase_requests - coming;
 	raise_clock(&r->ramp_ran, cell->ramp_ran);
 	raise_clock(&r->hold_ran, cell->hold_ran);
 	raise_clock(&r->phase_ran, cell->phase_ran);
@@ -318,7 +330,7 @@ fleet_evidence_hear(struct fleet *fleet, struct fleet_item *item,
     struct run *run, const struct fleet_told *told)
 {
 	struct fleet_evidence *e = item->evidence;
-	struct cell cell;
+	struct cell cell, holders = {0};
 
 	/* The answer is about the era that was asked about. */
 	if (e->era == 0 || e->era != era_of(&run->rollout))
@@ -329,6 +341,7 @@ fleet_evidence_hear(struct fleet *fleet, struct fleet_item *item,
 			continue;
 		take_cell(e, told->cells[i].id, &cell);
 		if (strcmp(told->cells[i].id, item->holder) == 0)
-			follow_clocks(&run->rollout, &cell);
+			holders = cell;
 	}
+	follow_clocks(&run->rollout, e, &holders);
 }

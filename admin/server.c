@@ -412,8 +412,8 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	tell_reload(admin, by, notes, n_notes);
 	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
-	sets_settle(admin, by);
 	fleet_adopt_config(admin->fleet);
+	sets_settle(admin, by);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
 	if (!admin->parts && !admin_prepare(admin, config, err))

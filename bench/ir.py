@@ -29,7 +29,7 @@ from proxies import Bench, Failed, Origin, Proxy
 CONNECTIONS = 16
 IO_CALLS = ("read", "readv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "sendto", "sendmsg", "sendmmsg",
             "sendfile", "splice")
-H2_GATE, H2H2_GATE = 99000, 99000
+H2_GATE, H2H2_GATE = 25000, 48000
 
 class Kind:
     """What is counted: requests of which version, to origins of which; how many of them, and the bounds for weir."""

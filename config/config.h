@@ -202,6 +202,7 @@ struct retry_cfg {
 	size_t n_statuses;
 	unsigned max;       /* further attempts, 0..5 */
 	bp_t budget;        /* of requests, per worker */
+	nsec_t per_try;     /* 0: first_byte_timeout, and no further attempt after it */
 };
 
 /* How an endpoint is asked whether it is well. */

@@ -179,6 +179,8 @@ load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 	free(on.at);
 	cfg->max = (unsigned)field_number(map, ROW_RETRY_MAX);
 	cfg->budget = field_percent(map, ROW_RETRY_BUDGET);
+	if (field(map, ROW_RETRY_PER_TRY))
+		cfg->per_try = field_duration(map, ROW_RETRY_PER_TRY);
 }
 
 static unsigned

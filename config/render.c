@@ -396,6 +396,8 @@ retry(const struct retry_cfg *cfg)
 	json_object_set_new(map, "on", on);
 	put_number(map, "max", cfg->max);
 	json_object_set_new(map, "budget", percent(cfg->budget));
+	if (cfg->per_try > 0)
+		put_duration(map, "per_try", cfg->per_try);
 	return map;
 }
 

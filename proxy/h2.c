@@ -169,9 +169,6 @@ on_invalid_frame(
     nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
 	(void)session;
-	/* A stream's error makes nghttp2 reset it at once. */
-	h2_glitch(of(user),
-	    frame->hd.stream_id ? GLITCH_PROVOKED_RESET : GLITCH_PROTOCOL);
 	h2_strict_invalid(of(user), frame, error);
 	return 0;
 }
@@ -193,22 +190,6 @@ on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 	return 0;
 }
 
-/* Errors that the client's own frames have caused. */
-static bool
-is_provoked(uint32_t code)
-{
-	switch (code) {
-	case NGHTTP2_PROTOCOL_ERROR:
-	case NGHTTP2_FLOW_CONTROL_ERROR:
-	case NGHTTP2_STREAM_CLOSED:
-	case NGHTTP2_FRAME_SIZE_ERROR:
-	case NGHTTP2_REFUSED_STREAM:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int
 on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
@@ -218,8 +199,6 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	(void)session;
 	switch (frame->hd.type) {
 	case NGHTTP2_RST_STREAM:
-		if (is_provoked(frame->rst_stream.error_code))
-			h2_glitch(h2, GLITCH_PROVOKED_RESET);
 		h2_strict_sent_reset(h2, frame);
 		break;
 	case NGHTTP2_DATA:
@@ -491,6 +470,16 @@ flush_one(struct h2 *h2)
 	stream_untighten(h2);
 	progress(h2);
 	settle(conn);
+}
+
+void
+h2_flush_long(struct h2 *h2)
+{
+	/* It stays on the list of those that wait: what comes after this is
+	 * sent at the turn's end. */
+	if (!h2->is_running && !h2->is_ending && !h2->is_failed &&
+	    !h2->conn->out)
+		flush_one(h2);
 }
 
 void

@@ -101,6 +101,8 @@ void h2_input(struct conn *conn, char *bytes, size_t len);
 void h2_drained(
     struct conn *conn); /* the kernel has taken what it had refused */
 void h2_wants_flush(struct h2 *h2);
+/* Now, for there is much: it is still in the cache. May end the connection. */
+void h2_flush_long(struct h2 *h2);
 void h2_flush_all(struct worker *worker);
 /* Closes, from wherever it is called. */
 void h2_fail(struct h2 *h2);

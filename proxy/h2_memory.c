@@ -13,19 +13,24 @@ enum {
 	SMALL_MAX = 512, /* the head included */
 	N_SMALL = SMALL_MAX / STEP,
 	MIDDLE_MAX = 2048,
-	FRAME = 254, /* not of a class: on pages of its own */
-	LARGE = 255, /* the allocator's */
+	SESSION = 253, /* not of a class: the beginning of five pages */
+	FRAME = 254,   /* the rest of them, of which the first is written */
+	LARGE = 255,   /* the allocator's */
 	PAGE = 4096,
 	FRAME_MIN = 16384,
 	FRAME_PAGES = 5 * PAGE,
+	FRAME_AT = 3072,
 	REGION = 50 * FRAME_PAGES + PAGE,
+	HEAD = 8, /* of a piece */
 /* Bytes; beyond them the allocator gets it back. */
 #if defined(__SANITIZE_ADDRESS__)
 	KEPT_MAX = 0, /* at once: it watches what is done with it */
+	SESSION_MAX = 0,
 	FRAME_MAX = 0,
 #else
 	KEPT_MAX = 4 << 20,
-	FRAME_MAX = FRAME_PAGES,
+	SESSION_MAX = FRAME_AT - HEAD,
+	FRAME_MAX = FRAME_PAGES - FRAME_AT - HEAD,
 #endif
 };
 
@@ -37,7 +42,8 @@ struct h2_piece {
 };
 
 /* Ours, and the allocator's. */
-enum { HEADS = sizeof(struct h2_piece) + sizeof(size_t) };
+enum { HEADS = HEAD + sizeof(size_t) };
+static_assert(sizeof(struct h2_piece) == HEAD, "as counted");
 
 /* At the beginning of its own first page; frames behind it. */
 struct h2_region {
@@ -80,22 +86,42 @@ more_frames(struct h2_memory *memory)
 	return true;
 }
 
-static void *
-take_frame(struct h2_memory *memory)
+static void
+push(struct h2_piece **list, struct h2_piece *piece)
 {
-	struct h2_piece *piece = memory->frames;
+	piece->next[0] = *list;
+	*list = piece;
+}
 
-	if (piece) {
-		memory->frames = piece->next[0];
-		return piece + 1;
-	}
+static bool
+carve(struct h2_memory *memory)
+{
+	struct h2_piece *session, *frame;
+	char *at;
+
 	if ((!memory->regions || memory->regions->used == REGION) &&
 	    !more_frames(memory))
-		return NULL;
-	piece = (struct h2_piece *)(void *)((char *)memory->regions +
-	                                    memory->regions->used);
+		return false;
+	at = (char *)memory->regions + memory->regions->used;
 	memory->regions->used += FRAME_PAGES;
-	piece->class = FRAME;
+	session = (struct h2_piece *)(void *)at;
+	session->class = SESSION;
+	push(&memory->sessions, session);
+	frame = (struct h2_piece *)(void *)(at + FRAME_AT);
+	frame->class = FRAME;
+	push(&memory->frames, frame);
+	return true;
+}
+
+static void *
+take_paged(struct h2_memory *memory, struct h2_piece **list)
+{
+	struct h2_piece *piece;
+
+	if (!*list && !carve(memory))
+		return NULL;
+	piece = *list;
+	*list = piece->next[0];
 	return piece + 1;
 }
 
@@ -103,9 +129,9 @@ static void
 give_frame(struct h2_memory *memory, struct h2_piece *piece)
 {
 	/* What it had behind its first page goes back. */
-	madvise((char *)piece + PAGE, FRAME_PAGES - PAGE, MADV_DONTNEED);
-	piece->next[0] = memory->frames;
-	memory->frames = piece;
+	madvise(
+	    (char *)piece - FRAME_AT + PAGE, FRAME_PAGES - PAGE, MADV_DONTNEED);
+	push(&memory->frames, piece);
 }
 
 static void *
@@ -130,10 +156,13 @@ take(size_t size, void *user)
 	struct h2_piece *piece;
 	uint32_t class;
 
-	if (size > MIDDLE_MAX - HEADS)
-		return size >= FRAME_MIN && size + sizeof(*piece) <= FRAME_MAX
-		           ? take_frame(memory)
+	if (size > MIDDLE_MAX - HEADS) {
+		if (size <= SESSION_MAX)
+			return take_paged(memory, &memory->sessions);
+		return size >= FRAME_MIN && size <= FRAME_MAX
+		           ? take_paged(memory, &memory->frames)
 		           : take_large(size);
+	}
 	class = class_of(size + HEADS);
 	piece = memory->free[class];
 	if (piece) {
@@ -160,6 +189,10 @@ give(void *at, void *user)
 	piece--;
 	if (piece->class == FRAME) {
 		give_frame(memory, piece);
+		return;
+	}
+	if (piece->class == SESSION) {
+		push(&memory->sessions, piece);
 		return;
 	}
 	if (piece->class == LARGE ||
@@ -192,7 +225,9 @@ room_of(const struct h2_piece *piece)
 	if (piece->class == LARGE)
 		return piece->size;
 	if (piece->class == FRAME)
-		return FRAME_PAGES - sizeof(*piece);
+		return FRAME_MAX;
+	if (piece->class == SESSION)
+		return SESSION_MAX;
 	return size_of(piece->class) - HEADS;
 }
 

@@ -82,11 +82,29 @@ h2_strict_recv(struct h2 *h2, const uint8_t *bytes, size_t len)
 	return nghttp2_session_mem_recv(h2->session, bytes + fed, len - fed);
 }
 
+/* Errors that the client's own frames have caused. */
+static bool
+is_provoked(uint32_t code)
+{
+	switch (code) {
+	case NGHTTP2_PROTOCOL_ERROR:
+	case NGHTTP2_FLOW_CONTROL_ERROR:
+	case NGHTTP2_STREAM_CLOSED:
+	case NGHTTP2_FRAME_SIZE_ERROR:
+	case NGHTTP2_REFUSED_STREAM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void
 h2_strict_invalid(struct h2 *h2, const nghttp2_frame *frame, int error)
 {
 	int32_t id = frame->hd.stream_id;
 
+	/* A stream's error makes nghttp2 reset it at once. */
+	h2_glitch(h2, id ? GLITCH_PROVOKED_RESET : GLITCH_PROTOCOL);
 	if (h2->is_upstream || id == 0)
 		return;
 	if (nghttp2_session_get_stream_remote_close(h2->session, id) != 1)
@@ -108,6 +126,8 @@ h2_strict_sent_reset(struct h2 *h2, const nghttp2_frame *frame)
 
 	if (h2->is_upstream)
 		return;
+	if (is_provoked(frame->rst_stream.error_code))
+		h2_glitch(h2, GLITCH_PROVOKED_RESET);
 	if (nghttp2_session_get_stream_remote_close(h2->session, id) == 0)
 		h2_closed_reset(&h2->closed, id);
 	if (frame->rst_stream.error_code != NGHTTP2_FLOW_CONTROL_ERROR)

@@ -25,6 +25,7 @@ enum {
 	TICK_MS = 50, /* how late a timeout may be seen */
 	PAUSE_MIN_MS = 50,
 	PAUSE_MAX_MS = 2000,
+	PROVEN_MS = 5000, /* up for so long: the next pause is short again */
 	READ_SIZE = 16384,
 	WINDOW_SIZE = 32768,
 	QUEUE_MAX = 4 << 20,  /* unsent bytes */
@@ -70,7 +71,7 @@ struct redis {
 	struct tls_window window;
 	uint8_t *window_out;
 	struct waiting_queue waiting;
-	nsec_t since, retry_at;
+	nsec_t since, retry_at, up_at;
 	unsigned pause_ms;
 	unsigned attempt; /* which of several addresses */
 	uint64_t failures;
@@ -134,6 +135,10 @@ redis_fail(struct redis *redis, const char *why)
 
 	if (redis->state == REDIS_DOWN)
 		return;
+	/* Who lets everybody in and then cannot answer is not asked at once. */
+	if (redis->state == REDIS_UP &&
+	    clock_now() - redis->up_at > PROVEN_MS * NSEC_PER_MSEC)
+		redis->pause_ms = PAUSE_MIN_MS;
 	snprintf(text, sizeof(text), "%s", why);
 	redis->failures++;
 	disconnect(redis);
@@ -376,7 +381,7 @@ on_ping(void *ctx, const redisReply *answer)
 	if (!answer || answer->type == REDIS_REPLY_ERROR)
 		return;
 	redis->state = REDIS_UP;
-	redis->pause_ms = PAUSE_MIN_MS;
+	redis->up_at = clock_now();
 	redis->was_told = false;
 	redis->hooks.up(redis->hooks.ctx);
 }

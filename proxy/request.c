@@ -492,8 +492,7 @@ request_connected(struct request *request)
 	upstream->phase = CONN_BUSY;
 	counter_add(&request->endpoint->local[request->worker->id].requests, 1);
 	conn_deadline(
-	    upstream, request_within(request,
-	                  request->decision.pool->cfg->first_byte_timeout));
+	    upstream, request_within(request, retry_patience(request)));
 	maybe_sent(request);
 	if (!message_send(upstream, request->head, request->head_len,
 	        request->replay_len,
@@ -517,6 +516,22 @@ request_connected(struct request *request)
 /* ---- misfortune ---- */
 
 void
+request_note_failure(struct request *request, enum fail fail, bool was_reused)
+{
+	const struct fail_row *row = fail_row(fail);
+
+	request->fail = (uint8_t)fail;
+	if (!request->endpoint || was_reused)
+		return;
+	if (row->error < UPSTREAM_ERROR_COUNT)
+		counter_add(&request->endpoint->local[request->worker->id]
+		                 .errors[row->error],
+		    1);
+	if (row->blame == BLAME_POOL)
+		upstream_judge(request, true);
+}
+
+void
 request_attempt_failed(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
@@ -533,14 +548,7 @@ request_attempt_failed(struct request *request, enum fail fail)
 		request_abandon(request, FAIL_CLIENT_GONE);
 		return;
 	}
-	request->fail = (uint8_t)fail;
-	if (request->endpoint && row->error < UPSTREAM_ERROR_COUNT &&
-	    !was_reused)
-		counter_add(&request->endpoint->local[request->worker->id]
-		                 .errors[row->error],
-		    1);
-	if (request->endpoint && row->blame == BLAME_POOL && !was_reused)
-		upstream_judge(request, true);
+	request_note_failure(request, fail, was_reused);
 	if (request->has_response) {
 		request_abandon(request, fail);
 		return;
@@ -568,12 +576,8 @@ request_attempt_failed(struct request *request, enum fail fail)
 	    !request->body_left &&
 	    (row->retry == RETRY_SAFE ||
 	        (row->retry == RETRY_IDEMPOTENT && request->is_idempotent)) &&
-	    upstream_may_retry(request)) {
-		const struct endpoint *failed = request->endpoint;
-
-		upstream_put(request, false);
-		request->state = REQUEST_CONNECT;
-		upstream_get(request, failed, false);
+	    retry_may(request)) {
+		retry_go(request);
 		return;
 	}
 	request_fail(request, fail);

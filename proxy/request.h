@@ -54,6 +54,7 @@ struct request {
 	uint8_t method;             /* enum http_method */
 	uint8_t minor;              /* of the client's version */
 	uint8_t attempts;           /* dispatched so far */
+	struct endpoint *tried[5];  /* by the attempts before this one; retry.max is 5 */
 	uint8_t bounces;            /* sent back unread by sessions that were leaving */
 	bool keep_alive : 1;        /* the client's connection goes on afterwards */
 	bool is_idempotent : 1;
@@ -83,8 +84,9 @@ struct request {
 	TAILQ_ENTRY(request) flight;
 	/* queue.c: */
 	bool is_waiting;            /* for a place in its pool */
+	bool is_resting;            /* retry.c: before a further attempt; then `queue` is in worker->resting */
 	struct pool *place;         /* it has one there; NULL: none, or the pool has no limit */
-	nsec_t waits_since;
+	nsec_t waits_since;         /* or rests until */
 	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
 	uint8_t interim;            /* 1xx answers forwarded */
@@ -220,7 +222,22 @@ void upstream_get(struct request *request, const struct endpoint *avoid, bool fr
 void upstream_put(struct request *request, bool is_reusable);
 /* What the attempt says of its endpoint: is_bad, it is to blame for its failure. */
 void upstream_judge(struct request *request, bool is_bad);
-bool upstream_may_retry(struct request *request);
+/* Is it worth another attempt? retry.c. */
+bool retry_may(struct request *request);
+/* Another attempt, on another endpoint: now, or after a rest. */
+void retry_go(struct request *request);
+/* Without an answer for retry.per_try: goes elsewhere, or waits on. */
+bool retry_slow(struct request *request);
+/* How long an attempt may take to its first byte. */
+nsec_t retry_patience(const struct request *request);
+/* The tick: rests that are over. */
+void retry_tick(struct worker *worker);
+void retry_rest_no_more(struct request *request);
+/* The budget of a pool on this worker; see retry.c. */
+void retry_earn(struct request *request);
+bool retry_spend(struct pool_cell *cell, nsec_t now);
+/* The attempt has failed: told to its endpoint, its pool and the judge. */
+void request_note_failure(struct request *request, enum fail fail, bool was_reused);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
 int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);

@@ -57,6 +57,8 @@ request_done(struct request *request)
 	if (!request->is_copy)
 		count(request);
 	queue_leave(request);
+	if (request->is_resting)
+		retry_rest_no_more(request);
 	if (request->is_watched)
 		TAILQ_REMOVE(&worker->judged, request, flight);
 	if (request->mirror)

@@ -12,6 +12,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/grpc.h"
+#include "proxy/h2.h"
 #include "proxy/message.h"
 
 enum {
@@ -185,13 +186,18 @@ void
 request_response_long(struct request *request, struct buf *buf)
 {
 	struct body *body = &request->response_body;
+	struct conn *client = request->client;
 	size_t len = buf_len(buf);
+	bool is_sent;
 
 	assert(body->left > len);
 	body->left -= len;
 	body->bytes += len;
-	after_response_bytes(
-	    request, 0, !stream_send_buf(request->client, buf));
+	is_sent = stream_send_buf(client, buf);
+	if (is_sent && stream_of(client)->h2)
+		h2_flush_long(stream_of(client)->h2);
+	if (client->request == request) /* it may have ended with that */
+		after_response_bytes(request, 0, !is_sent);
 }
 
 /* A final head: choose framings, write it, send it with what is there of the
@@ -216,12 +222,8 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 		return;
 	if (request->is_idempotent && !request->body_left &&
 	    status_is_retried(request, head->status) &&
-	    upstream_may_retry(request)) {
-		const struct endpoint *failed = request->endpoint;
-
-		upstream_put(request, false);
-		request->state = REQUEST_CONNECT;
-		upstream_get(request, failed, false);
+	    retry_may(request)) {
+		retry_go(request);
 		return;
 	}
 	request->status = (uint16_t)head->status;

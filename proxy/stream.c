@@ -121,9 +121,11 @@ stream_send_buf(struct conn *side, struct buf *buf)
 {
 	struct stream *stream = stream_of(side);
 
-	if (!takes(stream)) {
+	if (stream->is_sink || !takes(stream)) {
+		bool is_sink = stream->is_sink;
+
 		buf_give(&side->worker->bufs, &buf);
-		return false;
+		return is_sink;
 	}
 	if (side->out)
 		side->out_last->next = buf;

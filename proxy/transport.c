@@ -14,7 +14,8 @@
 enum {
 	OUT_MAX =
 	    4 << 20, /* unsent bytes of one connection: over it, it ends */
-	LONG_HEADROOM = 16,            /* for a frame's head */
+	CORK_SIZE = 4 * (16384 + 32), /* not so much that it leaves the cache */
+	LONG_HEADROOM = 16,           /* for a frame's head */
 	LONG_BODY = 4 * FRAME_PAYLOAD, /* with it a buffer of 64 KiB */
 };
 
@@ -187,6 +188,7 @@ conn_cork(struct conn *conn)
 		return;
 	assert(!conn->worker->corked);
 	open_window(conn->worker);
+	conn->worker->window.out_cap = CORK_SIZE;
 	conn->worker->corked = conn;
 }
 

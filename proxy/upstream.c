@@ -14,11 +14,7 @@
 #include "proxy/queue.h"
 #include "proxy/proxied.h"
 
-enum {
-	RETRY_COST = 10000, /* one retry, in basis points of a request */
-	RETRY_RESERVE = 10 * RETRY_COST,
-	RETRY_BALANCE_MAX = 100 * RETRY_COST,
-};
+enum { PICKS_MAX = 8 };
 
 static struct endpoint_local *
 local_of(const struct request *request)
@@ -40,46 +36,7 @@ count_in_flight(struct request *request, int by)
 	gauge_add(&cell->in_flight, by);
 }
 
-/* ---- retries ---- */
-
-/*
- * The budget of a pool on this worker: each request earns its percentage,
- * each retry costs one; a quiet pool still has RETRY_RESERVE.
- */
-static void
-earn_retry(struct request *request)
-{
-	struct pool_cell *cell =
-	    &request->decision.pool->pool->cells[request->worker->id];
-
-	if (cell->retry_balance < RETRY_BALANCE_MAX)
-		cell->retry_balance +=
-		    request->decision.pool->cfg->retry.budget;
-}
-
-static bool
-spend_retry(struct pool_cell *cell)
-{
-	if (cell->retry_balance + RETRY_RESERVE < RETRY_COST)
-		return false;
-	cell->retry_balance -= RETRY_COST;
-	return true;
-}
-
-bool
-upstream_may_retry(struct request *request)
-{
-	const struct retry_cfg *retry = &request->decision.pool->cfg->retry;
-	struct pool_cell *cell =
-	    &request->decision.pool->pool->cells[request->worker->id];
-
-	if (request->attempts > retry->max || request->shielded ||
-	    request->is_copy ||
-	    !spend_retry(cell))
-		return false;
-	counter_add(&cell->retries, 1);
-	return true;
-}
+/* ---- the shield ---- */
 
 /* The pool that does the work has to be able to bear it; the attempt is told
  * of the one that needed it. */
@@ -88,7 +45,7 @@ upstream_may_shield(struct request *request, const struct pool_view *by)
 {
 	unsigned worker = request->worker->id;
 
-	if (!spend_retry(&by->pool->cells[worker]))
+	if (!retry_spend(&by->pool->cells[worker], request->worker->now))
 		return false;
 	counter_add(&request->decision.pool->pool->cells[worker].retries, 1);
 	return true;
@@ -250,26 +207,57 @@ open_connection(struct request *request)
 	conn_deadline(upstream, request->decision.pool->cfg->connect_timeout);
 }
 
+static bool
+was_tried(const struct request *request, const struct endpoint *endpoint)
+{
+	for (unsigned i = 0; i + 1 < request->attempts; i++)
+		if (request->tried[i] == endpoint)
+			return true;
+	return false;
+}
+
+/* Another one than all before, as far as there is one: balancing knows of the
+ * last one only, and the lot is cast anew for the others. */
+static struct endpoint *
+pick(struct request *request, const struct endpoint *avoid)
+{
+	struct worker *worker = request->worker;
+	struct endpoint *endpoint = NULL;
+	bool is_panic;
+
+	if (avoid) {
+		assert(request->attempts >= 1 &&
+		       request->attempts <=
+		           sizeof(request->tried) / sizeof(*request->tried));
+		request->tried[request->attempts - 1] = request->endpoint;
+	}
+	for (int i = 0; i < PICKS_MAX; i++) {
+		endpoint = pool_pick(request->decision.pool, worker->id,
+		    &worker->rng, request->decision.key, avoid, &is_panic);
+		if (!avoid || request->attempts < 2 ||
+		    !was_tried(request, endpoint))
+			break;
+	}
+	return endpoint;
+}
+
 void
 upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 {
 	const struct pool_view *pool = request->decision.pool;
 	struct conn *upstream;
-	bool is_panic = false;
 
 	assert(!request->upstream);
 	if (request->attempts == 0 && !queue_enter(request))
 		return;
 	if (!fresh) {
-		request->endpoint =
-		    pool_pick(pool, request->worker->id, &request->worker->rng,
-		        request->decision.key, avoid, &is_panic);
+		request->endpoint = pick(request, avoid);
 		if (!request->endpoint) {
 			request_fail(request, FAIL_NO_ENDPOINT);
 			return;
 		}
 		if (request->attempts++ == 0 && !request->is_copy)
-			earn_retry(request);
+			retry_earn(request);
 		else if (request->attempts > 1)
 			counter_add(&local_of(request)->retries, 1);
 	}
@@ -500,7 +488,7 @@ upstream_timeout(struct conn *upstream)
 		conn_deadline(upstream,
 		    request_within(request,
 		        request->decision.pool->cfg->first_byte_timeout));
-	} else {
+	} else if (!retry_slow(request)) {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}
 }

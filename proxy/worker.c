@@ -241,6 +241,8 @@ on_tick(int fd, short what, void *arg)
 		trial_scan(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
 	queue_tick(worker);
+	if (!TAILQ_EMPTY(&worker->resting))
+		retry_tick(worker);
 	worker_leave_endpoints(worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
@@ -307,6 +309,7 @@ worker_init(
 	LIST_INIT(&worker->lines);
 	TAILQ_INIT(&worker->judged);
 	TAILQ_INIT(&worker->mirrors);
+	TAILQ_INIT(&worker->resting);
 	TAILQ_INIT(&worker->mirrors_ready);
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	slab_init(&worker->conns, sizeof(struct conn), 256);

@@ -46,6 +46,7 @@ struct local {
 	    CACHE_LINE) uint64_t changes; /* of the pool when this was made */
 	uint32_t n;
 	bool is_made, is_panic, is_even; /* even: all weights are the same */
+	bool has_trials; /* an endpoint waits for its one request */
 	uint32_t cursor;
 	struct draw *draws; /* owned: room for every endpoint */
 	struct turn *turns; /* owned: a heap by due; NULL unless needed */
@@ -169,18 +170,51 @@ endpoint_is_active(struct endpoint *endpoint)
 	       ENDPOINT_ACTIVE;
 }
 
-static void
-local_fill(struct local *local, const struct pool_view *view, bool is_panic)
+static bool
+endpoint_is_tried(struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&endpoint->trial, memory_order_relaxed) !=
+	       TRIAL_NONE;
+}
+
+enum fill { FILL_WELL, FILL_USABLE, FILL_ACTIVE };
+
+/* False: there is none. */
+static bool
+local_fill(struct local *local, const struct pool_view *view, enum fill fill)
 {
 	local->n = 0;
-	local->is_panic = is_panic;
+	local->is_panic = fill == FILL_ACTIVE;
+	local->has_trials = false;
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		struct endpoint *endpoint = view->endpoints[i];
 
-		if (is_panic ? endpoint_is_active(endpoint)
-		             : endpoint_is_usable(endpoint))
+		if (fill == FILL_ACTIVE ? !endpoint_is_active(endpoint)
+		                        : !endpoint_is_usable(endpoint))
+			continue;
+		if (fill == FILL_WELL && endpoint_is_tried(endpoint))
+			local->has_trials = true;
+		else
 			local->draws[local->n++].endpoint = (uint32_t)i;
 	}
+	return local->n > 0;
+}
+
+/* The endpoint whose one request this is; NULL: it is an ordinary one. */
+static __attribute__((noinline)) struct endpoint *
+take_trial(const struct pool_view *view, const struct endpoint *avoid)
+{
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		struct endpoint *endpoint = view->endpoints[i];
+		uint8_t due = TRIAL_DUE;
+
+		if (endpoint != avoid && endpoint_is_usable(endpoint) &&
+		    atomic_compare_exchange_strong_explicit(&endpoint->trial,
+		        &due, TRIAL_OUT, memory_order_relaxed,
+		        memory_order_relaxed))
+			return endpoint;
+	}
+	return NULL;
 }
 
 /* Who warms up has a part of its weight; with nobody, weights as they are. */
@@ -213,9 +247,9 @@ local_make(struct local *local, const struct pool_view *view, unsigned worker,
 
 	local->changes = changes;
 	local->is_made = true;
-	local_fill(local, view, false);
-	if (local->n == 0)
-		local_fill(local, view, true);
+	if (!local_fill(local, view, FILL_WELL) &&
+	    !local_fill(local, view, FILL_USABLE))
+		local_fill(local, view, FILL_ACTIVE);
 	local_weigh(local, view, balancer->weights);
 	local->is_even = true;
 	for (uint32_t i = 1; i < local->n && local->is_even; i++)
@@ -454,7 +488,8 @@ pick_hash(const struct pool_view *view, const struct local *local, uint64_t key,
 		                                     balancer->n_maglev]];
 		if (endpoint != avoid &&
 		    (local->is_panic ? endpoint_is_active(endpoint)
-		                     : endpoint_is_usable(endpoint)))
+		                     : endpoint_is_usable(endpoint)) &&
+		    !(local->has_trials && endpoint_is_tried(endpoint)))
 			return endpoint;
 	}
 	endpoint = view->endpoints[local_draw(local, mix(key))];
@@ -472,6 +507,12 @@ pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
 	*panic_out = local->is_panic;
 	if (local->n == 0)
 		return NULL;
+	if (local->has_trials) {
+		struct endpoint *tried = take_trial(view, avoid);
+
+		if (tried != NULL)
+			return tried;
+	}
 	if (local->n == 1)
 		return view->endpoints[local->draws[0].endpoint];
 	switch (view->cfg->balance) {

@@ -76,6 +76,8 @@ struct endpoint {
 	_Atomic bool is_ejected;
 	_Atomic uint32_t bad_in_row;    /* answers of all workers */
 	_Atomic uint32_t ejections;     /* in a row: how long the next one lasts */
+	_Atomic uint8_t trial;          /* enum endpoint_trial: after an ejection */
+	nsec_t trial_seen;              /* control thread: when it was first found out; 0: not */
 	_Atomic int64_t ejected_until, ejected_since; /* nsec_t; meaningful while is_ejected */
 	/* slow start, endpoint.c: */
 	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
@@ -93,6 +95,12 @@ struct endpoint {
 	uint64_t generation, built; /* control thread: newest snapshot that has it, published and built */
 	struct endpoint_local *local; /* owned: [workers] */
 };
+
+/*
+ * After an ejection one request finds out whether the endpoint is well; the
+ * others go elsewhere until it was answered.
+ */
+enum endpoint_trial { TRIAL_NONE, TRIAL_DUE, TRIAL_OUT /* that request is on its way */ };
 
 /* May a connection to it be kept? Not when no new request will come. */
 static inline bool

@@ -6,8 +6,11 @@
  *      in ---- `consecutive` bad answers in a row ----> ejected
  *         <---- eject * 2^(times - 1) later (control) --
  *
- * Back in, the next answer decides: a bad one ejects again, for longer. Each
- * time span of that length without an ejection forgets one of them.
+ * Back in, it gets one request (pool_pick gives the ticket out), and that
+ * answer decides: a bad one ejects again, for longer; a good one lets the
+ * others in. A request that ends without an answer loses the ticket, and
+ * control makes it out anew. Each time span of that length without an ejection
+ * forgets one of them.
  *
  * A good answer costs one load. Who ejects looks at all endpoints of the pool,
  * one worker at a time; another that would eject in the same moment lets it be
@@ -61,6 +64,8 @@ eject(const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
 	atomic_store_explicit(
 	    &endpoint->ejected_until, now + length, memory_order_relaxed);
 	atomic_store_explicit(
+	    &endpoint->trial, TRIAL_NONE, memory_order_relaxed);
+	atomic_store_explicit(
 	    &endpoint->is_ejected, true, memory_order_release);
 	atomic_fetch_add_explicit(
 	    &view->pool->changes, 1, memory_order_release);
@@ -90,6 +95,16 @@ endpoint_failed_again(
 	return is_done;
 }
 
+/* It is well: everybody may come. */
+static __attribute__((noinline)) void
+end_trial(const struct pool_view *view, struct endpoint *endpoint)
+{
+	atomic_store_explicit(
+	    &endpoint->trial, TRIAL_NONE, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+	    &view->pool->changes, 1, memory_order_release);
+}
+
 bool
 endpoint_answered(const struct pool_view *view, struct endpoint *endpoint,
     bool is_bad, nsec_t now)
@@ -98,6 +113,9 @@ endpoint_answered(const struct pool_view *view, struct endpoint *endpoint,
 		return false;
 	if (is_bad)
 		return endpoint_failed_again(view, endpoint, now);
+	if (atomic_load_explicit(&endpoint->trial, memory_order_relaxed) !=
+	    TRIAL_NONE)
+		end_trial(view, endpoint);
 	if (atomic_load_explicit(&endpoint->bad_in_row, memory_order_relaxed) >
 	    0)
 		atomic_store_explicit(
@@ -122,6 +140,31 @@ forget_one(
 	endpoint->readmitted_at = now;
 }
 
+/* Nothing was heard of the one request for as long as an ejection lasts, or
+ * nobody wants to know any more. */
+static void
+renew_trial(const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
+{
+	const struct outliers_cfg *cfg = &view->cfg->outliers;
+	uint8_t trial =
+	    atomic_load_explicit(&endpoint->trial, memory_order_relaxed);
+
+	if (trial != TRIAL_NONE && !cfg->is_on) {
+		end_trial(view, endpoint);
+		return;
+	}
+	if (trial != TRIAL_OUT) {
+		endpoint->trial_seen = 0;
+	} else if (endpoint->trial_seen == 0) {
+		endpoint->trial_seen = now;
+	} else if (now - endpoint->trial_seen >= cfg->eject) {
+		endpoint->trial_seen = 0;
+		atomic_compare_exchange_strong_explicit(&endpoint->trial,
+		    &trial, TRIAL_DUE, memory_order_relaxed,
+		    memory_order_relaxed);
+	}
+}
+
 bool
 endpoint_readmit(
     const struct pool_view *view, struct endpoint *endpoint, nsec_t now)
@@ -130,6 +173,7 @@ endpoint_readmit(
 
 	if (!atomic_load_explicit(
 	        &endpoint->is_ejected, memory_order_acquire)) {
+		renew_trial(view, endpoint, now);
 		forget_one(cfg, endpoint, now);
 		return false;
 	}
@@ -139,7 +183,10 @@ endpoint_readmit(
 	atomic_store_explicit(&endpoint->bad_in_row,
 	    cfg->is_on ? cfg->consecutive - 1 : 0, memory_order_relaxed);
 	endpoint->readmitted_at = now;
+	endpoint->trial_seen = 0;
 	endpoint_cool(endpoint);
+	atomic_store_explicit(&endpoint->trial,
+	    cfg->is_on ? TRIAL_DUE : TRIAL_NONE, memory_order_relaxed);
 	atomic_store_explicit(
 	    &endpoint->is_ejected, false, memory_order_release);
 	atomic_fetch_add_explicit(

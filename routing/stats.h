@@ -87,7 +87,8 @@ struct pool_cell {
 	counter_t retries;
 	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
 	gauge_t in_flight;
-	int64_t retry_balance;       /* the worker's alone: see proxy/upstream.c */
+	int64_t retry_balance, retry_reserve; /* the worker's alone: see proxy/retry.c */
+	nsec_t retry_refilled;
 	struct histogram total, first_byte, connect;
 };
 

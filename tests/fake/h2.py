@@ -355,6 +355,10 @@ class Upstream:
             return [m for w in self.wires for s, m in sorted(w.messages.items()) if m.fields]
 
     def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)    # closing alone leaves the accept() that waits, and its next guest
+        except OSError:
+            pass
         self.listener.close()
         for wire in self.wires:
             wire.close()

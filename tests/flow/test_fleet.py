@@ -331,6 +331,49 @@ class Rollouts(Fleet):
         adopted = [w for w in weirs if any("went back" in (r.get("reason") or "") for r in self.audit(w, "fleet_adopt"))]
         self.assertGreaterEqual(len(adopted), 1)
 
+    def test_all_go_down_the_ramp_of_a_rollback(self):
+        self.plans = {"plan": plan([{"name": "most", "weight": 80, "hold": "60s", "until": "held"}],
+                                   rollback={"mode": "ramp", "ramp": "2s"})}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_at(80)
+        self.verb(weirs[2], id, "abort")
+        self.all_in(id, state="rolling_back")
+        seen = []
+        while any(self.rollout(w, id)["state"] != "aborted" for w in weirs):
+            seen.append([self.green_of(w) for w in weirs])
+        for one in zip(*seen):
+            self.assertEqual(list(one), sorted(one, reverse=True))
+        self.all_at(0)
+        self.agree()
+
+    def test_a_group_moves_and_goes_back_together_on_all(self):
+        self.plans = {"plan": plan([{"name": "a", "weight": 10, "hold": "500ms", "until": "held"},
+                                    {"name": "b", "weight": 40, "hold": "60s", "until": "held"}])}
+        routes = [{"name": "api", "match": {"path_prefix": "/api"}, "split": "api"}, {"name": "shop", "split": "shop"}]
+        splits = {n: {"stable": "blue", "weights": {"blue": 100, "green": 0}} for n in ("shop", "api")}
+        weirs = self.fleet(2, routes=routes, splits=splits)
+        reply = weirs[0].admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan", "group": [{"split": "api", "to": "green"}]})
+        self.assertEqual(reply.status, 201, reply)
+        shop, api = (m["id"] for m in reply.json["group"]["members"])
+        for id in (shop, api):
+            self.all_in(id, state="running", phase="b")
+        self.verb(weirs[1], api, "abort")
+        self.all_in(api, state="aborted")
+        self.all_in(shop, state="rolled_back")
+        self.agree()
+
+    def test_complaints_add_up_over_instances(self):
+        self.plans = {"plan": plan(guards=[{"name": "complaints", "metric": "signal:complaint", "max": 3, "window": "30m"}])}
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running")
+        for weir in weirs:
+            reply = weir.admin("POST", "/v1/signals", {"split": "shop", "kind": "complaint", "count": 2})
+            self.assertEqual(reply.json["result"], "counted")
+        self.all_in(id, state="rolled_back")
+        self.all_at(0)
+
     def test_evidence_adds_up_over_instances(self):
         self.plans = {"plan": plan([{"name": "half", "weight": 50, "min_requests": 40, "hold": "0s", "until": "held"},
                                     {"name": "more", "weight": 60, "hold": "60s", "until": "held"}],
@@ -562,6 +605,20 @@ class Redises(Fleet):
         weirs[1].reload(self.config())
         self.agree()
         self.all_at(10)
+
+
+    def test_a_redis_that_cannot_write_is_as_one_that_is_away(self):
+        weirs = self.fleet(2)
+        self.server.ask("replicaof", "127.0.0.1", "1")     # read-only from now on
+        for weir in weirs:
+            until(lambda: not self.look(weir)["up"])
+        self.set(weirs[0], 10)
+        time.sleep(2)
+        self.assertLess(weirs[0].err().count("the fleet is reached"), 12)
+        self.assertEqual(self.green_of(weirs[1]), 0)
+        self.server.ask("replicaof", "no", "one")
+        self.all_at(10, limit=10)
+        self.agree()
 
 
 class Shown(Fleet):

@@ -2,11 +2,12 @@
 
 import base64
 import hashlib
+import socket
 import struct
 import threading
 import unittest
 
-from harness import Case, get, one_pool, until
+from harness import Case, free_port, get, one_pool, until
 
 import h2
 from test_h2_upstream import Pair
@@ -93,9 +94,9 @@ class Grpc(Pair):
         self.assertEqual(dict(up.requests[0].fields)["grpc-timeout"], "300m")
 
     def test_a_failure_of_weirs_own_is_told_as_a_status(self):
-        gone = h2.Upstream()
-        gone.close()
-        weir = self.weir_to(gone)
+        held = self.enter(socket.socket())          # nobody listens there, and nobody else will
+        held.bind(("127.0.0.1", free_port()))
+        weir = self.start(one_pool("127.0.0.1:%d" % held.getsockname()[1], pool={"protocol": "h2"}, workers=1))
         answer = self.ask(self.client(weir), 1, call(), b"")
         self.assertEqual((answer.status, answer.one("grpc-status"), answer.one("content-type")), (200, "14", "application/grpc"))
 

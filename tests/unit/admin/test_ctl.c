@@ -190,7 +190,7 @@ test_ctl__tables_are_for_people(void **state)
 	EXPECT(0, "audit verify", "the chain holds");
 	EXPECT(0, "events", "canary");
 	plant_write(plant, "{blue: 30, canary: 70}", "");
-	EXPECT(0, "config diff", "a reload of");
+	EXPECT(0, "config diff", "a reload would");
 	EXPECT(0, "config reload", "reloaded");
 	EXPECT(0, "weights shop", "70%");
 	plant_write(plant, "{blue: 30, canary: 71}", "");

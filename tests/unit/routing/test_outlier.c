@@ -230,6 +230,48 @@ test_outlier__the_bound_holds_whatever_happens(void **state)
 	edge_close(&edge);
 }
 
+/* How many of 100 picks go to it. */
+static int
+picks_of(struct edge *edge, size_t i)
+{
+	bool is_panic;
+	int n = 0;
+
+	for (int k = 0; k < 100; k++)
+		n += pool_pick(view_of(edge), 0, &edge->rng, 0, NULL,
+		         &is_panic) == view_of(edge)->endpoints[i];
+	return n;
+}
+
+static void
+test_outlier__back_in_one_request_finds_out(void **state)
+{
+	struct edge edge;
+	struct endpoint *endpoint;
+	nsec_t now = SECOND;
+
+	(void)state;
+	open_with(&edge, 4, "{consecutive: 1, eject: 10s}");
+	endpoint = view_of(&edge)->endpoints[2];
+	assert_true(endpoint_answered(view_of(&edge), endpoint, true, now));
+	assert_int_equal(picks_of(&edge, 2), 0);
+	now += 10 * SECOND;
+	assert_true(endpoint_readmit(view_of(&edge), endpoint, now));
+	assert_int_equal(picks_of(&edge, 2), 1);
+	/* nothing is heard of it: another one, an ejection's time later */
+	assert_false(endpoint_readmit(view_of(&edge), endpoint, now));
+	assert_false(
+	    endpoint_readmit(view_of(&edge), endpoint, now + 10 * SECOND - 1));
+	assert_int_equal(picks_of(&edge, 2), 0);
+	now += 10 * SECOND;
+	assert_false(endpoint_readmit(view_of(&edge), endpoint, now));
+	assert_int_equal(picks_of(&edge, 2), 1);
+	/* it is well */
+	endpoint_answered(view_of(&edge), endpoint, false, now);
+	assert_true(picks_of(&edge, 2) > 5);
+	edge_close(&edge);
+}
+
 int
 main(void)
 {
@@ -245,6 +287,7 @@ main(void)
 	        test_outlier__ejections_grow_to_a_bound_and_are_forgotten),
 	    cmocka_unit_test(test_outlier__when_all_are_out_the_pool_panics),
 	    cmocka_unit_test(test_outlier__the_bound_holds_whatever_happens),
+	    cmocka_unit_test(test_outlier__back_in_one_request_finds_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
