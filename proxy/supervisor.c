@@ -728,7 +728,7 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	if (!sup->prober || !watch_signals(sup, err))
 		return false;
 	sup->fleet = fleet_wire_new(
-	    sup->base, admin_fleet(sup->admin), resolve_name, sup);
+	    sup->base, admin_fleet(sup->admin), resolve_anew, sup);
 	if (!sup->fleet || !fleet_wire_apply(sup->fleet, now, err))
 		return false;
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);

@@ -1,4 +1,4 @@
-"""Endpoints with DNS names: looked up at the start and at each reload, within a bound.
+"""Endpoints with DNS names: the lookups at the start and at each reload, within a bound (test_dns.py: in between).
 
 The names of these tests stand in a hosts file of their own (CARES_HOSTS), so
 that a test can take one away; nothing.invalid is a name that never resolves.
