@@ -36,7 +36,8 @@ test_explain__a_key_has_many_names(void **state)
 {
 	static const char want[] =
 	    "pools.NAME.balance\n"
-	    "  How an endpoint is picked.\n"
+	    "  How an endpoint is picked; ewma: the one of two that has "
+	    "answered sooner of late, for what it has in flight.\n"
 	    "  type     p2c, round_robin, random, hash, ewma\n"
 	    "  default  p2c\n"
 	    "  change   by reload (SIGHUP)\n";
