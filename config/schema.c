@@ -17,25 +17,12 @@ static const struct schema_row rows[ROW_COUNT] = {
 
 static const char *const later_keys[] = {
 #define KEY(path) path,
-#define WORD(path, word)
 #include "config/later.def"
 #undef KEY
-#undef WORD
-};
-
-static const struct {
-	const char *path, *word;
-} later_words[] = {
-#define KEY(path)
-#define WORD(path, word) {path, word},
-#include "config/later.def"
-#undef KEY
-#undef WORD
 };
 
 enum {
 	N_LATER_KEYS = sizeof(later_keys) / sizeof(later_keys[0]),
-	N_LATER_WORDS = sizeof(later_words) / sizeof(later_words[0]),
 };
 
 const struct schema_row *
@@ -167,17 +154,6 @@ later_has_key(const struct schema_row *parent, struct span key)
 	for (size_t i = 0; i < N_LATER_KEYS; i++) {
 		if (span_eq(part_below(later_keys[i], parent), key))
 			return key.len > 0;
-	}
-	return false;
-}
-
-bool
-later_has_word(const struct schema_row *row, struct span word)
-{
-	for (size_t i = 0; i < N_LATER_WORDS; i++) {
-		if (strcmp(later_words[i].path, row->path) == 0 &&
-		    span_eq(span_of(later_words[i].word), word))
-			return true;
 	}
 	return false;
 }

@@ -76,9 +76,8 @@ void schema_words(const struct schema_row *row, struct words *out);
 bool schema_range(
     const struct schema_row *row, struct span *lo, struct span *hi);
 
-/* Known, but not built yet: a key below `parent`, a word of `row`. */
+/* Known, but not built yet: a key below `parent`. */
 bool later_has_key(const struct schema_row *parent, struct span key);
-bool later_has_word(const struct schema_row *row, struct span word);
 const char *later_key(size_t i); /* the i-th path; NULL after the last */
 
 #endif

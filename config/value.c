@@ -236,10 +236,6 @@ refuse_word(
 	char all[FAULT_TEXT_MAX / 2] = "";
 	size_t n = 0;
 
-	if (later_has_word(row, shown))
-		return fault_set(fault, DIAG_NOT_AVAILABLE, NULL,
-		    "\"%.*s\" is known, but not available in this version",
-		    QUOTED(shown));
 	schema_words(row, &words);
 	for (size_t i = 0; i < words.n; i++) {
 		list[i] = words.at[i];
