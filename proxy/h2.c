@@ -241,7 +241,6 @@ h2_input(struct conn *conn, char *bytes, size_t len)
 	ssize_t used;
 
 	assert(!h2->is_running);
-	h2_glitch_scan(h2, bytes, len);
 	h2->is_running = true;
 	used = h2->is_failed ? (ssize_t)len
 	                     : h2_strict_recv(h2, (const uint8_t *)bytes, len);

@@ -21,6 +21,7 @@
 
 #include "proxy/h2_closed.h"
 #include "proxy/h2_memory.h"
+#include "proxy/h2_scan.h"
 #include "proxy/h2_text.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
@@ -62,15 +63,13 @@ struct h2 {
 	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
 	                       answered yet */
 	uint32_t flushed;   /* payload of this flush */
-	uint32_t scan_skip; /* bytes until the next frame's head */
-	uint8_t scan_len;   /* bytes of scan_head */
-	char scan_head[9]; /* a frame's head that came in pieces */
 	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
 	    awaits; /* what the connection's deadline is for, see h2_server.c */
 	uint32_t overflows;      /* streams to be reset for a WINDOW_UPDATE */
 	struct h2_closed closed; /* of a client */
-	struct h2_scan scan;
+	struct h2_scan scan;     /* the same */
+	bool saw_reset : 1;      /* RST_STREAM, in what nghttp2 has not read yet */
 	/* a client's session, leaving */
 	nsec_t notice_at; /* 0: not told yet */
 	/* an upstream's session, see h2_client.c */
@@ -166,6 +165,6 @@ void h2_strict_sent_reset(struct h2 *h2, const nghttp2_frame *frame);
 /* ---- h2_glitch.c: bounds on what one connection may make us do ---- */
 void h2_glitch(struct h2 *h2, enum glitch what);
 /* Looks at the frames of what a client sent, before nghttp2 does. */
-void h2_glitch_scan(struct h2 *h2, const char *bytes, size_t len);
+void h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame);
 
 #endif

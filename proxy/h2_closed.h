@@ -12,7 +12,6 @@
 #define WEIR_PROXY_H2_CLOSED_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum { H2_RESETS_KNOWN = 16 };
@@ -26,13 +25,6 @@ struct h2_closed {
 	uint8_t next;
 };
 
-/* Where one frame ends and the next begins, across reads. */
-struct h2_scan {
-	uint32_t left; /* of the payload, or of the preface */
-	uint8_t head[9], have;
-	bool saw_reset; /* RST_STREAM, in what nghttp2 has not read yet */
-};
-
 /* A stream of the client's begins: true. False: its number is not new. */
 bool h2_closed_begin(struct h2_closed *closed, int32_t id);
 /* We have reset it and its end had not come. */
@@ -40,12 +32,5 @@ void h2_closed_reset(struct h2_closed *closed, int32_t id);
 /* HEADERS or DATA on a stream that has begun and is no more: the connection's
  * error, 0 when it is to be passed over. */
 uint32_t h2_closed_error(const struct h2_closed *closed, int32_t id);
-/*
- * The next DATA frame of a stream that had begun when nghttp2 was given bytes
- * last: its stream, and in at_io where its payload begins. 0: no more in these
- * bytes.
- */
-int32_t h2_scan_data(struct h2_scan *scan, const struct h2_closed *closed,
-    const uint8_t *bytes, size_t len, size_t *at_io);
 
 #endif

@@ -66,42 +66,14 @@ h2_glitch(struct h2 *h2, enum glitch what)
 /* ---- frames ---- */
 
 enum {
-	FRAME_HEAD = 9,
-	FLAG_ACK = 1, /* END_STREAM, too */
-	FLAG_PADDED = 8,
 	PRIORITY_UPDATE = 0x10, /* RFC 9218 */
 };
 
-struct frame {
-	uint32_t len;
-	uint8_t type, flags;
-	uint8_t padding; /* of padded DATA */
-};
-
-static struct frame
-frame_of(const char *head)
-{
-	const uint8_t *at = (const uint8_t *)head;
-
-	return (struct frame){
-	    .len = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2],
-	    .type = at[3],
-	    .flags = at[4],
-	};
-}
-
 static bool
-is_padded_data(const struct frame *frame)
-{
-	return frame->type == NGHTTP2_DATA && frame->len > 0 &&
-	       (frame->flags & FLAG_PADDED);
-}
-
-static bool
-is_empty_data(const struct frame *frame)
+is_empty_data(const struct h2_frame *frame)
 {
 	return !(frame->flags & NGHTTP2_FLAG_END_STREAM) &&
-	       (frame->len == 0 || (is_padded_data(frame) &&
+	       (frame->len == 0 || (h2_frame_is_padded_data(frame) &&
 	                               frame->padding + 1u >= frame->len));
 }
 
@@ -118,16 +90,16 @@ judge_window_update(struct h2 *h2)
 
 /* One acknowledgement is owed to us. */
 static void
-judge_settings(struct h2 *h2, const struct frame *frame)
+judge_settings(struct h2 *h2, const struct h2_frame *frame)
 {
-	if ((frame->flags & FLAG_ACK) && !h2->is_acked)
+	if ((frame->flags & NGHTTP2_FLAG_ACK) && !h2->is_acked)
 		h2->is_acked = true;
 	else
 		h2_glitch(h2, GLITCH_SETTINGS);
 }
 
-static void
-judge(struct h2 *h2, const struct frame *frame)
+void
+h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame)
 {
 	switch (frame->type) {
 	case NGHTTP2_DATA:
@@ -161,40 +133,5 @@ judge(struct h2 *h2, const struct frame *frame)
 	default:
 		h2_glitch(h2, GLITCH_UNKNOWN);
 		break;
-	}
-}
-
-/*
- * By our own eyes: nghttp2 tells nothing of the frames that it ignores, of
- * unknown types and of streams that are closed. One byte more than the head is
- * wanted where it says how much of a DATA frame is padding.
- */
-void
-h2_glitch_scan(struct h2 *h2, const char *bytes, size_t len)
-{
-	if (h2->is_upstream)
-		return;
-	while (len > 0 && !h2->is_failed) {
-		size_t n = len < h2->scan_skip ? len : h2->scan_skip;
-		struct frame frame;
-
-		bytes += n;
-		len -= n;
-		h2->scan_skip -= (uint32_t)n;
-		while (len > 0 && h2->scan_len < FRAME_HEAD) {
-			h2->scan_head[h2->scan_len++] = *bytes++;
-			len--;
-		}
-		if (h2->scan_len < FRAME_HEAD)
-			return;
-		frame = frame_of(h2->scan_head);
-		if (is_padded_data(&frame)) {
-			if (len == 0)
-				return;
-			frame.padding = (uint8_t)*bytes;
-		}
-		h2->scan_len = 0;
-		h2->scan_skip = frame.len;
-		judge(h2, &frame);
 	}
 }

@@ -60,7 +60,6 @@ h2_accept(struct conn *conn)
 	if (!h2)
 		return false;
 	conn->h2 = h2;
-	h2->scan_skip = NGHTTP2_CLIENT_MAGIC_LEN;
 	settings[0].value = cfg->limits.max_streams;
 	settings[1].value = (uint32_t)cfg->limits.max_header;
 	nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,

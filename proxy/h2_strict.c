@@ -48,37 +48,50 @@ h2_strict_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
 		refuse(h2, error_of_frame(h2, hd));
 }
 
+/* DATA of a stream that had begun when nghttp2 was given bytes last. */
+static bool
+is_late_data(const struct h2 *h2, const struct h2_frame *frame)
+{
+	return frame->type == NGHTTP2_DATA && frame->stream % 2 == 1 &&
+	       frame->stream <= h2->closed.last;
+}
+
 /*
- * DATA on a stream that is over is passed over before any callback, so these
- * frames are looked at before nghttp2 gets them. Whether a stream is over is
- * known only once all that comes before was read: where that is in doubt, and
- * that is rare, they are read up to there.
+ * All frames are looked at before nghttp2 gets them: for what they cost
+ * (h2_glitch.c), and because DATA on a stream that is over is passed over
+ * before any callback. Whether a stream is over is known only once all that
+ * comes before was read: where that is in doubt, and that is rare, they are
+ * read up to there.
  */
 ssize_t
 h2_strict_recv(struct h2 *h2, const uint8_t *bytes, size_t len)
 {
-	struct h2_scan *scan = &h2->scan;
+	struct h2_frame frame;
 	size_t fed = 0, at = 0;
 	ssize_t used;
-	int32_t id;
 
 	while (!h2->is_upstream &&
-	       (id = h2_scan_data(scan, &h2->closed, bytes, len, &at)) > 0) {
-		if (!scan->saw_reset &&
-		    nghttp2_session_find_stream(h2->session, id))
+	       h2_scan_next(&h2->scan, bytes, len, &at, &frame)) {
+		h2_glitch_frame(h2, &frame);
+		if (h2->is_failed)
+			return (ssize_t)len;
+		h2->saw_reset |= frame.type == NGHTTP2_RST_STREAM;
+		if (!is_late_data(h2, &frame) ||
+		    (!h2->saw_reset &&
+		        nghttp2_session_find_stream(h2->session, frame.stream)))
 			continue;
 		used = nghttp2_session_mem_recv(
 		    h2->session, bytes + fed, at - fed);
 		if (used < 0)
 			return used;
 		fed = at;
-		scan->saw_reset = false;
-		refuse(h2, error_of_stream(h2, id));
+		h2->saw_reset = false;
+		refuse(h2, error_of_stream(h2, frame.stream));
 		if (h2->is_failed)
 			return (ssize_t)len;
 	}
 	/* A reset that is not whole yet has closed nothing. */
-	scan->saw_reset = scan->saw_reset && scan->left > 0;
+	h2->saw_reset = h2->saw_reset && h2->scan.left > 0;
 	return nghttp2_session_mem_recv(h2->session, bytes + fed, len - fed);
 }
 
