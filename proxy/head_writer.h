@@ -6,6 +6,10 @@
 #ifndef WEIR_PROXY_HEAD_WRITER_H
 #define WEIR_PROXY_HEAD_WRITER_H
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "proxy/request.h"
 
 struct writer {
@@ -52,26 +56,41 @@ put_number(struct writer *out, uint64_t value)
 	put(out, digits + sizeof(digits) - n, n);
 }
 
-/* Eight hex digits of 32 bits, all at once: spread the nibbles to bytes, then to letters. */
-static inline uint64_t
-hex_digits(uint32_t value)
-{
-	uint64_t x = value;
-	uint64_t letters;
+/* The sixteen digits of 64 bits, all at once: nibbles to bytes, bytes to letters. */
+#ifdef __SSE2__
 
-	x = (x & 0xffff) << 32 | x >> 16;
-	x = (x & 0x0000ff000000ff00) >> 8 | (x & 0x000000ff000000ff) << 16;
-	x = (x & 0x00f000f000f000f0) >> 4 | (x & 0x000f000f000f000f) << 8;
-	letters = (x + 0x0606060606060606) >> 4 & 0x0101010101010101; /* 1 for a..f */
-	return x + 0x3030303030303030 + letters * ('a' - '0' - 10);
+static inline void
+hex_digits(uint64_t value, char *out)
+{
+	__m128i bytes = _mm_cvtsi64_si128((int64_t)__builtin_bswap64(value));
+	__m128i low = _mm_set1_epi8(0xf);
+	__m128i nibbles =
+	    _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), _mm_and_si128(bytes, low));
+	__m128i letters = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
+
+	nibbles = _mm_add_epi8(nibbles, _mm_set1_epi8('0'));
+	nibbles = _mm_add_epi8(nibbles, _mm_and_si128(letters, _mm_set1_epi8('a' - '0' - 10)));
+	_mm_storeu_si128((__m128i *)(void *)out, nibbles);
 }
+
+#else
+
+static inline void
+hex_digits(uint64_t value, char *out)
+{
+	for (int i = 0; i < 16; i++)
+		out[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 0xf];
+}
+
+#endif
 
 static inline void
 put_hex(struct writer *out, uint64_t value)
 {
-	uint64_t digits[2] = {hex_digits((uint32_t)(value >> 32)), hex_digits((uint32_t)value)};
+	char digits[16];
 
-	put(out, (const char *)digits, 16);
+	hex_digits(value, digits);
+	put(out, digits, sizeof(digits));
 }
 
 /* Copies the first field of that id as it stands; false when there is none. */
