@@ -28,7 +28,7 @@ import h2  # noqa: E402
 P99_FACTOR, MEMORY_MIB = 3.0, 64
 CHUNK = 32 << 10            # bytes of frames at once
 READERS = 64                # connections of those that hold instead of flooding
-LONG = "/1048576"
+LONG = "/131072"            # more than a window takes, and little work for the origins
 
 
 def opened(stream, method="GET", path="/128", end=True):
@@ -167,29 +167,39 @@ def quiet(bench, proxy, rate, seconds):
     return told, most / 1024, busy
 
 
-def once(bench, options, name):
+def once(bench, proxy, options, name):
+    before, memory, _ = quiet(bench, proxy, options.rate, options.seconds)
+    abuse = Attack(bench, name, proxy.port, options.seconds + 0.5)
+    during, most, cpu = quiet(bench, proxy, options.rate, options.seconds)
+    sent = abuse.result()
+    after, _, _ = quiet(bench, proxy, options.rate, options.seconds)
+    calm = statistics.mean((before["p99_ms"], after["p99_ms"]))
+    return {"quiet_ms": calm, "p99_ms": during["p99_ms"], "factor": during["p99_ms"] / calm,
+            "memory_mib": most - memory, "failed": during["bad"], "cpu": cpu, **sent}
+
+
+def measure(bench, options, name):
+    """Medians of the rounds; of memory and failures the worst, of the abuse the sum."""
     origin = Origin(bench)
     try:
         proxy = Proxy(bench, "weir", origin)
         try:
-            before, memory, _ = quiet(bench, proxy, options.rate, options.seconds)
-            abuse = Attack(bench, name, proxy.port, options.seconds + 0.5)
-            during, most, cpu = quiet(bench, proxy, options.rate, options.seconds)
-            sent = abuse.result()
-            after, _, _ = quiet(bench, proxy, options.rate, options.seconds)
+            rounds = [once(bench, proxy, options, name) for _ in range(options.rounds)]
         finally:
             proxy.stop()
     finally:
         origin.stop()
-    calm = statistics.mean((before["p99_ms"], after["p99_ms"]))
-    return {"abuse": name, "quiet_ms": calm, "p99_ms": during["p99_ms"], "factor": during["p99_ms"] / calm,
-            "memory_mib": most - memory, "failed": during["bad"], "cpu": cpu, **sent}
+    row = {key: statistics.median(r[key] for r in rounds) for key in ("quiet_ms", "p99_ms", "factor", "cpu")}
+    row |= {key: max(r[key] for r in rounds) for key in ("memory_mib", "failed")}
+    row |= {key: sum(r[key] for r in rounds) for key in ("frames", "away")}
+    return {"abuse": name, **row}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=500, help="requests a second of the quiet client")
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", metavar="WORD", help="abuses whose name holds WORD")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--port-base", type=int, default=24900)
@@ -206,7 +216,7 @@ def main():
     rows = []
     with Bench(options.port_base) as bench:
         for name in names:
-            row = once(bench, options, name)
+            row = measure(bench, options, name)
             rows.append(row)
             print(f"{name:26}{row['quiet_ms']:>8.2f}{row['p99_ms']:>8.2f}{row['factor']:>8.1f}{row['memory_mib']:>8.1f}"
                   f"{row['failed']:>8}{row['cpu']:>6.0%}{row['frames']:>12,}{row['away']:>8,}", flush=True)
