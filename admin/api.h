@@ -83,7 +83,7 @@ struct admin {
 	struct auth *auth; /* owned, as all below */
 	struct tls_gate *gate; /* of the TCP doors; NULL: they are clear */
 	struct admin_parts *parts; /* prepared for the next admin_apply, NULL */
-	struct audit audit;
+	struct audit audit; /* and its head in AUDIT_ANCHOR of state_dir */
 	struct events *events;
 	struct answers *answers;
 	struct sampler *sampler;
@@ -151,6 +151,7 @@ bool call_matches(struct call *call, uint64_t version, const char *winner);
 void call_audit(struct call *call, const char *target, const json_t *before,
     const json_t *after, const char *result);
 /* Writes one, logging when that fails. */
+#define AUDIT_ANCHOR "audit.head"
 void admin_audit(struct admin *admin, const struct audit_entry *entry);
 
 /* ---- things that several api_*.c show ---- */

@@ -63,6 +63,21 @@ errors_json(const struct endpoint_stats *stats)
 	return errors;
 }
 
+/* Null for one that stays. */
+static json_t *
+leaving_json(const struct endpoint *endpoint)
+{
+	nsec_t now = now_mono();
+	double left = endpoint_time_left(endpoint, now);
+
+	if (!endpoint_is_leaving(endpoint) || left == -1)
+		return json_null();
+	return json_pack("{s:f, s:o, s:b}", "seconds",
+	    (double)(now - endpoint->left_since) / NSEC_PER_SEC, "seconds_left",
+	    left < 0 ? json_null() : json_real(left), "drained",
+	    endpoint->is_gone_told);
+}
+
 static json_t *
 endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 {
@@ -73,12 +88,14 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
 	return json_pack(
-	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, "
+	    "s:o}",
 	    "address", endpoint->address.text, "state",
 	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
-	    is_down ? down_json(endpoint) : json_null(), "health",
+	    is_down ? down_json(endpoint) : json_null(), "leaving",
+	    leaving_json(endpoint), "health",
 	    health_json(endpoint), "weight", (int)endpoint->weight, "requests",
 	    (json_int_t)stats.requests, "in_flight",
 	    (json_int_t)stats.in_flight, "idle", (json_int_t)stats.idle,

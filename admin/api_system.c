@@ -93,9 +93,10 @@ api_audit(struct call *call)
 		return;
 	}
 	call_json(call, 200,
-	    json_pack("{s:s, s:s, s:I, s:s, s:o}", "schema", "weir.audit/v1",
-	        "path", audit->path, "sequence", (json_int_t)audit->sequence,
-	        "head", audit->head, "entries",
+	    json_pack("{s:s, s:s, s:I, s:s, s:b, s:o}", "schema",
+	        "weir.audit/v1", "path", audit->path, "sequence",
+	        (json_int_t)audit->sequence, "head", audit->head, "file_empty",
+	        audit->empty_at == audit->sequence, "entries",
 	        audit_tail(audit, (size_t)limit, target)),
 	    NULL);
 }

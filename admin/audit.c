@@ -5,8 +5,8 @@
  *
  * The hash covers the line's own bytes up to the comma before "hash", so that
  * checking needs no JSON canonical form. The first line of all has 64 zeros
- * as "prev". What a chain cannot show is that its end is missing: keep the
- * head that `weirctl audit verify` prints somewhere else.
+ * as "prev". What a chain cannot show is that its end is missing: the head is
+ * kept in `state_dir` too, and a running weir tells it to whoever verifies.
  */
 #include "admin/audit.h"
 
@@ -91,6 +91,7 @@ take_head(struct audit *audit, const char *bytes, size_t len)
 static bool
 open_file(struct audit *audit, struct err *err)
 {
+	struct stat st;
 	int fd =
 	    open(audit->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
@@ -102,6 +103,9 @@ open_file(struct audit *audit, struct err *err)
 	if (audit->fd >= 0)
 		close(audit->fd);
 	audit->fd = fd;
+	audit->empty_at = fstat(fd, &st) == 0 && st.st_size == 0
+	                      ? audit->sequence
+	                      : UINT64_MAX;
 	return true;
 }
 
@@ -133,6 +137,39 @@ audit_open(struct audit *audit, const char *path, struct err *err)
 		return true;
 	audit_release(audit);
 	return false;
+}
+
+size_t
+audit_anchor(const struct audit *audit, char *buf, size_t cap)
+{
+	/* of one length for one path: it is written over itself */
+	int n = snprintf(buf, cap, "%020llu %s %s\n",
+	    (unsigned long long)audit->sequence, audit->head, audit->path);
+
+	return (size_t)n < cap ? (size_t)n : cap - 1;
+}
+
+uint64_t
+audit_take_anchor(struct audit *audit, const char *text, size_t len)
+{
+	unsigned long long sequence;
+	char copy[AUDIT_ANCHOR_MAX], head[AUDIT_HASH_LEN + 1];
+	int path = 0;
+
+	snprintf(copy, sizeof(copy), "%.*s",
+	    (int)(len < sizeof(copy) ? len : sizeof(copy) - 1), text);
+	copy[strcspn(copy, "\n")] = '\0';
+	if (sscanf(copy, "%20llu %64[0-9a-f] %n", &sequence, head, &path) !=
+	        2 ||
+	    strlen(head) != AUDIT_HASH_LEN || path == 0 ||
+	    strcmp(copy + path, audit->path) != 0 ||
+	    sequence <= audit->sequence)
+		return 0;
+	if (audit->sequence > 0 || audit->empty_at != 0)
+		return sequence - audit->sequence;
+	audit->sequence = audit->empty_at = sequence;
+	memcpy(audit->head, head, sizeof(audit->head));
+	return 0;
 }
 
 bool

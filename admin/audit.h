@@ -17,6 +17,7 @@
 enum {
 	AUDIT_HASH_LEN = 64, /* hex digits */
 	AUDIT_LINE_MAX = 256 << 10,
+	AUDIT_ANCHOR_MAX = 4300,
 };
 
 struct audit {
@@ -24,6 +25,8 @@ struct audit {
 	char *path; /* owned */
 	uint64_t sequence;
 	char head[AUDIT_HASH_LEN + 1]; /* hash of the last line */
+	uint64_t empty_at; /* sequence when the file was opened empty, else
+	                      UINT64_MAX */
 	bool needs_sync;
 	uint64_t failures;
 };
@@ -38,6 +41,14 @@ struct audit_entry {
 
 /* Opens or creates (0600), finds the last hash, cuts a half-written line. */
 bool audit_open(struct audit *audit, const char *path, struct err *err);
+/*
+ * The head as it was kept elsewhere, "<sequence> <hash> <path>\n": a chain cannot show
+ * that its end is missing. How many lines are; an empty file goes on after it,
+ * as after a rotation, and another file is none of its business.
+ */
+uint64_t audit_take_anchor(struct audit *audit, const char *text, size_t len);
+/* What to keep. */
+size_t audit_anchor(const struct audit *audit, char *buf, size_t cap);
 /* After a rotation: the chain goes on in the new file. */
 bool audit_reopen(struct audit *audit, struct err *err);
 /* One write; the caller logs a failure, which is counted. */
@@ -53,6 +64,7 @@ void audit_release(struct audit *audit);
 struct audit_verdict {
 	uint64_t lines;
 	uint64_t verdicts; /* of rollouts, computed again from their counters */
+	uint64_t sequence; /* of the last line */
 	bool is_continued; /* the first line follows a rotated file */
 	char head[AUDIT_HASH_LEN + 1];
 };

@@ -101,7 +101,7 @@ follows(const struct audit_line *line, struct audit_verdict *verdict,
 		    "removed, inserted or moved here",
 		    name, (unsigned long long)verdict->lines + 1);
 	}
-	*sequence = line->sequence;
+	*sequence = verdict->sequence = line->sequence;
 	memcpy(verdict->head, line->hash, sizeof(verdict->head));
 	verdict->lines++;
 	return true;

@@ -10,6 +10,7 @@
 
 #include "admin/api.h"
 #include "admin/log.h"
+#include "admin/state.h"
 
 nsec_t
 now_mono(void)
@@ -117,7 +118,13 @@ admin_audit(struct admin *admin, const struct audit_entry *entry)
 {
 	struct err err;
 
-	if (!audit_append(&admin->audit, entry, &err))
+	char anchor[AUDIT_ANCHOR_MAX];
+	size_t len;
+
+	if (audit_append(&admin->audit, entry, &err)) {
+		len = audit_anchor(&admin->audit, anchor, sizeof(anchor));
+		state_write_file(admin->state, AUDIT_ANCHOR, anchor, len, &err);
+	} else
 		log_event(LOG_ERROR, "an audit entry was not written", "action",
 		    entry->action, "error", err.text, NULL);
 }

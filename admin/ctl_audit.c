@@ -164,8 +164,35 @@ list_audit(struct ctl *ctl)
 	return code;
 }
 
+/*
+ * A chain does not show that its end is missing. What weir has written last it
+ * has told us before the file was read: the file cannot be behind that.
+ */
+static bool
+reaches(const json_t *told, const char *path,
+    const struct audit_verdict *verdict, struct err *err)
+{
+	uint64_t wanted = (uint64_t)ctl_number(told, "sequence");
+	bool is_empty = json_is_true(json_object_get(told, "file_empty"));
+
+	if (!told || (is_empty && verdict->lines == 0) ||
+	    verdict->sequence > wanted)
+		return true;
+	if (verdict->sequence < wanted || verdict->lines == 0)
+		return err_set(err,
+		    "%s: its end is missing: the last entry is number %llu, "
+		    "weir has written %llu",
+		    path, (unsigned long long)verdict->sequence,
+		    (unsigned long long)wanted);
+	return strcmp(verdict->head, ctl_text(told, "head")) == 0 ||
+	       err_set(err,
+	           "%s: entry %llu is not the one that weir has written", path,
+	           (unsigned long long)wanted);
+}
+
 static void
-print_verdict(const char *path, const struct audit_verdict *verdict)
+print_verdict(
+    const char *path, const struct audit_verdict *verdict, bool is_anchored)
 {
 	printf("%s: %llu entries, the chain holds%s\n", path,
 	    (unsigned long long)verdict->lines,
@@ -174,6 +201,9 @@ print_verdict(const char *path, const struct audit_verdict *verdict)
 		printf("%llu verdicts of rollouts follow from their counters\n",
 		    (unsigned long long)verdict->verdicts);
 	printf("head %s\n", verdict->head);
+	if (!is_anchored)
+		puts("that no entry is missing behind it only a running weir "
+		     "can say: verify without a file's name");
 }
 
 static void
@@ -190,8 +220,9 @@ print_verdict_json(const char *path, const struct audit_verdict *verdict,
 	json_decref(json);
 }
 
+/* `told` is what the running weir says of the file; NULL: it was not asked. */
 static int
-verify_file(struct ctl *ctl, const char *path)
+verify_file(struct ctl *ctl, const char *path, const json_t *told)
 {
 	struct audit_verdict verdict;
 	struct err err;
@@ -202,13 +233,14 @@ verify_file(struct ctl *ctl, const char *path)
 		fprintf(stderr, "weirctl: %s: %s\n", path, strerror(errno));
 		return errno == ENOENT ? CTL_NOT_FOUND : CTL_NOT_ALLOWED;
 	}
-	holds = audit_verify(file, path, &verdict, &err);
+	holds = audit_verify(file, path, &verdict, &err) &&
+	        reaches(told, path, &verdict, &err);
 	fclose(file);
 	if (ctl->is_json)
 		print_verdict_json(
 		    path, &verdict, holds, holds ? NULL : err.text);
 	else if (holds)
-		print_verdict(path, &verdict);
+		print_verdict(path, &verdict, told != NULL);
 	if (!holds)
 		fprintf(stderr, "weirctl: %s\n", err.text);
 	return holds ? CTL_OK : CTL_INTERNAL;
@@ -223,11 +255,11 @@ verify(struct ctl *ctl)
 	int code;
 
 	if (ctl->n_words == 2)
-		return verify_file(ctl, ctl->words[1]);
+		return verify_file(ctl, ctl->words[1], NULL);
 	code = ctl_get(ctl, "/v1/audit?limit=0", &answer);
 	if (code != CTL_OK)
 		return code;
-	code = verify_file(ctl, ctl_text(answer.json, "path"));
+	code = verify_file(ctl, ctl_text(answer.json, "path"), answer.json);
 	ctl_answer_release(&answer);
 	return code;
 }

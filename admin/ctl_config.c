@@ -33,8 +33,8 @@ print_split_diff(const json_t *row)
 	if (json_is_string(json_object_get(row, "reason")))
 		printf(": %s", ctl_text(row, "reason"));
 	putchar('\n');
-	print_weights("  - file   ", json_object_get(row, "file"));
-	print_weights("  + runtime", json_object_get(row, "runtime"));
+	print_weights("  - loaded file", json_object_get(row, "file"));
+	print_weights("  + runtime    ", json_object_get(row, "runtime"));
 }
 
 static void
@@ -53,14 +53,18 @@ print_diff(const json_t *diff)
 		    ctl_text(row, "endpoint"), ctl_text(row, "pool"),
 		    ctl_text(row, "state"));
 	if (json_array_size(splits) + json_array_size(endpoints) == 0)
-		puts("runtime is as the file says");
+		puts("runtime is as the loaded file says");
 	if (!pending)
-		printf("%s has errors: a reload would be refused (weir check "
-		       "-c %s)\n",
+		printf("%s on disk has errors: a reload would be refused (weir "
+		       "check -c %s)\n",
 		    ctl_text(diff, "file"), ctl_text(diff, "file"));
 	else if (*pending)
-		printf("a reload of %s would change:\n%s",
+		printf("%s on disk is not what is loaded; a reload would "
+		       "change:\n%s",
 		    ctl_text(diff, "file"), pending);
+	else
+		printf(
+		    "%s on disk is what is loaded\n", ctl_text(diff, "file"));
 }
 
 static int

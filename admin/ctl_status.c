@@ -6,7 +6,8 @@
 #include "admin/ctl_rollout.h"
 
 struct glance {
-	struct ctl_answer version, splits, pools, rollouts, receivers, freeze;
+	struct ctl_answer version, splits, pools, rollouts, receivers, freeze,
+	    fleet;
 };
 
 static void
@@ -18,6 +19,7 @@ glance_release(struct glance *glance)
 	ctl_answer_release(&glance->rollouts);
 	ctl_answer_release(&glance->receivers);
 	ctl_answer_release(&glance->freeze);
+	ctl_answer_release(&glance->fleet);
 }
 
 static int
@@ -37,6 +39,8 @@ glance_take(struct ctl *ctl, struct glance *glance)
 		code = ctl_get(ctl, "/v1/receivers", &glance->receivers);
 	if (code == CTL_OK)
 		code = ctl_get(ctl, "/v1/freeze", &glance->freeze);
+	if (code == CTL_OK)
+		code = ctl_get(ctl, "/v1/fleet", &glance->fleet);
 	if (code != CTL_OK)
 		glance_release(glance);
 	return code;
@@ -123,6 +127,47 @@ print_trouble(const struct glance *glance)
 }
 
 static void
+print_problems(const json_t *instance)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach (json_object_get(instance, "problems"), i, row)
+		printf("    %s: %s\n", ctl_text(row, "split"),
+		    ctl_text(row, "why"));
+}
+
+/* Nothing of an instance that shares nothing. */
+static void
+print_fleet(const json_t *fleet)
+{
+	json_t *row;
+	size_t i;
+
+	if (!json_is_true(json_object_get(fleet, "shared")))
+		return;
+	printf("\ninstances%s\n",
+	    json_is_true(json_object_get(fleet, "up"))
+	        ? ""
+	        : ": THE OTHERS CANNOT BE REACHED, nothing is promoted");
+	json_array_foreach (json_object_get(fleet, "instances"), i, row) {
+		printf("  %s  %s%s", ctl_text(row, "id"),
+		    ctl_text(row, "state"),
+		    json_is_true(json_object_get(row, "self")) ? ", this one"
+		                                               : "");
+		if (strcmp(ctl_text(row, "state"), "away") == 0)
+			printf(", last seen %.0f s ago",
+			    ctl_number(row, "seen_ms_ago") / 1000);
+		putchar('\n');
+		print_problems(row);
+	}
+	json_array_foreach (json_object_get(fleet, "splits"), i, row)
+		if (json_object_get(row, "trouble"))
+			printf("  NOT ADOPTED: %s: %s\n",
+			    ctl_text(row, "split"), ctl_text(row, "trouble"));
+}
+
+static void
 print_glance(const struct glance *glance)
 {
 	json_t *split;
@@ -136,6 +181,7 @@ print_glance(const struct glance *glance)
 	}
 	print_rollouts(json_object_get(glance->rollouts.json, "rollouts"));
 	print_down(json_object_get(glance->pools.json, "pools"));
+	print_fleet(glance->fleet.json);
 	print_trouble(glance);
 }
 
@@ -156,6 +202,7 @@ print_glance_json(const struct glance *glance)
 	    json_object_get(glance->rollouts.json, "rollouts"));
 	json_object_set(whole, "receivers",
 	    json_object_get(glance->receivers.json, "receivers"));
+	json_object_set(whole, "fleet", glance->fleet.json);
 	json_object_set(
 	    whole, "frozen", json_object_get(glance->freeze.json, "frozen"));
 	code = ctl_print_json(whole);

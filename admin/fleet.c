@@ -48,31 +48,32 @@ fleet_tag(const struct fleet *fleet)
 }
 
 const char *
-fleet_obstacle(const struct fleet *fleet, const char *split)
+fleet_standstill(const struct fleet *fleet)
 {
-	const struct fleet_item *item;
+	return fleet && fleet->has_link && !fleet->is_up
+	           ? "Redis is away and nothing is promoted by one instance "
+	             "alone"
+	           : NULL;
+}
 
-	if (!fleet || !fleet->has_link)
-		return NULL;
-	if (!fleet->is_up)
-		return "Redis is away: nothing is promoted by one instance "
-		       "alone";
-	item = fleet_item_find(fleet, split);
-	if (!item)
-		return "this split is not in the file";
-	if (fleet_item_is_ours(item, now_mono()))
-		return item->is_same ? NULL : "the others are being told";
-	return item->holder[0] ? "another instance moves it"
-	                       : "the instances choose who moves it";
+/* What is not known to all yet is not built upon. */
+static bool
+may_advance(const struct fleet *fleet, const char *split)
+{
+	const struct fleet_item *item = fleet_item_find(fleet, split);
+
+	return fleet->is_up && item && item->is_same &&
+	       fleet_item_is_ours(item, now_mono());
 }
 
 bool
 fleet_lets(const struct fleet *fleet, const struct run *run,
     const struct rollout_output *out)
 {
-	if ((!out->is_dirty && out->asks == 0) || out->is_rollback)
+	if (!fleet || !fleet->has_link || out->is_rollback ||
+	    (!out->is_dirty && out->asks == 0))
 		return true;
-	return fleet_obstacle(fleet, run->rollout.split) == NULL;
+	return may_advance(fleet, run->rollout.split);
 }
 
 /* ---- sync: what comes back ---- */
@@ -435,36 +436,6 @@ say_goodbye(struct fleet *fleet)
 	fleet->is_leaving = false;
 }
 
-void
-fleet_join(struct fleet *fleet, const struct fleet_link *link)
-{
-	static const struct timeval every = {0, FLEET_TICK_MS * 1000};
-
-	if (fleet->has_link && fleet->is_up)
-		say_goodbye(fleet);
-	fleet->has_link = link != NULL;
-	fleet->is_up = false;
-	fleet_members_release(fleet);
-	if (!link) {
-		event_del(fleet->timer);
-		return;
-	}
-	fleet->link = *link;
-	fleet_items_refresh(fleet);
-	event_add(fleet->timer, &every);
-	if (link->is_up(link->ctx))
-		fleet_reached(fleet);
-}
-
-void
-fleet_adopt_config(struct fleet *fleet)
-{
-	if (fleet->has_link)
-		fleet_items_refresh(fleet);
-}
-
-/* ---- life ---- */
-
 /* The same over restarts, and another one on every machine. */
 static bool
 make_id(struct fleet *fleet, struct err *err)
@@ -496,6 +467,46 @@ make_id(struct fleet *fleet, struct err *err)
 	return state_put(fleet->admin->state, "fleet/id", record, err);
 }
 
+void
+fleet_join(struct fleet *fleet, const struct fleet_link *link)
+{
+	static const struct timeval every = {0, FLEET_TICK_MS * 1000};
+	struct err err;
+
+	if (fleet->has_link && fleet->is_up)
+		say_goodbye(fleet);
+	fleet->has_link = link != NULL;
+	fleet->is_up = false;
+	fleet_members_release(fleet);
+	if (!link) {
+		event_del(fleet->timer);
+		return;
+	}
+	fleet->link = *link;
+	/* Without a record it has another one after the next start: for the
+	   others a stranger, and no harm done. */
+	if (!fleet->id[0] && !make_id(fleet, &err))
+		log_event(LOG_ERROR,
+		    "the name of this instance in the fleet is not recorded",
+		    "instance", fleet->id, "error", err.text, NULL);
+	fleet->has_link = fleet->id[0] != '\0';
+	if (!fleet->has_link)
+		return;
+	fleet_items_refresh(fleet);
+	event_add(fleet->timer, &every);
+	if (link->is_up(link->ctx))
+		fleet_reached(fleet);
+}
+
+void
+fleet_adopt_config(struct fleet *fleet)
+{
+	if (fleet->has_link)
+		fleet_items_refresh(fleet);
+}
+
+/* ---- life ---- */
+
 struct fleet *
 fleet_new(struct admin *admin, struct err *err)
 {
@@ -508,10 +519,9 @@ fleet_new(struct admin *admin, struct err *err)
 	fleet->admin = admin;
 	TAILQ_INIT(&fleet->items);
 	fleet->timer = event_new(admin->base, -1, EV_PERSIST, on_tick, fleet);
-	if (!fleet->timer)
-		err_set(err, "out of memory");
-	else if (make_id(fleet, err))
+	if (fleet->timer)
 		return fleet;
+	err_set(err, "out of memory");
 	fleet_free(&fleet);
 	return NULL;
 }

@@ -130,8 +130,8 @@ void fleet_adopt_config(struct fleet *fleet);
  */
 bool fleet_lets(const struct fleet *fleet, const struct run *run,
     const struct rollout_output *out);
-/* Why not, in words; NULL: it may go on. */
-const char *fleet_obstacle(const struct fleet *fleet, const char *split);
+/* Why no rollout moves forward here, in words; NULL: they do. */
+const char *fleet_standstill(const struct fleet *fleet);
 /* What makes ids of rollouts differ between instances; "" without a fleet. */
 const char *fleet_tag(const struct fleet *fleet);
 void fleet_members_release(struct fleet *fleet);

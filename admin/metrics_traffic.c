@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "admin/metrics.h"
+#include "admin/state.h"
 
 struct row {
 	const char *route,
@@ -346,6 +347,34 @@ put_up(struct exposition *x, const struct endpoint *endpoint, const char *pool,
 }
 
 static void
+put_state(struct exposition *x, const struct endpoint *endpoint,
+    const char *pool, const struct endpoint_stats *stats)
+{
+	struct endpoint *e = (struct endpoint *)(uintptr_t)endpoint;
+
+	(void)stats;
+	family_value(x,
+	    (struct label[]){{"pool", pool},
+	        {"endpoint", endpoint->address.text},
+	        {"state",
+	            endpoint_admin_name(
+	                (enum endpoint_admin)atomic_load_explicit(
+	                    &e->admin, memory_order_relaxed))},
+	        {0}},
+	    1);
+}
+
+static void
+put_in_flight(struct exposition *x, const struct endpoint *endpoint,
+    const char *pool, const struct endpoint_stats *stats)
+{
+	family_value(x,
+	    (struct label[]){
+	        {"pool", pool}, {"endpoint", endpoint->address.text}, {0}},
+	    stats->in_flight);
+}
+
+static void
 by_endpoint(struct exposition *x, const struct admin *admin)
 {
 	family_begin(x, FAMILY_COUNTER, "weir_upstream_requests",
@@ -360,6 +389,12 @@ by_endpoint(struct exposition *x, const struct admin *admin)
 	family_begin(x, FAMILY_GAUGE, "weir_endpoint_up",
 	    "1 when new requests may go to the endpoint.");
 	each_endpoint(x, admin, put_up);
+	family_begin(x, FAMILY_GAUGE, "weir_endpoint_state",
+	    "1 for the state that an operator gave: active, drain or maint.");
+	each_endpoint(x, admin, put_state);
+	family_begin(x, FAMILY_GAUGE, "weir_endpoint_in_flight",
+	    "Requests and tunnels at an endpoint now.");
+	each_endpoint(x, admin, put_in_flight);
 }
 
 static void

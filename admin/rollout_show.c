@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/fleet.h"
 #include "admin/rollouts.h"
 
 static json_t *
@@ -231,6 +232,21 @@ set_counts(json_t *object, const struct rollout *r)
 	    object, "shielded", json_integer((json_int_t)r->shielded));
 }
 
+/* Without the others it waits for them before anything else. */
+static json_t *
+next_json(const struct rollouts *rollouts, const struct run *run)
+{
+	const struct rollout *r = &run->rollout;
+	const char *obstacle =
+	    run_is_live(run) ? fleet_standstill(rollouts->admin->fleet) : NULL;
+	char text[512];
+
+	rollout_next(r, now_mono(), time(NULL), text, sizeof(text));
+	if (!obstacle)
+		return text_or_null(text);
+	return json_sprintf("%s; %s", obstacle, text);
+}
+
 json_t *
 run_to_json(const struct rollouts *rollouts, const struct run *run)
 {
@@ -253,9 +269,7 @@ run_to_json(const struct rollouts *rollouts, const struct run *run)
 	json_object_set_new(object, "phases", phases_json(r));
 	json_object_set_new(object, "weight", json_percent(r->weight));
 	json_object_set_new(object, "verdicts", verdicts_json(r));
-	json_object_set_new(object, "next",
-	    text_or_null(
-	        rollout_next(r, now_mono(), time(NULL), text, sizeof(text))));
+	json_object_set_new(object, "next", next_json(rollouts, run));
 	json_object_set_new(object, "verbs", verbs_json(r));
 	json_object_set_new(object, "gates", gates_json(run));
 	json_object_set_new(object, "cause", run_cause(run));

@@ -133,6 +133,23 @@ tell_receivers(struct rollouts *rollouts, const struct run *run,
 	}
 }
 
+/*
+ * A ramp is audited where it begins (the phase) and where it has arrived; its
+ * steps and what guards think meanwhile are events.
+ */
+static bool
+is_step(const struct run *run, const struct rollout_event *event)
+{
+	const struct rollout *r = &run->rollout;
+	bp_t to = r->plan->phases[event->phase].weight;
+
+	if (event->kind == EVENT_VERDICT)
+		return true;
+	return event->kind == EVENT_WEIGHT &&
+	       (r->state == ROLLOUT_ROLLING_BACK ||
+	           r->weight != (to < r->share ? to : r->share));
+}
+
 static void
 tell_event(struct rollouts *rollouts, const struct run *run,
     const struct rollout_event *event, const char *who)
@@ -145,7 +162,7 @@ tell_event(struct rollouts *rollouts, const struct run *run,
 		json_object_set_new(object, "evidence", evidence_brief(proof));
 	text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
 	tell_log(run, event, object);
-	if (event->kind != EVENT_VERDICT)
+	if (!is_step(run, event))
 		tell_audit(rollouts, run, event, object, who);
 	tell_receivers(rollouts, run, event, object);
 	if (text)

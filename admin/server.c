@@ -196,6 +196,36 @@ parts_take(struct admin *admin, struct admin_parts **parts)
 		door_gate(door, admin->gate);
 }
 
+/* The chain itself says so from now on as well. Always true. */
+static bool
+check_anchor(struct admin *admin)
+{
+	uint64_t lost = 0;
+	char number[24];
+	void *bytes;
+	size_t len;
+	json_t *after;
+
+	if (!state_read_file(admin->state, AUDIT_ANCHOR, &bytes, &len))
+		return true;
+	lost = audit_take_anchor(&admin->audit, bytes, len);
+	free(bytes);
+	if (lost == 0)
+		return true;
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)lost);
+	log_event(LOG_ERROR,
+	    "the end of the audit log is missing: entries were written that "
+	    "are not there any more",
+	    "file", admin->audit.path, "entries", number, NULL);
+	after = json_pack("{s:I}", "entries", (json_int_t)lost);
+	admin_audit(admin, &(struct audit_entry){.actor = "weir",
+	                       .action = "audit_end_missing",
+	                       .result = "failed",
+	                       .after = after});
+	json_decref(after);
+	return true;
+}
+
 static bool
 open_audit(struct admin *admin, const struct config *config, struct err *err)
 {
@@ -203,12 +233,14 @@ open_audit(struct admin *admin, const struct config *config, struct err *err)
 	bool ok;
 
 	if (config->logs.audit_path)
-		return audit_open(&admin->audit, config->logs.audit_path, err);
+		return audit_open(
+		           &admin->audit, config->logs.audit_path, err) &&
+		       check_anchor(admin);
 	if (asprintf(&path, "%s/audit.jsonl", config->state_dir) < 0)
 		return err_set(err, "out of memory");
 	ok = audit_open(&admin->audit, path, err);
 	free(path);
-	return ok;
+	return ok && check_anchor(admin);
 }
 
 static bool
@@ -391,8 +423,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 }
 
 bool
-admin_allows(
-    struct admin *admin, const struct config *config, struct err *err)
+admin_allows(struct admin *admin, const struct config *config, struct err *err)
 {
 	bool allows = rollouts_allow(admin->rollouts, config, err);
 

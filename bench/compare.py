@@ -1,7 +1,8 @@
-"""CPU per request of weir, nginx and HAProxy, side by side.
+"""CPU per request of weir, nginx and HAProxy, side by side; with HTTP/2 nghttpx
+and h2o too.
 
-Method. The proxy is alone on one CPU; the load (wrk, or newconn where each
-request needs a connection) and the origins share another. On the proxy's CPU
+Method. The proxy is alone on one CPU; the load (wrk, h2load for HTTP/2, or
+newconn where each request needs a connection) and the origins share another. On the proxy's CPU
 the origin would take turns with it, and its cache misses and switches would be
 charged to the proxy under test; on the load's CPU it only lowers the top rate,
 which is the same for all. The figure that counts is not the rate but the CPU
@@ -38,10 +39,23 @@ BROWSER = ["User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101
            "Cookie: session=8d1f5c0e7a9b4d3c; theme=light"]
 
 
+BASE = "weir-to-h1"  # weir with upstreams of HTTP/1, as what HTTP/2 upstreams are measured against
+H2_CONNECTIONS, H2_STREAMS = 16, 16
+
+
 class Scenario:
-    def __init__(self, name, text, path, tls=False, new=False, floor=False, target=1.0):
+    """h2: the clients speak HTTP/2, over TLS; h2_up: so do the origins, and weir is held against itself."""
+
+    def __init__(self, name, text, path, tls=False, new=False, floor=False, target=1.0, h2=False, h2_up=False):
         self.name, self.text, self.path = name, text, path
-        self.tls, self.new, self.floor, self.target = tls, new, floor, target
+        self.tls, self.new, self.floor, self.target = tls or h2, new, floor, target
+        self.h2, self.h2_up = h2, h2_up
+
+    def proxies(self):
+        """Who takes part, where it is installed."""
+        if self.h2_up:
+            return tuple(proxies.H2_CONFS) + (BASE,)
+        return (("floor",) if self.floor else ()) + (proxies.H2_PROXIES if self.h2 else proxies.PROXIES)
 
 
 SCENARIOS = [
@@ -51,6 +65,10 @@ SCENARIOS = [
     Scenario("connect", "a new connection for each request, clear", "/128", new=True, target=0.90),
     Scenario("handshake", "a full TLS 1.3 handshake for each request", "/128", tls=True, new=True, target=0.95),
     Scenario("tls1m", "HTTPS, keep-alive, 1 MiB bodies", "/1m", tls=True, target=0.95),
+    Scenario("h2", "HTTP/2 over TLS, HTTP/1.1 to the origins, 128-byte bodies", "/128", h2=True, target=0.85),
+    Scenario("h2body1m", "HTTP/2 over TLS, 1 MiB bodies", "/1m", h2=True, target=1.0),
+    Scenario("h2h2", "HTTP/2 on both sides, TLS to the clients, 128-byte bodies", "/128", h2=True, h2_up=True,
+             target=0.8),
 ]
 SHORT = ("http", "https")
 
@@ -69,6 +87,13 @@ def load_start(bench, scenario, proxy, seconds, connections, host=proxies.HOST, 
     if scenario.new:
         argv = [bench.tool("newconn"), "-c", str(connections), "-s", str(seconds)]
         argv += (["-t"] if scenario.tls else []) + [str(port), scenario.path]
+    elif scenario.h2:
+        argv = ["h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", "-t1", "-D", str(math.ceil(seconds)),
+                "--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--ciphers=ECDHE-ECDSA-AES128-GCM-SHA256",
+                "--groups=X25519"]
+        for line in BROWSER:
+            argv += ["-H", line]
+        argv += ["-H", ":authority: " + host, f"https://127.0.0.1:{port}{scenario.path}"]
     else:
         url = f"http{'s' if scenario.tls else ''}://127.0.0.1:{port}{scenario.path}"
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--latency",
@@ -89,6 +114,19 @@ def wrk_ms(report, percentile):
     return float(found[1]) * UNITS[found[2]] if found else math.nan
 
 
+def h2load_end(load, out, err):
+    """h2load knows no percentiles: its mean stands for the median, its maximum for the 99th. Streams that the end of
+    the run cuts count neither as done nor as failed."""
+    found = re.search(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", out, re.M)
+    times = re.search(r"^time for request:\s+\S+?\s+([0-9.]+)(us|ms|s|m)\s+([0-9.]+)(us|ms|s|m)", out, re.M)
+    ends = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", out)
+    if load.returncode != 0 or not found or not ends or "Application protocol: h2" not in out:
+        raise Failed(f"h2load: {err.strip()}\n{out.strip()}")
+    bad = sum(int(n) for n in found.groups()[1:]) + int(ends[1])
+    return (float(times[3]) * UNITS[times[4]] if times else math.nan,
+            float(times[1]) * UNITS[times[2]] if times else math.nan, bad)
+
+
 def load_end(load, scenario, seconds):
     """Latencies and the number of answers that were not what was asked for."""
     out, err = load.communicate(timeout=seconds + 30)
@@ -99,6 +137,8 @@ def load_end(load, scenario, seconds):
         if report["resumed"]:
             raise Failed("newconn: a handshake was resumed; the figure would be too good")
         return report["p50_us"] / 1e3, report["p99_us"] / 1e3, report["errors"]
+    if scenario.h2:
+        return h2load_end(load, out, err)
     if load.returncode != 0:
         raise Failed(f"wrk: {err.strip() or out.strip()}")
     errors = sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", out))
@@ -109,9 +149,12 @@ def load_end(load, scenario, seconds):
 def measure(bench, scenario, name, seconds, connections, conf=None, host=proxies.HOST, meanwhile=time.sleep,
             address="127.0.0.1"):
     """One proxy, one round. `meanwhile` is what is done (for so many seconds) between the readings."""
-    origin = Origin(bench, address=address)
+    is_h2_up = scenario.h2_up and name != BASE
+    if is_h2_up:
+        conf = proxies.H2_CONFS[name]
+    origin = Origin(bench, address=address, is_h2=is_h2_up)
     try:
-        proxy = Proxy(bench, name, origin, conf=conf, host=host)
+        proxy = Proxy(bench, "weir" if name == BASE else name, origin, conf=conf, host=host)
         try:
             total = WARM_UP + seconds + 0.2
             load = load_start(bench, scenario, proxy, total, connections, host)
@@ -139,6 +182,10 @@ def measure(bench, scenario, name, seconds, connections, conf=None, host=proxies
             "errors": errors, "requests": requests}
 
 
+def title(name):
+    return proxies.version("weir") + " to HTTP/1" if name == BASE else proxies.version(name)
+
+
 def median(rounds, key):
     return statistics.median(r[key] for r in rounds)
 
@@ -151,7 +198,9 @@ class Result:
         self.rounds = {name: [] for name in names}
 
     def peers(self):
-        return [name for name in self.rounds if name in ("nginx", "haproxy")]
+        if self.scenario.h2_up:
+            return [name for name in self.rounds if name == BASE]
+        return [name for name in self.rounds if name not in ("weir", "floor")]
 
     def best_peer(self):
         return min(self.peers(), key=lambda name: median(self.rounds[name], "us"), default=None)
@@ -173,7 +222,7 @@ class Result:
     def rows(self):
         for name, rounds in self.rounds.items():
             values = sorted(r["us"] for r in rounds)
-            yield [proxies.version(name), f"{median(rounds, 'us'):.2f}", f"{values[0]:.2f}..{values[-1]:.2f}",
+            yield [title(name), f"{median(rounds, 'us'):.2f}", f"{values[0]:.2f}..{values[-1]:.2f}",
                    f"{self.ratio(name):.2f}" if self.best_peer() else "-", f"{median(rounds, 'rps'):,.0f}",
                    f"{median(rounds, 'p50_ms'):.2f}", f"{median(rounds, 'p99_ms'):.2f}",
                    f"{median(rounds, 'pss_mib'):.1f}",
@@ -183,7 +232,7 @@ class Result:
     def json(self):
         return {"scenario": self.scenario.name, "text": self.scenario.text, "target": self.scenario.target,
                 "best_peer": self.best_peer(),
-                "proxies": {name: {"version": proxies.version(name), "ratio": self.ratio(name),
+                "proxies": {name: {"version": title(name), "ratio": self.ratio(name),
                                    "median": {key: median(rounds, key) for key in rounds[0]}, "rounds": rounds}
                             for name, rounds in self.rounds.items()}}
 
@@ -202,7 +251,7 @@ def table(rows):
 def markdown(results):
     """One table for a README: CPU per request by scenario."""
     names = list(dict.fromkeys(name for r in results for name in r.rounds))
-    lines = ["| CPU microseconds per request | " + " | ".join(map(proxies.version, names)) + " | weir / best peer |",
+    lines = ["| CPU microseconds per request | " + " | ".join(map(title, names)) + " | weir / best peer |",
              "|---|" + "---:|" * (len(names) + 1)]
     for r in results:
         cells = [f"{median(r.rounds[n], 'us'):.1f}" if n in r.rounds else "" for n in names]
@@ -220,9 +269,14 @@ def machine():
     return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release().split('-')[0]}"
 
 
+def is_asked(name, names):
+    return ("weir" if name == BASE else name) in names
+
+
 def run_scenario(bench, scenario, names, options):
-    result = Result(scenario, [n for n in names if n != "floor" or scenario.floor])
-    print(f"\n{scenario.name}: {scenario.text}, {options.connections} connections", flush=True)
+    result = Result(scenario, [n for n in scenario.proxies() if is_asked(n, names)])
+    how = f"{H2_CONNECTIONS} x {H2_STREAMS} streams" if scenario.h2 else f"{options.connections} connections"
+    print(f"\n{scenario.name}: {scenario.text}, {how}", flush=True)
     play(bench, result, options, options.rounds)
     gate = options.gate
     if gate and "weir" in result.rounds and result.ratio("weir") > gate:
@@ -266,7 +320,7 @@ def arguments():
     parser.add_argument("--short", action="store_true",
                         help=f"for CI: {' and '.join(SHORT)}, 3 rounds of 1.5 s, gate 1.0")
     parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS], help="may be repeated")
-    parser.add_argument("--proxy", action="append", choices=("floor",) + proxies.PROXIES, help="may be repeated")
+    parser.add_argument("--proxy", action="append", choices=("floor",) + proxies.H2_PROXIES, help="may be repeated")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="measured, per round and proxy")
     parser.add_argument("--connections", type=int, default=64)
@@ -287,7 +341,7 @@ def arguments():
 
 def main():
     options = arguments()
-    names = options.proxy or [n for n in ("floor",) + proxies.PROXIES if n == "floor" or proxies.find(n)]
+    names = options.proxy or [n for n in ("floor",) + proxies.H2_PROXIES if n == "floor" or proxies.find(n)]
     if "weir" not in names:
         print(f"no weir at {proxies.weir_path()}: the peers alone", file=sys.stderr)
     print(machine())

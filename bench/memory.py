@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What an idle keep-alive connection costs in memory, in clear and with TLS.
+"""What an idle keep-alive connection costs in memory: in clear, with TLS, and
+with HTTP/2 over TLS.
 
 Connections make one request each and then rest. The figure is the slope of the
 proxy's private anonymous memory (smaps_rollup, all its processes) between two
@@ -12,13 +13,14 @@ import argparse
 import json
 import socket
 import ssl
+import struct
 import sys
 import time
 
 import proxies
 from proxies import Bench, Failed, Origin, Proxy
 
-LIMITS = {"clear": 512, "tls": 14.4 * 1024}  # bytes a connection, for weir
+LIMITS = {"clear": 512, "tls": 14.4 * 1024, "h2": 32 * 1024}  # bytes a connection, for weir
 REQUEST = f"""GET /128 HTTP/1.1
 Host: {proxies.HOST}
 User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0
@@ -30,11 +32,46 @@ Cookie: session=8d1f5c0e7a9b4d3c; theme=light
 """.replace("\n", "\r\n").encode()
 
 
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def header_block():
+    """The same request, all fields as literals that enter the proxy's table, as a browser's do."""
+    lines = REQUEST.decode().split("\r\n")
+    fields = [(":method", "GET"), (":scheme", "https"), (":authority", proxies.HOST), (":path", "/128")]
+    fields += [line.lower().split(": ", 1) for line in lines[2:] if line]
+    return b"".join(b"\x40" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+                    for name, value in fields)
+
+
+def connect_h2(conn, proxy):
+    """Its first stream is answered; what the proxy has to acknowledge is."""
+    conn.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 5, 1, header_block()))
+    got, is_over = b"", False
+    while not is_over:
+        more = conn.recv(4096)
+        if not more:
+            raise Failed(f"{proxy.name}: closed a connection after {len(got)} bytes")
+        got += more
+        while len(got) >= 9 and len(got) >= 9 + int.from_bytes(got[:3], "big"):
+            size, kind, flags, stream = int.from_bytes(got[:3], "big"), got[3], got[4], int.from_bytes(got[5:9], "big")
+            got = got[9 + size:]
+            if kind == 4 and not flags & 1:
+                conn.sendall(frame(4, 1, 0))
+            if kind in (3, 7):
+                raise Failed(f"{proxy.name}: reset or goaway")
+            is_over = is_over or (stream == 1 and kind in (0, 1) and flags & 1)
+    return conn
+
+
 def connect(proxy, context):
     """A connection that has had its first answer."""
     conn = socket.create_connection(("127.0.0.1", proxy.tls_port if context else proxy.port), timeout=10)
     if context:
         conn = context.wrap_socket(conn, server_hostname=proxies.HOST)
+        if conn.selected_alpn_protocol() == "h2":
+            return connect_h2(conn, proxy)
     conn.sendall(REQUEST)
     got = b""
     while b"\r\n\r\n" not in got or len(got.split(b"\r\n\r\n", 1)[1]) < 128:
@@ -62,10 +99,12 @@ def settled_kib(proxy):
 def measure(bench, name, kind, few, many):
     """Bytes a connection."""
     context = None
-    if kind == "tls":
+    if kind != "clear":
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if kind == "h2":
+            context.set_alpn_protocols(["h2"])
     origin = Origin(bench)
     conns = []
     try:
@@ -87,6 +126,7 @@ def measure(bench, name, kind, few, many):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--proxy", action="append", choices=proxies.PROXIES, help="may be repeated")
+    parser.add_argument("--kind", action="append", choices=list(LIMITS), help="may be repeated")
     parser.add_argument("--few", type=int, default=500)
     parser.add_argument("--many", type=int, default=3500)
     parser.add_argument("--json", metavar="FILE")
@@ -99,6 +139,8 @@ def main():
             raise Failed(f"{options.many} connections need more than {bench.files} descriptors: ulimit -n, or --many")
         for name in names:
             for kind, limit in LIMITS.items():
+                if options.kind and kind not in options.kind:
+                    continue
                 cost = measure(bench, name, kind, options.few, options.many)
                 report.setdefault(name, {})[kind] = cost
                 ok = name != "weir" or cost <= limit

@@ -12,6 +12,7 @@ one temporary directory.
 import http.client
 import mmap
 import os
+import re
 import resource
 import shutil
 import signal
@@ -26,7 +27,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 HOST = "shop.example.com"
-SOURCES = {"origin": [], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
+SOURCES = {"origin": [], "origin2": ["-lnghttp2"], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
 PATIENCE = 20  # seconds that a start or an end may take
 
 
@@ -57,6 +58,7 @@ class Bench:
         self.dir = tempfile.mkdtemp(prefix="weir-bench-")
         os.chmod(self.dir, 0o755)
         self.running = []
+        self.is_clear_h2 = False  # nginx speaks either HTTP/1 or HTTP/2 on a clear port
         # The driver itself stays away from the proxy.
         os.sched_setaffinity(0, {self.load_cpu})
         self.files = raise_files()
@@ -197,16 +199,19 @@ class Origin(Program):
 
     COUNTER = struct.Struct("=QQQ")  # struct counter in origin.c
 
-    def __init__(self, bench, names=("blue", "green"), cpu=None, address="127.0.0.1"):
+    def __init__(self, bench, names=("blue", "green"), cpu=None, address="127.0.0.1", is_h2=False):
         self.names = names
         self.ports = [bench.port(1 + i) for i in range(len(names))]
         for port in self.ports:
             port_must_be_free(port)
         path = os.path.join(bench.dir, "counters")
-        argv = [bench.tool("origin"), "-c", path, "-a", address]
+        argv = [bench.tool("origin2" if is_h2 else "origin"), "-c", path, "-a", address]
         argv += [f"{port}={name}" for port, name in zip(self.ports, names)]
         super().__init__(bench, "origin", argv, bench.load_cpu if cpu is None else cpu)
-        wait_answer(self, self.ports[0])
+        if is_h2:
+            wait_port(self, self.ports[-1])
+        else:
+            wait_answer(self, self.ports[0])
         with open(path, "r+b") as f:
             self.map = mmap.mmap(f.fileno(), 0)
 
@@ -257,6 +262,20 @@ def wait_answer(program, port, patience=PATIENCE, host=HOST):
     raise Failed(f"{program.name}: not ready after {patience} s ({last}):\n{program.why()}")
 
 
+def wait_port(program, port, patience=PATIENCE):
+    """Until it accepts: for those who would not understand a request of HTTP/1."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if program.child.poll() is not None:
+            raise Failed(f"{program.name} ended at once (status {program.child.returncode}):\n{program.why()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise Failed(f"{program.name}: not ready after {patience} s:\n{program.why()}")
+
+
 # ---- configurations ----
 
 def nginx_conf(bench, port, tls_port, blue, green, more=""):
@@ -285,6 +304,8 @@ http {{
     proxy_max_temp_file_size 0;
     # the same record size as HAProxy's and OpenSSL's default
     ssl_buffer_size 16k;
+    # by default half a record
+    http2_chunk_size 16k;
     upstream shop {{
         # smooth weighted round robin, 95 to 5
         server 127.0.0.1:{blue} weight=19;
@@ -294,7 +315,7 @@ http {{
         keepalive_timeout 600s;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port}{" http2" if bench.is_clear_h2 else ""} backlog=4096;
         listen 127.0.0.1:{tls_port} ssl http2 backlog=4096;
         server_name {HOST};
         ssl_certificate {bench.dir}/crt.pem;
@@ -351,14 +372,13 @@ listeners:
     limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
   secure:
     bind: ["127.0.0.1:{tls_port}"]
-    protocols: [http/1.1]
     limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
     tls:
       min_version: "1.2"
       certificates: [{{cert: {bench.dir}/crt.pem, key: {{file: {bench.dir}/key.pem}}}}]
 pools:
-  shop-blue: {{endpoints: ["127.0.0.1:{blue}"]}}
-  shop-green: {{endpoints: ["127.0.0.1:{green}"]}}
+  shop-blue: {{endpoints: ["127.0.0.1:{blue}"], timeouts: {{connect: 30s, first_byte: 600s, idle: 600s}}}}
+  shop-green: {{endpoints: ["127.0.0.1:{green}"], timeouts: {{connect: 30s, first_byte: 600s, idle: 600s}}}}
 {pools}splits:
   shop:
     stable: shop-blue
@@ -368,8 +388,76 @@ routes:
 """
 
 
-CONFS = {"nginx": nginx_conf, "haproxy": haproxy_conf, "weir": weir_conf}
+def nghttpx_conf(bench, port, tls_port, blue, green, proto="http/1.1"):
+    return f"""frontend=127.0.0.1,{port};no-tls
+frontend=127.0.0.1,{tls_port}
+backend=127.0.0.1,{blue};;proto={proto};weight=19
+backend=127.0.0.1,{green};;proto={proto};weight=1
+private-key-file={bench.dir}/key.pem
+certificate-file={bench.dir}/crt.pem
+workers=1
+backlog=4096
+add-x-forwarded-for=yes
+# it stands in front of servers that know who they are
+no-server-rewrite=yes
+no-via=yes
+no-ocsp=yes
+accesslog-file=
+errorlog-file=/dev/stderr
+log-level=ERROR
+pid-file={bench.dir}/nghttpx.pid
+frontend-http2-read-timeout=600s
+frontend-read-timeout=600s
+frontend-keep-alive-timeout=600s
+backend-keep-alive-timeout=600s
+"""
+
+
+def h2o_conf(bench, port, tls_port, blue, _green):
+    """h2o 2.2 knows one upstream of a path: all goes to blue."""
+    return f"""{"user: root" if os.geteuid() == 0 else ""}
+num-threads: 1
+max-connections: {min(16384, bench.files)}
+pid-file: {bench.dir}/h2o.pid
+error-log: /dev/stderr
+listen: {{host: 127.0.0.1, port: {port}}}
+listen:
+  host: 127.0.0.1
+  port: {tls_port}
+  ssl:
+    certificate-file: {bench.dir}/crt.pem
+    key-file: {bench.dir}/key.pem
+    minimum-version: TLSv1.2
+http1-request-timeout: 600
+http2-idle-timeout: 600
+proxy.preserve-host: ON
+proxy.timeout.keepalive: 600000
+proxy.timeout.io: 600000
+hosts:
+  default:
+    paths:
+      "/":
+        proxy.reverse.url: "http://127.0.0.1:{blue}"
+"""
+
+
+def weir_h2_conf(*args):
+    """weir.conf with upstreams of HTTP/2."""
+    return weir_conf(*args).replace("{endpoints:", "{protocol: h2, endpoints:")
+
+
+def haproxy_h2_conf(*args):
+    return re.sub(r"( weight \d+)", r" proto h2\1", haproxy_conf(*args))
+
+
+def nghttpx_h2_conf(*args):
+    return nghttpx_conf(*args, proto="h2")
+
+
+CONFS = {"nginx": nginx_conf, "haproxy": haproxy_conf, "nghttpx": nghttpx_conf, "h2o": h2o_conf, "weir": weir_conf}
+H2_CONFS = {"weir": weir_h2_conf, "haproxy": haproxy_h2_conf, "nghttpx": nghttpx_h2_conf}
 PROXIES = ("weir", "nginx", "haproxy")
+H2_PROXIES = PROXIES + ("nghttpx", "h2o")
 
 
 def version(name):
@@ -380,12 +468,12 @@ def version(name):
         return name + " (absent)"
     out = subprocess.run([path, {"weir": "version"}.get(name, "-v")], capture_output=True, text=True)
     words = (out.stdout + out.stderr).split()
-    number = next((w for w in words if any(c.isdigit() for c in w)), "?").split("/")[-1]
+    number = next((w for w in words if re.search(r"\d\.\d", w)), "?").split("/")[-1]
     return f"{name} {number.split('-')[0].split('+')[0]}"
 
 
 class Proxy(Program):
-    """nginx, haproxy, weir or floor in front of an Origin, answering when __init__ is done."""
+    """nginx, haproxy, nghttpx, h2o, weir or floor in front of an Origin, answering when __init__ is done."""
 
     def __init__(self, bench, name, origin, wrapper=(), conf=None, host=HOST, patience=PATIENCE):
         self.port, self.tls_port = bench.port(20), bench.port(21)
@@ -407,10 +495,15 @@ class Proxy(Program):
             argv += {"nginx": ["-e", "stderr", "-p", bench.dir, "-c", file, "-g",
                                "daemon off;" + (" master_process off;" if wrapper else "")],
                      "haproxy": ["-db", "-f", file],
+                     "nghttpx": ["--conf=" + file],
+                     "h2o": ["-c", file],
                      "weir": ["run", "-c", file]}[name]
         super().__init__(bench, name, argv, bench.proxy_cpu)
         try:
-            wait_answer(self, self.port, patience, host)
+            if name == "nginx" and bench.is_clear_h2:
+                wait_port(self, self.port, patience)
+            else:
+                wait_answer(self, self.port, patience, host)
         except Failed:
             self.stop()
             raise

@@ -97,6 +97,8 @@ mark_split(const struct split_cfg *split, bool *pools)
 		pools[split->weights[i].pool] = true;
 	for (size_t i = 0; i < split->n_pins; i++)
 		pools[split->pins[i].pool] = true;
+	if (split->mirror.is_on)
+		pools[split->mirror.to] = true;
 }
 
 static void

@@ -26,6 +26,7 @@ enum {
 	CONFIG_DEPTH_MAX = 32,
 	CONFIG_DIAGS_MAX = 50,
 };
+#define CONFIG_NEVER INT64_MAX /* a duration without an end */
 
 /* The methods that routes and metrics tell apart (RFC 9110, RFC 5789). */
 enum http_method {
@@ -140,6 +141,8 @@ struct tls_cfg {
 	unsigned protocols;   /* what ALPN agrees to: the listener's; 0: HTTP/1.1 */
 	struct key_pair *certificates; /* owned; empty with self_signed */
 	size_t n_certificates;
+	char *client_ca;      /* owned: PEM file of those who sign clients' certificates; NULL: nobody is asked */
+	bool requires_client; /* with client_ca: who shows none is refused */
 	bool self_signed; /* made in memory at start (weir demo, weir proxy --tls self-signed) */
 	nsec_t ticket_rotation;
 };
@@ -165,7 +168,7 @@ struct endpoint_cfg {
 	uint32_t weight;        /* 1..1000, default 1 */
 };
 
-enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH };
+enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH, BALANCE_EWMA };
 
 /* What a hash, an affinity or a limit is taken from. */
 struct key_cfg {
@@ -240,6 +243,7 @@ struct pool_cfg {
 	struct outliers_cfg outliers;
 	struct pool_limits_cfg limits;
 	nsec_t slow_start;  /* 0: none */
+	nsec_t drain;       /* for an endpoint that is taken out; CONFIG_NEVER: as long as it takes */
 };
 
 /* ---- splits ---- */
@@ -257,6 +261,15 @@ struct pin_cfg {
 	uint32_t pool;      /* index into config.pools */
 };
 
+/* A share of the requests, copied to a pool whose answers nobody gets. */
+struct mirror_cfg {
+	bool is_on;
+	uint32_t to;       /* index into config.pools */
+	bp_t percent;
+	uint32_t methods;  /* bit per enum http_method */
+	uint64_t max_body;
+};
+
 struct split_cfg {
 	char *name;      /* owned */
 	uint32_t stable; /* index into config.pools */
@@ -265,6 +278,7 @@ struct split_cfg {
 	struct key_cfg affinity;
 	struct pin_cfg *pins; /* owned */
 	size_t n_pins;
+	struct mirror_cfg mirror;
 	bool shield;     /* a failed idempotent candidate request is retried once on stable */
 };
 
@@ -358,7 +372,8 @@ struct limit_cfg {
 };
 
 /*
- * Values may hold ${request.id} ${client.address} ${request.host}
+ * Values may hold ${request.id} ${client.address} ${client.certificate.subject}
+ * ${client.certificate.sha256} ${request.host}
  * ${request.path} ${request.method} ${pool} ${split} ${route}; config checks the words, proxy/headers.c fills them.
  */
 struct header_edits {

@@ -37,6 +37,21 @@ check_certificates(
 }
 
 static void
+load_client_ca(struct load *load, const struct node *map, struct tls_cfg *cfg)
+{
+	const struct node *require = field(map, ROW_TLS_REQUIRE);
+	char where[WHERE_MAX];
+
+	cfg->client_ca = load_path(load, map, ROW_TLS_CLIENT_CA);
+	cfg->requires_client =
+	    cfg->client_ca && field_bool(map, ROW_TLS_REQUIRE);
+	if (require && node_get(map, SPAN("client_ca")) == NULL)
+		report_add(load->report, DIAG_MISSING_KEY, require->key_at,
+		    "add client_ca: PATH", "\"client_ca\" is missing in %s",
+		    node_where(map, where));
+}
+
+static void
 load_tls(struct load *load, const struct node *map, struct tls_cfg *cfg)
 {
 	struct entries certs = field_entries(map, ROW_CERTS);
@@ -50,6 +65,7 @@ load_tls(struct load *load, const struct node *map, struct tls_cfg *cfg)
 		cfg->certificates[cfg->n_certificates++] =
 		    load_key_pair(load, certs.at[i], ROW_CERT, ROW_CERT_KEY);
 	check_certificates(load, map, cfg);
+	load_client_ca(load, map, cfg);
 }
 
 static void

@@ -164,4 +164,7 @@ load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
 	load_limits(load, field(map, ROW_POOL_LIMITS), &cfg->limits);
 	cfg->slow_start = field_duration(map, ROW_SLOW_START);
+	cfg->drain = field_word(map, ROW_POOL_DRAIN) != NODE_ABSENT
+	                 ? CONFIG_NEVER
+	                 : field_duration(map, ROW_POOL_DRAIN);
 }

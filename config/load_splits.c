@@ -143,6 +143,25 @@ load_affinity(struct load *load, const struct node *map, struct split_cfg *cfg)
 }
 
 static void
+load_mirror(struct load *load, const struct node *map, struct mirror_cfg *cfg)
+{
+	struct strings methods;
+
+	if (map == NULL)
+		return;
+	methods = field_strings(map, ROW_MIRROR_METHODS);
+	cfg->is_on = true;
+	cfg->to = load_index(load->pools, field(map, ROW_MIRROR_TO));
+	cfg->percent = field_percent(map, ROW_MIRROR_PERCENT);
+	cfg->max_body = (uint64_t)field_number(map, ROW_MIRROR_BODY);
+	for (size_t i = 0; i < methods.n; i++) {
+		cfg->methods |= 1u << method_of(span_of(methods.at[i]));
+		free(methods.at[i]);
+	}
+	free(methods.at);
+}
+
+static void
 load_split(struct load *load, const struct node *map, struct split_cfg *cfg)
 {
 	struct entries pins = field_entries(map, ROW_PINS);
@@ -151,6 +170,7 @@ load_split(struct load *load, const struct node *map, struct split_cfg *cfg)
 	cfg->stable = load_index(load->pools, field(map, ROW_STABLE));
 	load_weights(load, map, cfg);
 	load_affinity(load, map, cfg);
+	load_mirror(load, field(map, ROW_MIRROR), &cfg->mirror);
 	cfg->shield = field_bool(map, ROW_SHIELD);
 	if (pins.n > 0)
 		cfg->pins = mem_new(pins.n, sizeof(*cfg->pins));

@@ -72,6 +72,7 @@ listener_release(struct listener_cfg *listener)
 	for (size_t i = 0; i < listener->tls.n_certificates; i++)
 		key_pair_release(&listener->tls.certificates[i]);
 	free(listener->tls.certificates);
+	free(listener->tls.client_ca);
 }
 
 static void

@@ -300,6 +300,10 @@ tls(const struct renderer *r, const struct tls_cfg *cfg)
 	} else {
 		json_object_set_new(map, "certificates", list);
 	}
+	put_text(map, "client_ca", cfg->client_ca);
+	if (cfg->client_ca)
+		json_object_set_new(
+		    map, "require", json_boolean(cfg->requires_client));
 	put_duration(map, "ticket_rotation", cfg->ticket_rotation);
 	return map;
 }
@@ -441,6 +445,7 @@ pool(const struct pool_cfg *cfg)
 	    [BALANCE_ROUND_ROBIN] = "round_robin",
 	    [BALANCE_RANDOM] = "random",
 	    [BALANCE_HASH] = "hash",
+	    [BALANCE_EWMA] = "ewma",
 	};
 	json_t *map = json_object(), *endpoints = json_array();
 	json_t *timeouts = json_object();
@@ -471,6 +476,10 @@ pool(const struct pool_cfg *cfg)
 		json_object_set_new(map, "limits", pool_limits(&cfg->limits));
 	if (cfg->slow_start > 0)
 		put_duration(map, "slow_start", cfg->slow_start);
+	if (cfg->drain == CONFIG_NEVER)
+		put_text(map, "drain", "never");
+	else
+		put_duration(map, "drain", cfg->drain);
 	return map;
 }
 
@@ -497,6 +506,30 @@ pin(const struct config *config, const struct pin_cfg *cfg)
 }
 
 static json_t *
+method_list(uint32_t bits)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < METHOD_COUNT; i++)
+		if (bits & (1u << i))
+			json_array_append_new(
+			    list, text(method_name((enum http_method)i)));
+	return list;
+}
+
+static json_t *
+mirror(const struct config *config, const struct mirror_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_text(map, "to", config->pools[cfg->to].name);
+	json_object_set_new(map, "percent", percent(cfg->percent));
+	json_object_set_new(map, "methods", method_list(cfg->methods));
+	put_size(map, "max_body", cfg->max_body);
+	return map;
+}
+
+static json_t *
 split(const struct config *config, const struct split_cfg *cfg)
 {
 	json_t *map = json_object(), *weights = json_object(), *pins;
@@ -508,6 +541,9 @@ split(const struct config *config, const struct split_cfg *cfg)
 		    percent(cfg->weights[i].weight));
 	json_object_set_new(map, "weights", weights);
 	json_object_set_new(map, "affinity", key(&cfg->affinity));
+	if (cfg->mirror.is_on)
+		json_object_set_new(
+		    map, "mirror", mirror(config, &cfg->mirror));
 	if (cfg->shield)
 		json_object_set_new(map, "shield", json_true());
 	if (cfg->n_pins > 0) {

@@ -272,6 +272,7 @@ static bool
 template_check(struct span text, struct fault *fault)
 {
 	static const char *const words[] = {"request.id", "client.address",
+	    "client.certificate.subject", "client.certificate.sha256",
 	    "request.host", "request.path", "request.method", "pool", "split",
 	    "route"};
 	enum { N = sizeof(words) / sizeof(words[0]) };
@@ -294,8 +295,10 @@ template_check(struct span text, struct fault *fault)
 		if (i < N)
 			continue;
 		fault_set(fault, DIAG_TEMPLATE,
-		    "known are request.id, client.address, request.host, "
-		    "request.path, request.method, pool, split, route",
+		    "known are request.id, client.address, "
+		    "client.certificate.subject, client.certificate.sha256, "
+		    "request.host, request.path, request.method, pool, split, "
+		    "route",
 		    "nothing is known as ${%.*s}", QUOTED(word));
 		fault_suggest(fault, word, words, N);
 		return false;

@@ -3,7 +3,9 @@
  * running it: first what config finds, then whether the certificates and keys
  * can be put to work. Text goes to standard error, JSON to standard output.
  */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "config/config.h"
@@ -134,6 +136,82 @@ check_tls(const struct config *config, struct diags *diags)
 		tls_tickets_free(&tickets);
 }
 
+/* ---- where it stands ---- */
+
+/*
+ * The model does not know the lines that it came from. What a message names, a
+ * file or the listener or pool that has it, stands in the text under the same
+ * name: that line is shown.
+ */
+static bool
+place_by(struct diag *diag, const char *text, struct span word)
+{
+	const char *at = word.len > 0
+	                     ? memmem(text, strlen(text), word.ptr, word.len)
+	                     : NULL;
+	const char *begin = at;
+
+	if (!at)
+		return false;
+	while (begin > text && begin[-1] != '\n')
+		begin--;
+	diag->line = 1;
+	for (const char *p = text; p < begin; p++)
+		diag->line += *p == '\n';
+	diag->column = (unsigned)(at - begin) + 1;
+	diag->width = (unsigned)word.len;
+	diag->source = strndup(begin, strcspn(begin, "\n"));
+	diag->source_column = 1;
+	return true;
+}
+
+/* The last part of a path: the file may name it relative to itself. */
+static bool
+place_by_file(struct diag *diag, const char *text)
+{
+	static const char ends[] = " :,;\"'()";
+	const char *p = diag->message;
+
+	while (*p) {
+		size_t len = strcspn(p, ends);
+		const char *slash = memrchr(p, '/', len);
+		const char *name = slash ? slash + 1 : p;
+
+		if ((slash || memchr(p, '.', len)) &&
+		    place_by(diag, text,
+		        (struct span){name, (size_t)(p + len - name)}))
+			return true;
+		p += len + strspn(p + len, ends);
+	}
+	return false;
+}
+
+static bool
+place_by_name(struct diag *diag, const char *text)
+{
+	const char *from = strchr(diag->message, '"');
+	const char *to = from ? strchr(from + 1, '"') : NULL;
+
+	return to && place_by(diag, text,
+	                 (struct span){from + 1, (size_t)(to - from - 1)});
+}
+
+static void
+place_all(const char *path, struct diags *diags)
+{
+	FILE *file = strcmp(path, "-") != 0 ? fopen(path, "re") : NULL;
+	char *text = file ? calloc(1, CONFIG_SIZE_MAX + 1) : NULL;
+
+	if (text && fread(text, 1, CONFIG_SIZE_MAX, file) > 0)
+		for (size_t i = 0; i < diags->n; i++)
+			if (diags->at[i].line == 0 && diags->at[i].message &&
+			    !place_by_file(&diags->at[i], text))
+				place_by_name(&diags->at[i], text);
+	free(text);
+	if (file)
+		fclose(file);
+}
+
 /* ---- telling ---- */
 
 static bool
@@ -172,6 +250,8 @@ check_file(const struct check_wish *wish)
 
 	if (config)
 		check_tls(config, &diags);
+	if (config && diags.n > 0)
+		place_all(wish->path, &diags);
 	is_fine = config && diags.errors == 0 &&
 	          !(wish->is_strict && diags.warnings > 0);
 	if (wish->json)

@@ -110,6 +110,12 @@ void conn_reap(struct worker *worker); /* frees what ended in this turn */
  */
 bool conn_send(struct conn *conn, const char *bytes, size_t len);
 bool conn_send2(struct conn *conn, const char *a, size_t a_len, const char *b, size_t b_len);
+/*
+ * What is sent over TLS until conn_uncork leaves together, as far as there is
+ * room; nothing changes in clear.
+ */
+void conn_cork(struct conn *conn);
+bool conn_uncork(struct conn *conn);
 /* Appends to what is to be sent, without trying. */
 bool conn_keep(struct conn *conn, const char *bytes, size_t len);
 /* Appends to what was received and not consumed. */

@@ -27,6 +27,7 @@ struct tale {
 	struct fetch *admin;     /* owned */
 	struct demo_load *users; /* owned; NULL before and after */
 	char id[64], state[32], phase[64];
+	char cause[32], guard[64], why[512]; /* "" while it goes on */
 };
 
 static nsec_t
@@ -82,6 +83,24 @@ member(struct span json, const char *key, char *out, size_t cap)
 }
 
 static void
+look_at_cause(struct tale *tale, struct span json)
+{
+	static const char key[] = "\"cause\":";
+	const char *at = json.len > 0
+	                     ? memmem(json.ptr, json.len, key, sizeof(key) - 1)
+	                     : NULL;
+	struct span cause = {at, at ? (size_t)(json.ptr + json.len - at) : 0};
+
+	/* an object, or null: then nothing before the next one is of it */
+	if (cause.len < sizeof(key) + 1 ||
+	    !memchr(at + sizeof(key) - 1, '{', 2))
+		cause.len = 0;
+	member(cause, "kind", tale->cause, sizeof(tale->cause));
+	member(cause, "guard", tale->guard, sizeof(tale->guard));
+	member(cause, "text", tale->why, sizeof(tale->why));
+}
+
+static void
 look(struct tale *tale)
 {
 	struct fetch_reply reply;
@@ -91,6 +110,7 @@ look(struct tale *tale)
 	ask(tale, "GET", path, "", &reply);
 	member(reply.body, "state", tale->state, sizeof(tale->state));
 	member(reply.body, "phase", tale->phase, sizeof(tale->phase));
+	look_at_cause(tale, reply.body);
 }
 
 static bool
@@ -194,12 +214,34 @@ until_warm(struct tale *tale)
 	    (unsigned long long)seen.pools[DEMO_CANARY]);
 }
 
+/* Is that why it went back? Chance, or a machine that is too busy, may have
+ * been quicker. */
+static bool
+is_what_broke(const struct tale *tale, enum demo_mood mood)
+{
+	bool is_latency = strcmp(tale->guard, "latency") == 0;
+
+	if (strcmp(tale->cause, "unhealthy") == 0)
+		return mood == MOOD_CRASH || mood == MOOD_HANG;
+	if (strcmp(tale->cause, "guard") != 0)
+		return false;
+	return mood == MOOD_LATENCY ? is_latency
+	                            : !is_latency || mood == MOOD_HANG;
+}
+
 static void
 until_rolled_back(struct tale *tale)
 {
 	enum demo_mood mood = tale->site->mood;
 	nsec_t broke = now_monotonic();
 	char what[64];
+
+	look(tale);
+	if (!is_in(tale, "running", "held")) {
+		demo_step(tale->score, false, "it breaks",
+		    "it had gone back before: %s", tale->why);
+		return;
+	}
 
 	demo_upstream_break(
 	    tale->site->canary, mood, mood == MOOD_ERRORS ? SHARE : BP_ALL);
@@ -213,9 +255,9 @@ until_rolled_back(struct tale *tale)
 	    demo_mood_name(mood));
 	demo_step(tale->score,
 	    is_in(tale, "rolling_back", "rolled_back") &&
-	        broke <= BACK_MS * NSEC_PER_MSEC,
-	    what, "%s after %lld ms", tale->state,
-	    (long long)(broke / NSEC_PER_MSEC));
+	        broke <= BACK_MS * NSEC_PER_MSEC && is_what_broke(tale, mood),
+	    what, "%s after %lld ms by %s %s", tale->state,
+	    (long long)(broke / NSEC_PER_MSEC), tale->cause, tale->guard);
 }
 
 /* A number member, as it stands. */
@@ -273,8 +315,7 @@ explain(struct tale *tale)
 	         ? memmem(reply.body.ptr, reply.body.len, "\"guards\":", 9)
 	         : NULL;
 	if (at)
-		at = memmem(
-		    at, (size_t)(end - at), mark, sizeof(mark) - 1);
+		at = memmem(at, (size_t)(end - at), mark, sizeof(mark) - 1);
 	for (; at; at = next) {
 		next = memmem(at + sizeof(mark),
 		    (size_t)(end - at) - sizeof(mark), mark, sizeof(mark) - 1);

@@ -15,8 +15,6 @@ struct story {
 	struct fetch *users, *admin; /* owned */
 };
 
-enum { READY_MS = 1000 };
-
 void
 demo_step(struct demo_score *score, bool ok, const char *what,
     const char *detail, ...)
@@ -225,8 +223,9 @@ demo_story(const struct demo_site *site, struct demo_score *score)
 
 	s.users = fetch_new(&site->clear, NULL, 0, 5 * NSEC_PER_SEC);
 	s.admin = fetch_new(&site->admin_unix, NULL, 0, 5 * NSEC_PER_SEC);
-	demo_step(score, site->ready_after <= READY_MS * NSEC_PER_MSEC, "ready",
-	    "after %lld ms", (long long)(site->ready_after / NSEC_PER_MSEC));
+	/* how long is the machine's affair: told, not judged */
+	demo_step(score, site->ready_after > 0, "ready", "after %lld ms",
+	    (long long)(site->ready_after / NSEC_PER_MSEC));
 	ask_admin(&s, "GET", "/healthz", "", &reply);
 	expect_status(&s, "healthz", &reply, 200);
 	ask_admin(&s, "GET", "/readyz", "", &reply);

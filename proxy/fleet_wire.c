@@ -31,15 +31,15 @@ enum {
 /*
  * KEYS: state, news, lease, evidence, back. ARGV: id, accord, doc, is fenced,
  * ms of the lease, cell, asks for cells, why. An empty text is none.
- * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}.
+ * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}. A lease
+ * is given back last: the step that it was held for comes with it.
  */
 static const char sync_script[] =
     "local call=redis.call local ms=tonumber(ARGV[5]) local holder='' "
     "if KEYS[3]~='' then holder=call('GET',KEYS[3]) or '' "
     "if ms>0 and (holder=='' or holder==ARGV[1]) then "
     "call('SET',KEYS[3],ARGV[1],'PX',ms) holder=ARGV[1] "
-    "elseif ms<0 and holder==ARGV[1] then call('DEL',KEYS[3]) holder='' end "
-    "end "
+    "end end "
     "local a=call('HGET',KEYS[1],'a') or '' local doc='' local off='' "
     "if a<ARGV[2] and ARGV[3]~='' then "
     "if ARGV[4]~='' and holder~=ARGV[1] and a~='' then off='1' "
@@ -50,6 +50,7 @@ static const char sync_script[] =
     "local why='' if KEYS[5]~='' then "
     "if ARGV[8]~='' then call('SET',KEYS[5],ARGV[8],'PX',2592000000) "
     "call('INCR',KEYS[2]) end why=call('GET',KEYS[5]) or '' end "
+    "if ms<0 and holder==ARGV[1] then call('DEL',KEYS[3]) holder='' end "
     "local out={a,doc,off,holder,why} "
     "if KEYS[4]~='' then if ARGV[6]~='' then "
     "call('HSET',KEYS[4],ARGV[1],ARGV[6]) call('PEXPIRE',KEYS[4],600000) end "

@@ -12,6 +12,7 @@ enum {
 	GRPC_UNAVAILABLE = 14,
 	GRPC_DATA_LOSS = 15,
 	TIMEOUT_DIGITS_MAX = 8,
+	STATUS_DIGITS_MAX = 3,
 };
 
 static struct span
@@ -25,10 +26,20 @@ field(const struct h1_head *head, struct span name)
 	return (struct span){NULL, 0};
 }
 
-/* At most eight digits and a unit: H, M, S, m, u, n. 0: none, or malformed. */
-static nsec_t
-timeout_of(struct span text)
+nsec_t
+grpc_timeout(struct span text)
 {
+	static const struct {
+		char letter;
+		nsec_t unit;
+	} units[] = {
+	    {'H', 3600 * NSEC_PER_SEC},
+	    {'M', 60 * NSEC_PER_SEC},
+	    {'S', NSEC_PER_SEC},
+	    {'m', NSEC_PER_MSEC},
+	    {'u', NSEC_PER_USEC},
+	    {'n', 1},
+	};
 	nsec_t value = 0;
 
 	if (text.len < 2 || text.len > TIMEOUT_DIGITS_MAX + 1)
@@ -38,22 +49,25 @@ timeout_of(struct span text)
 			return 0;
 		value = value * 10 + (text.ptr[i] - '0');
 	}
-	switch (text.ptr[text.len - 1]) {
-	case 'H':
-		return value * 3600 * NSEC_PER_SEC;
-	case 'M':
-		return value * 60 * NSEC_PER_SEC;
-	case 'S':
-		return value * NSEC_PER_SEC;
-	case 'm':
-		return value * NSEC_PER_MSEC;
-	case 'u':
-		return value * NSEC_PER_USEC;
-	case 'n':
-		return value;
-	default:
-		return 0;
-	}
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (units[i].letter == text.ptr[text.len - 1])
+			return value < GRPC_TIMEOUT_MAX / units[i].unit
+			           ? value * units[i].unit
+			           : GRPC_TIMEOUT_MAX;
+	return 0;
+}
+
+bool
+grpc_is_content_type(struct span text)
+{
+	static const char name[] = "application/grpc";
+	size_t len = sizeof(name) - 1;
+
+	if (text.len < len ||
+	    !span_ieq((struct span){text.ptr, len}, (struct span){name, len}))
+		return false;
+	return text.len == len || text.ptr[len] == '+' ||
+	       text.ptr[len] == ';' || text.ptr[len] == ' ';
 }
 
 void
@@ -62,18 +76,16 @@ grpc_begin(struct request *request, const struct h1_head *head)
 	nsec_t timeout;
 
 	if (request->method != METHOD_POST ||
-	    !span_starts(
-	        field(head, SPAN("content-type")), SPAN("application/grpc")))
+	    !grpc_is_content_type(field(head, SPAN("content-type"))))
 		return;
 	request->is_grpc = true;
-	timeout = timeout_of(field(head, SPAN("grpc-timeout")));
+	timeout = grpc_timeout(field(head, SPAN("grpc-timeout")));
 	if (timeout > 0)
 		request->deadline = request->start + timeout;
 }
 
-/* Which statuses are the pool's failure: as for HTTP's 5xx. */
-static bool
-is_failure(unsigned status)
+bool
+grpc_is_failure(unsigned status)
 {
 	switch (status) {
 	case GRPC_UNKNOWN:
@@ -87,16 +99,48 @@ is_failure(unsigned status)
 	}
 }
 
-static void
-note(struct request *request, struct span text)
+unsigned
+grpc_status(struct span text)
 {
 	unsigned status = 0;
 
-	if (text.len == 0 || text.len > 3)
-		return;
-	for (size_t i = 0; i < text.len; i++)
+	if (text.len == 0 || text.len > STATUS_DIGITS_MAX)
+		return GRPC_UNKNOWN;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return GRPC_UNKNOWN;
 		status = status * 10 + (unsigned)(text.ptr[i] - '0');
-	if (!is_failure(status))
+	}
+	return status;
+}
+
+bool
+grpc_status_line(struct span lines, struct span *out)
+{
+	static const char name[] = "grpc-status:";
+	size_t len = sizeof(name) - 1;
+
+	while (lines.len > 0) {
+		const char *end = memchr(lines.ptr, '\r', lines.len);
+		size_t line = end ? (size_t)(end - lines.ptr) : lines.len;
+		size_t next = line + 2 < lines.len ? line + 2 : lines.len;
+
+		if (line >= len && memcmp(lines.ptr, name, len) == 0) {
+			while (len < line && lines.ptr[len] == ' ')
+				len++;
+			*out = (struct span){lines.ptr + len, line - len};
+			return true;
+		}
+		lines.ptr += next;
+		lines.len -= next;
+	}
+	return false;
+}
+
+static void
+note(struct request *request, struct span text)
+{
+	if (!grpc_is_failure(grpc_status(text)))
 		return;
 	counter_add(&request->endpoint->local[request->worker->id]
 	                 .errors[UPSTREAM_STATUS],
@@ -108,22 +152,19 @@ note(struct request *request, struct span text)
 void
 grpc_note_head(struct request *request, const struct h1_head *head)
 {
-	note(request, field(head, SPAN("grpc-status")));
+	struct span text = field(head, SPAN("grpc-status"));
+
+	if (text.ptr)
+		note(request, text);
 }
 
 void
 grpc_note_trailers(struct request *request, struct span lines)
 {
-	static const char name[] = "grpc-status: ";
-	const char *at = memmem(lines.ptr, lines.len, name, sizeof(name) - 1);
-	const char *end;
+	struct span text;
 
-	if (!at || (at != lines.ptr && at[-1] != '\n'))
-		return;
-	at += sizeof(name) - 1;
-	end = memchr(at, '\r', lines.len - (size_t)(at - lines.ptr));
-	if (end)
-		note(request, (struct span){at, (size_t)(end - at)});
+	if (grpc_status_line(lines, &text))
+		note(request, text);
 }
 
 unsigned

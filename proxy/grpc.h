@@ -9,9 +9,28 @@
 
 #include "proxy/request.h"
 
+/* As it will be taken at most: a year, for the largest that can be said is
+ * more than 64 bits of nanoseconds. */
+#define GRPC_TIMEOUT_MAX (365 * 24 * 3600 * NSEC_PER_SEC)
+
+/* ---- the protocol's words; pure ---- */
+/* grpc-timeout: at most eight digits and a unit. 0: none, or malformed. */
+nsec_t grpc_timeout(struct span text);
+/* application/grpc and its subtypes by "+"; not gRPC-Web, whose trailers stand
+ * in the body. */
+bool grpc_is_content_type(struct span text);
+/* grpc-status: what is no number is UNKNOWN, as to any client. */
+unsigned grpc_status(struct span text);
+/* Which statuses are the pool's failure: as for HTTP's 5xx. */
+bool grpc_is_failure(unsigned status);
+/* The value of grpc-status among "name: value\r\n" lines. False: not there. */
+bool grpc_status_line(struct span lines, struct span *out);
+
+/* ---- calls ---- */
 /* A new request over HTTP/2: is it a call, and until when? */
 void grpc_begin(struct request *request, const struct h1_head *head);
-/* The status in the answer's head, or in its trailers ("name: value\r\n" lines). */
+/* The status in the answer's head, or in its trailers ("name: value\r\n"
+ * lines). */
 void grpc_note_head(struct request *request, const struct h1_head *head);
 void grpc_note_trailers(struct request *request, struct span lines);
 /* What a client of gRPC is told in place of an HTTP status. */

@@ -7,6 +7,12 @@
  * callbacks: they submit, and the session is flushed at the turn's end, all
  * its frames in one send. And whatever a callback brings about, the connection
  * lives until the callback's caller has returned (is_running).
+ *
+ * What a client can make us hold is bounded: of answers that it does not take
+ * HOLD_MAX together and HOLD_STREAM of one stream, beyond that HOLD_LEAST of
+ * each, so that streams that stand still stop no other; of bodies that nobody
+ * takes the same, and the connection's window beyond it; of large heads, which
+ * HPACK makes cheap to say, HOLD_HEADS.
  */
 #ifndef WEIR_PROXY_H2_H
 #define WEIR_PROXY_H2_H
@@ -14,20 +20,33 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/h2_closed.h"
+#include "proxy/h2_memory.h"
 #include "proxy/h2_text.h"
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
 LIST_HEAD(stream_list, stream);
 
+enum {
+	HOLD_MAX = 256 << 10,
+	HOLD_STREAM = 64 << 10,
+	HOLD_LEAST = 4096,
+	HOLD_HEADS = 512 << 10, /* of requests in flight, small ones not counted */
+};
+
 struct h2 {
 	nghttp2_session *session; /* owned */
 	struct conn *conn;        /* borrowed: owns us */
 	struct stream_list streams;
 	uint32_t n_streams;
+	uint32_t held;       /* bytes of all streams' `out` */
+	uint32_t heads;      /* bytes of large heads of requests in flight */
+	uint32_t held_in;    /* bytes received whose windows were not given back */
 	struct h2_text text; /* the block being read */
 	struct stream
 	    *reading; /* borrowed: whose block; NULL when it is thrown away */
+	nghttp2_extpri priority; /* what the block asks for, RFC 9218 */
+	bool has_priority;
 	uint32_t gathered; /* bytes in worker->frames, while flushing */
 	bool is_upstream : 1;
 	bool is_running : 1;   /* within nghttp2 */
@@ -36,6 +55,7 @@ struct h2 {
 	                       any more */
 	bool is_leaving : 1; /* a GOAWAY was submitted */
 	bool is_failed : 1;  /* to be closed once it is not running */
+	bool is_tight : 1;   /* somebody was told that there is no room */
 	/* the bucket of glitches, see h2_glitch.c */
 	int32_t points;
 	nsec_t refilled;
@@ -68,6 +88,7 @@ struct h2 {
 struct h2_kit {
 	nghttp2_session_callbacks *callbacks; /* owned */
 	nghttp2_option *server, *client;      /* owned */
+	struct h2_memory memory;
 };
 struct h2_kit *h2_kit_new(void);
 void h2_kit_free(struct h2_kit **kit);
@@ -103,6 +124,7 @@ void h2_leave(struct conn *conn);
 int h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame);
 void h2_server_end_block(
     struct h2 *h2, struct stream *stream, const nghttp2_frame *frame);
+void h2_server_note_priority(struct h2 *h2, struct span value);
 void h2_server_stream_gone(struct h2 *h2);
 void h2_server_progress(
     struct h2 *h2); /* sets the connection's deadline anew */

@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "proxy/grpc.h"
+#include "proxy/h1_scan.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
@@ -273,35 +274,53 @@ h2_client_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 	h2->text.is_switch = is_head && stream->side.request->asks_upgrade;
 }
 
-/* The stream's framing is told by frames; a body that never comes has a length
- * that HTTP/1 needs to be told. */
-static void
-set_framing(struct h1_head *head, bool is_end)
+/*
+ * The stream's framing is told by frames; a body that never comes has a length
+ * that HTTP/1 needs to be told. False: it was promised one.
+ */
+static bool
+set_framing(struct stream *stream, struct h1_head *head, bool is_end)
 {
+	stream->is_measured =
+	    head->framing == H1_NO_BODY || head->framing == H1_LENGTH;
+	stream->promised = head->framing == H1_LENGTH ? head->length : 0;
 	if (head->framing == H1_NO_BODY)
-		return;
+		return true;
+	if (is_end && stream->promised > 0)
+		return false;
 	head->framing = is_end ? H1_NO_BODY : H1_FRAMES;
 	if (is_end) {
 		head->has_length = true;
 		head->length = 0;
 	}
+	return true;
 }
 
 /* As it went upstream, or would have gone over HTTP/1. */
 static struct span
 key_of(const struct request *request)
 {
-	static const char name[] = "sec-websocket-key: ";
-	const char *end = request->head + request->head_len;
-	const char *at =
-	    memmem(request->head, request->head_len, name, sizeof(name) - 1);
+	const char *at = request->head, *end = at + request->head_len;
 	const char *line_end;
 
-	if (!at)
-		return SPAN("");
-	at += sizeof(name) - 1;
-	line_end = memchr(at, '\r', (size_t)(end - at));
-	return (struct span){at, (size_t)(line_end - at)};
+	for (; (line_end = memchr(at, '\r', (size_t)(end - at)));
+	     at = line_end + 2) {
+		const char *colon = memchr(at, ':', (size_t)(line_end - at));
+		struct span value;
+
+		if (!colon ||
+		    field_of((struct span){at, (size_t)(colon - at)}) !=
+		        FIELD_SEC_WEBSOCKET_KEY)
+			continue;
+		value =
+		    (struct span){colon + 1, (size_t)(line_end - colon) - 1};
+		while (value.len > 0 && h1_is_blank(value.ptr[0])) {
+			value.ptr++;
+			value.len--;
+		}
+		return value;
+	}
+	return SPAN("");
 }
 
 static void
@@ -330,8 +349,12 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	if (head->status >= 200 || head->framing == H1_TUNNEL) {
 		stream->is_answered = true;
 		stream->side.is_eof = is_end;
-		if (head->framing != H1_TUNNEL)
-			set_framing(head, is_end);
+	}
+	if (head->framing != H1_TUNNEL &&
+	    (head->status < 200 ? is_end
+	                        : !set_framing(stream, head, is_end))) {
+		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		return;
 	}
 	request_response_head(request, head);
 }
@@ -346,8 +369,9 @@ h2_client_end_block(
 		receive_head(h2, stream, is_end);
 		return;
 	}
-	if (stream->side.request && stream->side.request->te_trailers &&
-	    !h2_take_trailers(h2, &stream->side.request->response_body)) {
+	if (!is_end || h2->text.verdict != H2_FINE ||
+	    (stream->side.request && stream->side.request->te_trailers &&
+	        !h2_take_trailers(h2, &stream->side.request->response_body))) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
@@ -436,8 +460,7 @@ h2_client_request_gone(struct h2 *h2)
 	if (h2->n_requests > 0 || h2->is_ending)
 		return;
 	if (h2->is_listed &&
-	    atomic_load_explicit(
-	        &h2->conn->upstream.endpoint->is_retired, memory_order_relaxed))
+	    endpoint_is_leaving(h2->conn->upstream.endpoint))
 		h2_client_unlist(h2);
 	end_unneeded(h2);
 }

@@ -15,7 +15,7 @@
 
 enum {
 	WINDOW =
-	    1 << 20, /* of the connection; a stream's is the default, 64 KiB */
+	    1 << 19, /* of the connection; a stream's is the default, 64 KiB */
 	NOTICE_MS = 500, /* between the notice and the end of new streams */
 	REQUESTS_MAX = 100000, /* on one connection */
 };
@@ -195,6 +195,7 @@ h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 
 	h2_text_release(&h2->text); /* of one that never ended */
 	h2->reading = NULL;
+	h2->has_priority = false;
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
 		return begin_stream(h2, id);
 	stream = nghttp2_session_get_stream_user_data(h2->session, id);
@@ -204,6 +205,40 @@ h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 	h2_text_begin(&h2->text, &h2->conn->worker->bufs, H2_TRAILERS,
 	    H1_TRAILERS_MAX - H1_TRAILER_FIELDS_MAX - 8);
 	return 0;
+}
+
+/*
+ * "u=0..7" and "i" of a Priority field (RFC 9218); anything else, and what
+ * cannot be read, changes nothing.
+ */
+void
+h2_server_note_priority(struct h2 *h2, struct span value)
+{
+	const char *at = value.ptr, *end = value.ptr + value.len;
+
+	h2->has_priority = true;
+	h2->priority = (nghttp2_extpri){NGHTTP2_EXTPRI_DEFAULT_URGENCY, 0};
+	while (at < end) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		size_t len = (size_t)((comma ? comma : end) - at);
+
+		for (; len > 0 && *at == ' '; len--)
+			at++;
+		if (len == 3 && at[0] == 'u' && at[1] == '=' && at[2] >= '0' &&
+		    at[2] <= '7')
+			h2->priority.urgency = (uint32_t)(at[2] - '0');
+		else if (len == 1 && *at == 'i')
+			h2->priority.inc = 1;
+		at = comma ? comma + 1 : end;
+	}
+}
+
+static void
+set_priority(struct h2 *h2, struct stream *stream)
+{
+	if (h2->has_priority)
+		nghttp2_session_change_extpri_stream_priority(
+		    h2->session, stream->id, &h2->priority, 0);
 }
 
 /* The stream's framing is told by frames, not by fields. */
@@ -228,6 +263,20 @@ refuse(struct stream *stream, unsigned status, const char *word)
 {
 	client_set_busy(&stream->side);
 	reply_refuse(&stream->side, status, word, "the request is malformed");
+}
+
+/* Heads stay until their requests are done. What fits into a request's own
+ * arena is not counted: so many streams are meant. */
+static bool
+may_hold_head(struct h2 *h2, struct stream *stream, size_t len)
+{
+	if (len <= sizeof(((struct request *)NULL)->arena) / 2)
+		return true;
+	if (h2->heads + len > HOLD_HEADS)
+		return false;
+	stream->head_len = (uint32_t)len;
+	h2->heads += (uint32_t)len;
+	return true;
 }
 
 /* RFC 8441: whoever asks for another protocol hears that there is none such. */
@@ -272,6 +321,10 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		                         : NGHTTP2_INTERNAL_ERROR);
 		return;
 	}
+	if (!may_hold_head(h2, stream, text.len)) {
+		stream_reset(stream, NGHTTP2_REFUSED_STREAM);
+		return;
+	}
 	if (is_unknown_protocol(&h2->text)) {
 		refuse_protocol(stream);
 		return;
@@ -286,6 +339,9 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
+	stream->is_measured = head->has_length && !head->wants_upgrade;
+	stream->promised = head->length;
+	set_priority(h2, stream);
 	client_set_busy(&stream->side);
 	request_begin(&stream->side, worker->rx + RX_HEADROOM, 0);
 }
@@ -323,8 +379,9 @@ h2_server_end_block(
 		begin_request(h2, stream, is_end);
 		return;
 	}
-	if (stream->side.request &&
-	    !h2_take_trailers(h2, &stream->side.request->request_body)) {
+	if (!is_end ||
+	    (stream->side.request &&
+	        !h2_take_trailers(h2, &stream->side.request->request_body))) {
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}

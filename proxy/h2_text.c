@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "proxy/field_table.h"
 #include "proxy/h1_scan.h"
 #include "proxy/websocket.h"
 
@@ -74,21 +75,65 @@ pseudo_of(struct span name)
 	    [H2_PROTOCOL] = {":protocol", 9},
 	    [H2_STATUS] = {":status", 7},
 	};
-	unsigned which = 0;
+	enum h2_pseudo which;
 
-	while (which < H2_PSEUDO_COUNT && !span_eq(name, names[which]))
-		which++;
-	return (enum h2_pseudo)which;
+	/* One candidate by its length, and by its third byte where three have
+	 * the same. */
+	switch (name.len) {
+	case 5:
+		which = H2_PATH;
+		break;
+	case 7:
+		which = name.ptr[2] == 'e'   ? H2_METHOD
+		        : name.ptr[2] == 'c' ? H2_SCHEME
+		                             : H2_STATUS;
+		break;
+	case 9:
+		which = H2_PROTOCOL;
+		break;
+	default:
+		which = H2_AUTHORITY;
+		break;
+	}
+	return span_eq(name, names[which]) ? which : H2_PSEUDO_COUNT;
+}
+
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
+/* True when one of 16 bytes is below `limit`, or DEL. */
+static bool
+block_has(const char *at, uint8_t limit)
+{
+	uint64_t words[2];
+	bytes16 bytes, found;
+
+	memcpy(&bytes, at, sizeof(bytes));
+	found = (bytes16)(bytes < limit) | (bytes16)(bytes == 0x7f);
+	memcpy(words, &found, sizeof(words));
+	return (words[0] | words[1]) != 0;
+}
+
+static bool
+has_below(const char *at, size_t len, uint8_t limit)
+{
+	char rest[sizeof(bytes16)];
+
+	if (len < sizeof(bytes16)) {
+		memset(rest, 'x', sizeof(rest));
+		memcpy(rest, at, len);
+		return block_has(rest, limit);
+	}
+	for (size_t i = 0; i + sizeof(bytes16) <= len; i += sizeof(bytes16))
+		if (block_has(at + i, limit))
+			return true;
+	return block_has(at + len - sizeof(bytes16), limit);
 }
 
 /* What goes into a request line may hold neither blank nor control. */
 static bool
 is_word(struct span value)
 {
-	for (size_t i = 0; i < value.len; i++)
-		if ((unsigned char)value.ptr[i] <= ' ' || value.ptr[i] == 0x7f)
-			return false;
-	return value.len > 0;
+	return value.len > 0 && !has_below(value.ptr, value.len, ' ' + 1);
 }
 
 static bool
@@ -227,24 +272,40 @@ begin_text(struct h2_text *text)
 
 /* ---- fields ---- */
 
+/* Tokens without capitals: what a field may be called. */
+static const uint8_t name_bytes[256] = {
+    /* clang-format off */
+	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1,
+	['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1,
+	['`'] = 1, ['|'] = 1, ['~'] = 1,
+	['0'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	['a'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    /* clang-format on */
+};
+
 static bool
 is_field_name(struct span name)
 {
+	unsigned sound = 1;
+
 	for (size_t i = 0; i < name.len; i++)
-		if (!h1_is(name.ptr[i], H1_TOKEN) ||
-		    (name.ptr[i] >= 'A' && name.ptr[i] <= 'Z'))
-			return false;
-	return name.len > 0;
+		sound &= name_bytes[(unsigned char)name.ptr[i]];
+	return sound && name.len > 0;
 }
 
 static bool
 is_field_value(struct span value)
 {
-	for (size_t i = 0; i < value.len; i++)
+	if (value.len == 0)
+		return true;
+	if (h1_is_blank(value.ptr[0]) || h1_is_blank(value.ptr[value.len - 1]))
+		return false;
+	if (!has_below(value.ptr, value.len, ' '))
+		return true;
+	for (size_t i = 0; i < value.len; i++) /* perhaps a TAB */
 		if (h1_is(value.ptr[i], H1_CONTROL))
 			return false;
-	return value.len == 0 || (!h1_is_blank(value.ptr[0]) &&
-	                             !h1_is_blank(value.ptr[value.len - 1]));
+	return true;
 }
 
 /* Fields that speak of a connection: RFC 9113 section 8.2.2. */
@@ -332,7 +393,7 @@ h2_text_field(struct h2_text *text, struct span name, struct span value)
 		return add_pseudo(text, name, value);
 	if (!is_field_name(name) || !is_field_value(value))
 		return refuse(text, H2_MALFORMED);
-	if (!begin_text(text))
+	if (!text->has_text && !begin_text(text))
 		return false;
 	id = field_of(name);
 	if (is_of_connection(id, value))
@@ -342,7 +403,7 @@ h2_text_field(struct h2_text *text, struct span name, struct span value)
 		return true;
 	if (text->block == H2_REQUEST && id == FIELD_COOKIE)
 		return put_crumb(text, value);
-	if (text->block == H2_REQUEST && span_eq(name, SPAN("host"))) {
+	if (text->block == H2_REQUEST && id == FIELD_HOST) {
 		if (!judge_host(text, value))
 			return false;
 		if (text->pseudo[H2_AUTHORITY].is_set)
@@ -437,11 +498,12 @@ request_line(char **at, const char *end, bool is_secure, bool is_connect,
 }
 
 static bool
-is_left_out(struct span name, struct span value, enum h2_block block)
+is_left_out(
+    enum field_id id, struct span name, struct span value, enum h2_block block)
 {
 	if (block == H2_SWITCHED && span_eq(name, SPAN("sec-websocket-accept")))
 		return true;
-	switch (field_of(name)) {
+	switch (id) {
 	case FIELD_CONNECTION:
 	case FIELD_KEEP_ALIVE:
 	case FIELD_PROXY_CONNECTION:
@@ -458,12 +520,27 @@ is_left_out(struct span name, struct span value, enum h2_block block)
 	}
 }
 
-static void
-lower(char *name, size_t len)
+/* What is another one in each request would push out of the peer's table what
+ * comes again, and be looked for in vain. */
+static uint8_t
+flags_of(enum field_id id)
 {
-	for (size_t i = 0; i < len; i++)
-		if (name[i] >= 'A' && name[i] <= 'Z')
-			name[i] |= 0x20;
+	return id == FIELD_TRACEPARENT || id == FIELD_X_REQUEST_ID
+	           ? NGHTTP2_NV_FLAG_NO_INDEX
+	           : NGHTTP2_NV_FLAG_NONE;
+}
+
+static nghttp2_nv
+field_pair(enum field_id id, struct span name, struct span value)
+{
+	nghttp2_nv out = pair(name.ptr, name.len, value.ptr, value.len);
+
+	out.flags = flags_of(id);
+	if (id != FIELD_NONE) { /* a constant, in lower case */
+		out.name = (uint8_t *)(uintptr_t)field_name(id).ptr;
+		out.flags |= NGHTTP2_NV_FLAG_NO_COPY_NAME;
+	}
+	return out;
 }
 
 static const char *
@@ -491,18 +568,19 @@ h2_nv_of(char *text, size_t len, enum h2_block block, bool is_secure,
 	while (at < end && *at != '\r') {
 		char *colon = memchr(at, ':', (size_t)(end - at));
 		char *line_end = memchr(colon, '\r', (size_t)(end - colon));
-		const char *value = first_visible(colon + 1, line_end);
-		size_t value_len = (size_t)(line_end - value);
+		struct span name = {at, (size_t)(colon - at)}, value;
+		bool is_alias;
+		enum field_id id = field_find(name, &is_alias);
 
-		while (value_len > 0 && h1_is_blank(value[value_len - 1]))
-			value_len--;
+		value.ptr = first_visible(colon + 1, line_end);
+		value.len = (size_t)(line_end - value.ptr);
+		while (value.len > 0 && h1_is_blank(value.ptr[value.len - 1]))
+			value.len--;
 		if (n == cap)
 			return 0;
-		lower(at, (size_t)(colon - at));
-		if (!is_left_out((struct span){at, (size_t)(colon - at)},
-		        (struct span){value, value_len}, block))
+		if (!is_left_out(id, name, value, block))
 			out[n++] =
-			    pair(at, (size_t)(colon - at), value, value_len);
+			    field_pair(is_alias ? FIELD_NONE : id, name, value);
 		at = line_end + 2;
 	}
 	return n;

@@ -84,8 +84,8 @@ enum { H2_NV_MAX = H1_FIELDS_MAX + 60 };
 
 /*
  * A head's (or, with H2_TRAILERS, bare lines') fields as name and value pairs
- * that point into `text`, names in lower case, what HTTP/2 does not know left
- * out. Returns how many; 0 when there are more than `cap`.
+ * that point into `text`, what HTTP/2 does not know left out. nghttp2 writes
+ * names in lower case when it copies them. Returns how many; 0 when there are more than `cap`.
  */
 size_t h2_nv_of(char *text, size_t len, enum h2_block block, bool is_secure,
     nghttp2_nv *out, size_t cap);

@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "proxy/h2.h"
 #include "proxy/head_writer.h"
 #include "proxy/identity.h"
 
@@ -68,6 +69,23 @@ headers_query_cookie(const void *ctx, struct span name, struct span *value_out)
 
 /* ---- templates ---- */
 
+/* Nothing when the client has shown none. */
+static void
+put_certificate(struct writer *out, struct conn *client, bool is_subject)
+{
+	const struct tls_stream *tls = client->tls;
+	char text[1024];
+
+	if (client->is_stream)
+		tls = stream_of(client)->h2 ? stream_of(client)->h2->conn->tls
+		                            : NULL;
+	if (tls)
+		put(out, text,
+		    is_subject
+		        ? tls_stream_client_subject(tls, text, sizeof(text))
+		        : tls_stream_client_sha256(tls, text));
+}
+
 static void
 put_template_word(
     struct writer *out, const struct request *request, struct span word)
@@ -79,6 +97,9 @@ put_template_word(
 		put(out, request->id, request->id_len);
 	else if (span_eq(word, SPAN("client.address")))
 		put(out, address, peer_print(&request->peer, address));
+	else if (span_starts(word, SPAN("client.certificate.")))
+		put_certificate(out, request->client,
+		    span_eq(word, SPAN("client.certificate.subject")));
 	else if (span_eq(word, SPAN("request.host")))
 		put(out, request->head + request->host.at, request->host.len);
 	else if (span_eq(word, SPAN("request.path")))

@@ -10,6 +10,14 @@
 #include "proxy/request.h"
 #include "proxy/stream.h"
 
+/* May more be read for that side? Else whoever reads for it pauses. */
+static inline bool
+message_has_room(struct conn *to)
+{
+	return to->is_stream && to->is_client ? stream_room(to) > 0
+	                                      : to->out_len < OUT_HIGH;
+}
+
 /* An interim head, or one whose message goes on as a tunnel. */
 static inline bool
 message_send_head(struct conn *to, char *head, size_t len)

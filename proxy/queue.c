@@ -116,6 +116,10 @@ queue_enter(struct request *request)
 		request->place = view->pool;
 		return true;
 	}
+	if (request->is_copy) { /* it does not wait, and nobody misses it */
+		request_fail(request, FAIL_POOL_FULL);
+		return false;
+	}
 	return stand_in_line(request);
 }
 

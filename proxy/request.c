@@ -17,6 +17,7 @@
 #include "proxy/grpc.h"
 #include "proxy/identity.h"
 #include "proxy/message.h"
+#include "proxy/mirror.h"
 
 enum {
 	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
@@ -249,6 +250,8 @@ go_upstream(
 	    keep_for_replay(request, rest, body->left)) {
 		used = request->replay_len;
 	}
+	if (mirror_is_on(request))
+		mirror_begin(request);
 	begin_body_watch(request);
 	if (!body->is_done && len == 0 && !request->expects_continue) {
 		request->state = REQUEST_WAIT_BODY;
@@ -378,6 +381,7 @@ request_body(struct request *request, char *bytes, size_t len)
 	    snapshot_listener(request->snapshot, request->listener);
 	uint64_t limit = listener ? listener->limits.max_body : 0;
 	struct conn *client = request->client;
+	uint64_t before = request->request_body.bytes;
 	struct forwarded done;
 
 	switch (request->state) {
@@ -421,6 +425,9 @@ request_body(struct request *request, char *bytes, size_t len)
 		                 : FAIL_BAD_REQUEST);
 		return len;
 	}
+	if (request->mirror)
+		mirror_body(request, bytes,
+		    (size_t)(request->request_body.bytes - before));
 	if (done.is_unsent) {
 		request->upstream->has_more = true;
 		conn_make_ready(request->upstream);
@@ -473,6 +480,8 @@ request_body_end(struct request *request)
 		conn_make_ready(request->upstream);
 		return true;
 	}
+	if (request->mirror)
+		mirror_body(request, NULL, 0);
 	maybe_sent(request);
 	return true;
 }
@@ -544,8 +553,7 @@ request_attempt_failed(struct request *request, enum fail fail)
 		                 .errors[row->error],
 		    1);
 	if (request->endpoint && row->blame == BLAME_POOL && !was_reused)
-		endpoint_answered(request->decision.pool, request->endpoint,
-		    true, request->worker->now);
+		upstream_judge(request, true);
 	if (request->has_response) {
 		request_abandon(request, fail);
 		return;
@@ -633,6 +641,14 @@ request_abandon(struct request *request, enum fail fail)
 }
 
 /* ---- back-pressure ---- */
+
+void
+request_hold(struct request *request)
+{
+	conn_pause(request->upstream);
+	if (request->state != REQUEST_TUNNEL) /* whose deadline is for both */
+		conn_no_deadline(request->upstream);
+}
 
 void
 request_client_drained(struct request *request)

@@ -74,9 +74,11 @@ struct request {
 	bool is_first_answered : 1; /* it was answered with a final head */
 	bool is_watched : 1;        /* stands among the worker's judged requests in flight */
 	bool was_slow : 1;          /* counted by its age */
+	bool is_copy : 1;           /* of another request; its client is nobody (mirror.c) */
 	uint8_t first_type;         /* enum shape_type */
 	uint16_t first_status;
 	uint64_t first_bytes;       /* that its answer announced */
+	struct mirror *mirror;      /* a copy of it goes elsewhere, or it is the copy; NULL: neither */
 	const struct pool_view *shielded; /* the candidate's pool, while the baseline's stands in for it in decision.pool */
 	TAILQ_ENTRY(request) flight;
 	/* queue.c: */
@@ -126,6 +128,10 @@ bool request_body_done(const struct request *request);
 /* The upstream's connection is there (fresh or kept): send. */
 void request_connected(struct request *request);
 /* The upstream's side has something. */
+/* More than `more` bytes of the answer's body are to come, and go to a stream as they are. */
+bool request_awaits_long(const struct request *request, size_t more);
+/* Some of them; takes the buffer over. */
+void request_response_long(struct request *request, struct buf *buf);
 void request_response(struct request *request, char *bytes, size_t len);
 void request_upstream_eof(struct request *request);
 /* HTTP/2: the answer's end has come; the stream is gone, with that code, or `why` when its connection went. */
@@ -142,6 +148,8 @@ void request_abandon(struct request *request, enum fail fail);
 /* One side's unsent bytes have left. */
 void request_client_drained(struct request *request);
 void request_upstream_drained(struct request *request);
+/* The client takes no more for now: its upstream is not read until request_client_drained. */
+void request_hold(struct request *request);
 
 /* A wait of `after`, but not beyond the request's deadline. */
 static inline nsec_t
@@ -210,6 +218,8 @@ const char *status_text(unsigned status);
 void upstream_get(struct request *request, const struct endpoint *avoid, bool fresh);
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
+/* What the attempt says of its endpoint: is_bad, it is to blame for its failure. */
+void upstream_judge(struct request *request, bool is_bad);
 bool upstream_may_retry(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
 int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);

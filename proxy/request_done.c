@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 
+#include "proxy/mirror.h"
 #include "proxy/queue.h"
 
 static void
@@ -53,11 +54,14 @@ request_done(struct request *request)
 	if (fail_row((enum fail)request->fail)->blame == BLAME_POOL &&
 	    request->attempts <= 1)
 		trial_blame(request, (enum fail)request->fail);
-	count(request);
+	if (!request->is_copy)
+		count(request);
 	queue_leave(request);
 	if (request->is_watched)
 		TAILQ_REMOVE(&worker->judged, request, flight);
-	if (worker->log)
+	if (request->mirror)
+		mirror_done(request);
+	if (worker->log && !request->is_copy)
 		access_log_request(request);
 	buf_give(&worker->bufs, &request->head_buf);
 	buf_give(&worker->bufs, &request->request_body.trailers);

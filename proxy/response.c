@@ -8,6 +8,7 @@
  * first bytes in one send finish_response      upstream_put, then request_done
  *   request_upstream_eof the end of a body, or a misfortune
  */
+#include <assert.h>
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/grpc.h"
@@ -71,8 +72,7 @@ status_is_retried(const struct request *request, unsigned status)
 static void
 note_status(struct request *request, unsigned status)
 {
-	endpoint_answered(request->decision.pool, request->endpoint,
-	    status >= 500, request->worker->now);
+	upstream_judge(request, status >= 500);
 	if (status < 500)
 		return;
 	counter_add(&request->endpoint->local[request->worker->id]
@@ -144,9 +144,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		finish_response(request, left_over == 0);
 		return;
 	}
-	if (client->out_len >= OUT_HIGH) {
-		conn_pause(upstream);
-		conn_no_deadline(upstream);
+	if (!message_has_room(client)) {
+		request_hold(request);
 	} else {
 		conn_deadline(
 		    upstream, request_within(request,
@@ -171,6 +170,28 @@ forward_response_body(
 		return;
 	}
 	after_response_bytes(request, len - done.used, done.is_unsent);
+}
+
+bool
+request_awaits_long(const struct request *request, size_t more)
+{
+	return request->client->is_stream && request->has_response &&
+	       request->state == REQUEST_RELAY &&
+	       request->response_body.in == H1_LENGTH &&
+	       request->response_body.left > more;
+}
+
+void
+request_response_long(struct request *request, struct buf *buf)
+{
+	struct body *body = &request->response_body;
+	size_t len = buf_len(buf);
+
+	assert(body->left > len);
+	body->left -= len;
+	body->bytes += len;
+	after_response_bytes(
+	    request, 0, !stream_send_buf(request->client, buf));
 }
 
 /* A final head: choose framings, write it, send it with what is there of the

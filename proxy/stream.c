@@ -34,6 +34,8 @@ stream_send_head(struct conn *side, char *head, size_t len, bool is_end)
 {
 	struct stream *stream = stream_of(side);
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (!h2_submit_head(stream, head, len, is_end)) {
@@ -60,15 +62,76 @@ bool
 stream_send_bytes(struct conn *side, const char *bytes, size_t len)
 {
 	struct stream *stream = stream_of(side);
+	uint32_t before = side->out_len;
+	bool is_kept;
 
+	if (stream->is_sink)
+		return true;
 	if (!takes(stream))
 		return false;
 	if (len == 0)
 		return true;
-	if (!conn_keep(side, bytes, len)) {
+	is_kept = conn_keep(side, bytes, len);
+	stream->h2->held += side->out_len - before;
+	if (!is_kept) {
 		stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
 		return false;
 	}
+	wake(stream);
+	return true;
+}
+
+size_t
+stream_room(struct conn *side)
+{
+	struct h2 *h2 = stream_of(side)->h2;
+	size_t own, all;
+
+	if (!h2 || h2->is_ending)
+		return HOLD_LEAST; /* it is about to be told */
+	own = side->out_len < HOLD_STREAM ? HOLD_STREAM - side->out_len : 0;
+	all = h2->held < HOLD_MAX ? HOLD_MAX - h2->held : 0;
+	if (all < own) {
+		h2->is_tight = true;
+		own = all;
+	}
+	if (own >= HOLD_LEAST)
+		return own;
+	return side->out ? 0 : HOLD_LEAST;
+}
+
+void
+stream_untighten(struct h2 *h2)
+{
+	struct stream *stream, *next;
+
+	if (!h2->is_tight || h2->held > HOLD_MAX / 2 || h2->is_ending)
+		return;
+	h2->is_tight = false;
+	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
+		next = LIST_NEXT(stream, link);
+		if (stream->side.request &&
+		    stream->side.out_len < HOLD_STREAM / 2)
+			request_client_drained(stream->side.request);
+	}
+}
+
+bool
+stream_send_buf(struct conn *side, struct buf *buf)
+{
+	struct stream *stream = stream_of(side);
+
+	if (!takes(stream)) {
+		buf_give(&side->worker->bufs, &buf);
+		return false;
+	}
+	if (side->out)
+		side->out_last->next = buf;
+	else
+		side->out = buf;
+	side->out_last = buf;
+	side->out_len += (uint32_t)buf_len(buf);
+	stream->h2->held += (uint32_t)buf_len(buf);
 	wake(stream);
 	return true;
 }
@@ -106,6 +169,8 @@ stream_send_body(struct conn *side, char *head, size_t head_len,
 	bool has_trailers =
 	    body->is_done && body->trailers && buf_len(body->trailers) > 0;
 
+	if (stream->is_sink)
+		return true;
 	if (head_len > 0 && !stream_send_head(side, head, head_len,
 	                        body->is_done && len == 0 && !has_trailers))
 		return false;
@@ -158,7 +223,9 @@ give_window(struct stream *stream)
 		return;
 	nghttp2_session_consume_stream(
 	    stream->h2->session, stream->id, stream->unconsumed);
-	stream->unconsumed = 0;
+	nghttp2_session_consume_connection(stream->h2->session, stream->owed);
+	stream->h2->held_in -= stream->unconsumed;
+	stream->unconsumed = stream->owed = 0;
 	h2_wants_flush(stream->h2);
 }
 
@@ -197,6 +264,14 @@ stream_received(struct stream *stream, char *bytes, size_t len)
 	char behind[BEHIND_MAX];
 
 	stream->unconsumed += (uint32_t)len;
+	stream->h2->held_in += (uint32_t)len;
+	/* The connection's window shall stop nobody: it is given back at once,
+	 * unless a client has made us hold much. An upstream's is always: what
+	 * stands there are many clients' bytes. */
+	if (!stream->h2->is_upstream && stream->h2->held_in > HOLD_MAX)
+		stream->owed += (uint32_t)len;
+	else
+		nghttp2_session_consume_connection(stream->h2->session, len);
 	if (!side->request) { /* answered already: nobody wants it */
 		give_window(stream);
 		return;
@@ -233,6 +308,10 @@ tell_end(struct stream *stream)
 void
 stream_received_end(struct stream *stream)
 {
+	if (stream->is_measured && stream->promised > 0) {
+		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+		return;
+	}
 	stream->side.is_eof = true;
 	stream->side.has_more = true; /* so that resuming comes back to us */
 	stream->owes_end = true;

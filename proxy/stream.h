@@ -23,10 +23,15 @@ struct stream {
 	LIST_ENTRY(stream) link; /* of h2->streams */
 	int32_t id;              /* 0: an upstream's, not yet submitted */
 	uint32_t unconsumed;     /* received, its window not given back */
+	uint32_t owed;           /* of those: the connection's window, neither */
+	uint32_t head_len;       /* counted in its session's `heads` */
+	uint64_t promised;       /* DATA that a Content-Length still promises */
+	bool is_measured : 1;    /* it was given: to be kept to the byte */
 	bool is_answered : 1;    /* a final head was submitted */
 	bool is_ended : 1;       /* all that we send was given */
 	bool is_deferred : 1;    /* nghttp2 waits to be told of more payload */
 	bool is_reset : 1;       /* we have submitted a RST_STREAM */
+	bool is_sink : 1;  /* a copy's client (mirror.c): takes all, keeps nothing */
 	bool is_lost : 1; /* could not be submitted */
 	bool owes_end : 1; /* the peer's end has come, its request was not told
 	                    */
@@ -45,11 +50,21 @@ bool stream_send_head(struct conn *side, char *head, size_t len, bool is_end);
 bool stream_send_message(struct conn *side, char *head, size_t head_len,
     size_t behind, bool is_whole);
 bool stream_send_bytes(struct conn *side, const char *bytes, size_t len);
+/* Takes the buffer over. */
+bool stream_send_buf(struct conn *side, struct buf *buf);
 void stream_send_eof(struct conn *side);
 /* A piece of `body`, perhaps with the head before it; takes body->trailers over
  * at its end. */
 bool stream_send_body(struct conn *side, char *head, size_t head_len,
     const char *bytes, size_t len, struct body *body);
+
+/*
+ * How much may be read for the client behind `side` now; 0: nothing, and its
+ * upstream is to be paused until request_client_drained.
+ */
+size_t stream_room(struct conn *side);
+/* What the session held has left: who was told that there is no room may go on. */
+void stream_untighten(struct h2 *h2);
 
 /* ---- receiving, from the session's callbacks ---- */
 void stream_received(struct stream *stream, char *bytes, size_t len);

@@ -339,6 +339,36 @@ on_signal(int number, short what, void *arg)
 
 /* ---- the beat ---- */
 
+static void
+tell_leaving(void *ctx, const struct endpoint *endpoint, enum leaving what,
+    uint32_t in_flight)
+{
+	static const char *const words[] = {[LEAVING_BEGUN] = "begun",
+	    [LEAVING_DRAINED] = "drained",
+	    [LEAVING_CUT] = "cut"};
+	struct supervisor *sup = ctx;
+	char json[600], count[16];
+
+	snprintf(count, sizeof(count), "%u", in_flight);
+	if (what == LEAVING_DRAINED)
+		log_event(LOG_INFO, "endpoint is drained", "pool",
+		    endpoint->pool->name, "endpoint", endpoint->address.text,
+		    NULL);
+	else
+		log_event(what == LEAVING_CUT ? LOG_WARN : LOG_INFO,
+		    what == LEAVING_CUT
+		        ? "endpoint's time to finish is over: the rest is closed"
+		        : "endpoint is leaving",
+		    "pool", endpoint->pool->name, "endpoint",
+		    endpoint->address.text, "in_flight", count, NULL);
+	snprintf(json, sizeof(json),
+	    "{\"pool\":\"%s\",\"endpoint\":\"%.255s\",\"what\":\"%s\","
+	    "\"in_flight\":%u}",
+	    endpoint->pool->name, endpoint->address.text, words[what],
+	    in_flight);
+	admin_announce(sup->admin, "endpoint-leaving", json);
+}
+
 static bool
 workers_turn(const struct supervisor *sup, nsec_t now)
 {
@@ -375,6 +405,8 @@ on_beat(int fd, short what, void *arg)
 	(void)what;
 	publication_reap(registry_publication(sup->registry));
 	registry_beat(sup->registry, now);
+	if (registry_each_leaving(sup->registry, now, tell_leaving, sup))
+		atomic_fetch_add(&sup->shared.leaves, 1);
 	if (now - sup->rotated_at >
 	    rotation_of(snapshot_config(
 	        publication_current(registry_publication(sup->registry))))) {

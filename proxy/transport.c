@@ -8,10 +8,14 @@
 
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
+#include "proxy/request.h"
+#include "proxy/stream.h"
 
 enum {
 	OUT_MAX =
 	    4 << 20, /* unsent bytes of one connection: over it, it ends */
+	LONG_HEADROOM = 16,            /* for a frame's head */
+	LONG_BODY = 4 * FRAME_PAYLOAD, /* with it a buffer of 64 KiB */
 };
 
 /* ---- sending ---- */
@@ -29,7 +33,11 @@ conn_keep(struct conn *conn, const char *bytes, size_t len)
 		size_t n = len < room ? len : room;
 
 		if (n == 0) {
-			size_t want = len < BUF_LARGEST ? len : BUF_LARGEST;
+			/* What streams hold is counted in bytes: their
+			 * buffers are not to be much larger than those. */
+			size_t most =
+			    conn->is_stream ? BUF_LARGEST / 16 : BUF_LARGEST;
+			size_t want = len < most ? len : most;
 			struct buf *buf = buf_take(&worker->bufs, want);
 
 			if (!buf)
@@ -111,9 +119,12 @@ flush_window(struct conn *conn)
 	return iov.iov_len == 0 || send_raw(conn, &iov, 1);
 }
 
+/* Whoever is corked gives way: what it has said leaves now. */
 static void
 open_window(struct worker *worker)
 {
+	if (worker->corked)
+		(void)!flush_window(worker->corked);
 	worker->window.out = (uint8_t *)worker->tx;
 	worker->window.out_len = 0;
 	worker->window.out_cap = TX_SIZE;
@@ -151,9 +162,12 @@ conn_send2(
 	if (conn->is_broken)
 		return false;
 	if (conn->tls) {
-		open_window(conn->worker);
+		bool is_corked = conn->worker->corked == conn;
+
+		if (!is_corked)
+			open_window(conn->worker);
 		return encrypt(conn, a, a_len) && encrypt(conn, b, b_len) &&
-		       flush_window(conn);
+		       (is_corked || flush_window(conn));
 	}
 	if (b_len == 0) {
 		struct iovec one = {(char *)(uintptr_t)a, a_len};
@@ -164,6 +178,25 @@ conn_send2(
 	    {(char *)(uintptr_t)a, a_len}, {(char *)(uintptr_t)b, b_len}};
 
 	return send_raw(conn, two, 2);
+}
+
+void
+conn_cork(struct conn *conn)
+{
+	if (!conn->tls)
+		return;
+	assert(!conn->worker->corked);
+	open_window(conn->worker);
+	conn->worker->corked = conn;
+}
+
+bool
+conn_uncork(struct conn *conn)
+{
+	if (conn->worker->corked != conn)
+		return !conn->is_broken;
+	conn->worker->corked = NULL;
+	return flush_window(conn);
 }
 
 bool
@@ -318,11 +351,31 @@ take_cipher(struct conn *conn, size_t len)
 	return conn->phase != CONN_ENDED;
 }
 
+/* Of an upstream: not more than the client may be given. */
+static size_t
+room_for(const struct conn *conn, size_t usual)
+{
+	size_t room;
+
+	if (conn->is_client || !conn->request ||
+	    !conn->request->client->is_stream)
+		return usual;
+	room = stream_room(conn->request->client);
+	return room < usual ? room : usual;
+}
+
 static bool
 read_tls(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
-	ssize_t n = recv(conn->fd, worker->cipher, RX_USUAL, 0);
+	size_t want = room_for(conn, RX_USUAL);
+	ssize_t n;
+
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
+	n = recv(conn->fd, worker->cipher, want, 0);
 
 	if (n == 0) {
 		conn_on_eof(conn); /* without close_notify: framing tells
@@ -331,9 +384,42 @@ read_tls(struct conn *conn)
 	}
 	if (n < 0)
 		return nothing_read(conn);
-	if (n < RX_USUAL && !conn->saw_close)
+	if ((size_t)n < want && !conn->saw_close)
 		conn->has_more = false;
 	return take_cipher(conn, (size_t)n);
+}
+
+/*
+ * A long body on its way to a stream has to wait there for its frames: read
+ * where it will wait, with room for the first frame's head before it.
+ */
+static bool
+read_long_body(struct conn *conn, struct buf *buf)
+{
+	struct worker *worker = conn->worker;
+	ssize_t n = recv(conn->fd, buf->data + LONG_HEADROOM, LONG_BODY, 0);
+
+	if (n <= 0) {
+		buf_give(&worker->bufs, &buf);
+		if (n < 0)
+			return nothing_read(conn);
+		conn_on_eof(conn);
+		return false;
+	}
+	if (n < LONG_BODY && !conn->saw_close)
+		conn->has_more = false;
+	if (n < LONG_BODY / 4) { /* not worth a whole buffer */
+		memcpy(worker->rx + RX_HEADROOM, buf->data + LONG_HEADROOM,
+		    (size_t)n);
+		buf_give(&worker->bufs, &buf);
+		conn_on_input(conn, worker->rx + RX_HEADROOM, (size_t)n);
+	} else {
+		buf->start = LONG_HEADROOM;
+		buf->end = LONG_HEADROOM + (uint32_t)n;
+		request_response_long(conn->request, buf);
+	}
+	look_again(conn);
+	return conn->phase != CONN_ENDED;
 }
 
 static bool
@@ -342,9 +428,23 @@ read_clear(struct conn *conn)
 	struct worker *worker = conn->worker;
 	char *bytes = worker->rx + RX_HEADROOM;
 	/* What joins a stash must fit into it. */
-	size_t want = conn->in ? RX_USUAL : RX_SIZE;
-	ssize_t n = recv(conn->fd, bytes, want, 0);
+	size_t want = room_for(conn, conn->in ? RX_USUAL : RX_SIZE);
+	ssize_t n;
 
+	if (want == 0) {
+		request_hold(conn->request);
+		return false;
+	}
+	if (!conn->is_client && conn->request && !conn->in &&
+	    want >= LONG_BODY &&
+	    request_awaits_long(conn->request, LONG_BODY)) {
+		struct buf *buf =
+		    buf_take(&worker->bufs, LONG_HEADROOM + LONG_BODY);
+
+		if (buf)
+			return read_long_body(conn, buf);
+	}
+	n = recv(conn->fd, bytes, want, 0);
 	if (n == 0) {
 		conn_on_eof(conn);
 		return false;
@@ -418,9 +518,7 @@ transport_close_notify(struct conn *conn)
 
 	if (conn->is_broken || conn->out || conn->wrote_eof)
 		return;
-	worker->window.out = (uint8_t *)worker->tx;
-	worker->window.out_len = 0;
-	worker->window.out_cap = TX_SIZE;
+	open_window(worker);
 	tls_close(conn->tls);
 	if (worker->window.out_len > 0)
 		(void)!send(

@@ -73,7 +73,7 @@ tunnel_input(
 		                        : FAIL_UPSTREAM_RESET);
 		return;
 	}
-	if (to->out_len >= OUT_HIGH)
+	if (!message_has_room(to))
 		conn_pause(from);
 	conn_deadline(request->upstream, TUNNEL_IDLE_S * NSEC_PER_SEC);
 }

@@ -74,6 +74,7 @@ upstream_may_retry(struct request *request)
 	    &request->decision.pool->pool->cells[request->worker->id];
 
 	if (request->attempts > retry->max || request->shielded ||
+	    request->is_copy ||
 	    !spend_retry(cell))
 		return false;
 	counter_add(&cell->retries, 1);
@@ -91,6 +92,21 @@ upstream_may_shield(struct request *request, const struct pool_view *by)
 		return false;
 	counter_add(&request->decision.pool->pool->cells[worker].retries, 1);
 	return true;
+}
+
+/* ---- what an attempt tells ---- */
+
+void
+upstream_judge(struct request *request, bool is_bad)
+{
+	const struct pool_view *pool = request->decision.pool;
+	const struct worker *worker = request->worker;
+
+	if (pool->cfg->balance == BALANCE_EWMA)
+		endpoint_took(request->endpoint, worker->id,
+		    worker->now - request->sent_at, is_bad);
+	if (!request->is_copy) /* those eject nobody */
+		endpoint_answered(pool, request->endpoint, is_bad, worker->now);
 }
 
 /* ---- getting one ---- */
@@ -252,9 +268,9 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 			request_fail(request, FAIL_NO_ENDPOINT);
 			return;
 		}
-		if (request->attempts++ == 0)
+		if (request->attempts++ == 0 && !request->is_copy)
 			earn_retry(request);
-		else
+		else if (request->attempts > 1)
 			counter_add(&local_of(request)->retries, 1);
 	}
 	count_in_flight(request, 1);
@@ -293,8 +309,7 @@ upstream_put(struct request *request, bool is_reusable)
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
 	    upstream->in ||
-	    atomic_load_explicit(&upstream->upstream.endpoint->is_retired,
-	        memory_order_relaxed)) {
+	    endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}

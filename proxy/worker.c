@@ -4,7 +4,8 @@
  *   1  wait for events (not at all while someone stands on the ready list)
  *   2  run their callbacks: accept, read, decide, write, each to completion
  *   3  the ready list: who had more to do than one callback's share; places
- *      in pools that became free go to who waits for them
+ *      in pools that became free go to who waits for them; copies of requests
+ *      leave
  *   4  HTTP/2 sessions that have something to say say it: one send for all
  *      the frames of a turn
  *   5  adopt a newer snapshot, letting go of what hung on the old one
@@ -28,6 +29,7 @@
 
 #include "proxy/h2.h"
 #include "proxy/log_ring.h"
+#include "proxy/mirror.h"
 #include "proxy/queue.h"
 #include "proxy/refused.h"
 #include "proxy/request.h"
@@ -239,6 +241,7 @@ on_tick(int fd, short what, void *arg)
 		trial_scan(worker);
 	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
 	queue_tick(worker);
+	worker_leave_endpoints(worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
 		drain(worker);
@@ -261,6 +264,8 @@ run(void *arg)
 		conn_run_ready(worker);                              /* 3 */
 		if (worker->has_free_places)
 			queue_run(worker);
+		if (!TAILQ_EMPTY(&worker->mirrors_ready))
+			mirror_run(worker);
 		h2_flush_all(worker);                                /* 4 */
 		adopt(worker);                                       /* 5 */
 		conn_reap(worker);                                   /* 6 */
@@ -301,6 +306,8 @@ worker_init(
 	LIST_INIT(&worker->accepting);
 	LIST_INIT(&worker->lines);
 	TAILQ_INIT(&worker->judged);
+	TAILQ_INIT(&worker->mirrors);
+	TAILQ_INIT(&worker->mirrors_ready);
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	slab_init(&worker->conns, sizeof(struct conn), 256);
 	slab_init(&worker->requests, sizeof(struct request), 32);
@@ -349,6 +356,7 @@ worker_release(struct worker *worker)
 		if (conn->phase != CONN_ENDED)
 			conn_end(conn);
 	}
+	mirror_release(worker);
 	if (worker->snapshot) {
 		for (size_t i = 0; i < snapshot_n_pools(worker->snapshot);
 		     i++) {

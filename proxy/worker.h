@@ -27,6 +27,7 @@ TAILQ_HEAD(conn_queue, conn);
 TAILQ_HEAD(request_queue, request);
 struct h2_kit;
 TAILQ_HEAD(h2_queue, h2);
+TAILQ_HEAD(mirror_queue, mirror);
 LIST_HEAD(line_list, line);
 
 enum {
@@ -38,6 +39,7 @@ enum {
 	HEAD_SIZE = 65536,       /* a head being written */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
 	FRAMES_SIZE = 65536,     /* frames gathered for one send */
+	FRAME_PAYLOAD = 16375,   /* with its head it fills a TLS record */
 };
 
 /* A loop that comes so late has stood still: times measured over it say nothing of the upstream. */
@@ -50,6 +52,7 @@ struct shared {
 	struct worker *workers;          /* owned: [n_workers] */
 	struct client_table *clients;    /* owned: connections per client address */
 	_Atomic bool is_draining;        /* no keep-alive any more, listeners closed */
+	_Atomic uint32_t leaves;         /* grows when an endpoint begins to leave or is cut, see leave.c */
 	_Atomic bool is_stopping;        /* end everything now */
 	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
 	bool logs_access;                /* the rings are read by the log thread */
@@ -90,6 +93,7 @@ struct worker {
 	char *head;                 /* HEAD_SIZE: the head being written */
 	char *frames;               /* FRAMES_SIZE: what a session sends at once */
 	struct tls_window window;
+	struct conn *corked;        /* borrowed: whose ciphertext waits in tx, see conn_cork */
 	struct h1_head parsed;      /* the head being read */
 	struct slab conns, requests, streams;
 	struct h2_queue unflushed;  /* sessions with something to say */
@@ -116,6 +120,7 @@ struct worker {
 	nsec_t tick_due;
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
+	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */
 	bool has_free_places;       /* given in this turn, and its own lines are next */
@@ -126,6 +131,7 @@ struct worker {
 	_Atomic uint64_t generation; /* of the adopted snapshot */
 	pthread_mutex_t inbox_lock;
 	struct inbox_entry *inbox;  /* owned, under inbox_lock: listening sockets to take over */
+	uint32_t leaves;            /* of shared, seen */
 	nsec_t drained_since;       /* 0: not draining */
 	bool is_drained;
 };
@@ -157,6 +163,9 @@ worker_ms(const struct worker *worker)
 }
 /* IMF-fixdate of the current second, 29 bytes. */
 const char *worker_date(struct worker *worker);
+
+/* leave.c: lets go of endpoints that leave, when there is news of them. */
+void worker_leave_endpoints(struct worker *worker);
 
 /* listener.c */
 void listener_take(struct worker *worker, const struct inbox_entry *entry);

@@ -7,6 +7,8 @@
  * pick says that it panics.
  *
  * p2c          two by weight, then the one with less in flight for its weight
+ * ewma         two by weight, then the one with less (latency * in flight) for
+ *              its weight; see latency_of
  * random       one by weight (alias method: Walker 1977, Vose 1991)
  * round_robin  in file order, or earliest due first when weights differ
  * hash         Maglev's table (Eisenbud and others, 2016) over all configured
@@ -24,6 +26,8 @@ enum {
 	DRAW_TRIES = 4, /* for two different endpoints when weights differ */
 	PROBES_MAX = 8, /* of a key before it goes by weight */
 };
+
+static const nsec_t LATENCY_MAX = 60 * NSEC_PER_SEC;
 
 /* A row of the alias table. */
 struct draw {
@@ -323,6 +327,81 @@ pick_p2c(const struct pool_view *view, const struct local *local,
 	return a;
 }
 
+/* ---- by latency ---- */
+
+enum {
+	FALL = 8,    /* a faster answer moves the average by this part */
+	RISE = 2,    /* ... a slower one by this part: trouble is believed sooner */
+	FORGET = 64, /* what a lost comparison takes off */
+};
+
+void
+endpoint_took(
+    struct endpoint *endpoint, unsigned worker, nsec_t took, bool is_bad)
+{
+	struct endpoint_local *local = &endpoint->local[worker];
+
+	if (took < 1)
+		took = 1;
+	if (is_bad && took < 2 * local->latency)
+		took = 2 * local->latency;
+	if (took > LATENCY_MAX)
+		took = LATENCY_MAX;
+	if (local->latency == 0)
+		local->latency = took;
+	else if (took > local->latency)
+		local->latency += (took - local->latency) / RISE;
+	else
+		local->latency -= (local->latency - took) / FALL;
+}
+
+/* What a request would wait there. The draw was by weight already, so weights
+ * only say how much of a load is much. */
+static double
+cost_of(const struct endpoint *endpoint, unsigned worker, double share)
+{
+	const struct endpoint_local *local = &endpoint->local[worker];
+	double load = load_of(endpoint, worker);
+
+	/* Nobody knows it yet: one request finds out, not all of them. */
+	if (local->latency == 0)
+		return load > 0 ? (double)LATENCY_MAX * load : 0;
+	return (double)local->latency * (1 + load / share);
+}
+
+/*
+ * Who loses is not asked and could never show that it has recovered: each
+ * comparison that it loses takes something off what is held against it, so it
+ * is tried again, sooner the less slow it was. No clock is needed for that.
+ */
+static struct endpoint *
+pick_ewma(const struct pool_view *view, const struct local *local,
+    unsigned worker, struct rng *rng, const struct endpoint *avoid)
+{
+	struct endpoint *a, *b, *loser;
+	double share;
+	uint32_t two[2];
+
+	draw_two(local, rng, two);
+	a = view->endpoints[two[0]];
+	b = view->endpoints[two[1]];
+	if (a == avoid || b == avoid) {
+		a = a == avoid ? b : a;
+		return a != avoid
+		           ? a
+		           : pick_other(view, local, chance_next(rng), avoid);
+	}
+	if (a == b)
+		return a;
+	share = 2.0 * local->shares[two[0]] /
+	        ((double)local->shares[two[0]] + local->shares[two[1]]);
+	loser = cost_of(b, worker, 2 - share) < cost_of(a, worker, share)
+	            ? a
+	            : b;
+	loser->local[worker].latency -= loser->local[worker].latency / FORGET;
+	return loser == a ? b : a;
+}
+
 static struct endpoint *
 pick_random(const struct pool_view *view, const struct local *local,
     struct rng *rng, const struct endpoint *avoid)
@@ -402,6 +481,8 @@ pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
 		return pick_random(view, local, rng, avoid);
 	case BALANCE_HASH:
 		return pick_hash(view, local, key, avoid);
+	case BALANCE_EWMA:
+		return pick_ewma(view, local, worker, rng, avoid);
 	case BALANCE_P2C:
 		break;
 	}

@@ -49,6 +49,7 @@ struct split {
 	enum merge fate;                  /* what the last publish or restore made of it */
 	bool has_affinity;                /* by the last file */
 	void *locals;                     /* split.c: per-worker blocks */
+	struct mirror_cell *mirrors;      /* owned: [workers] */
 	struct weights *retired;          /* split.c: old objects, freed once the workers have moved on */
 };
 
@@ -178,6 +179,17 @@ void endpoint_warm(struct endpoint *endpoint, nsec_t now);
  * over and it was taken in again. Also forgets old ejections, one by one.
  */
 bool endpoint_readmit(const struct pool_view *view, struct endpoint *endpoint, nsec_t now);
+/*
+ * Endpoints that leave (drain, maint, or no longer in the pool) may finish what
+ * they have for as long as their pool's `drain`. What has become of each since
+ * the last call is told; LEAVING_CUT: its is_cut is set, the workers close the
+ * rest. True: workers should look.
+ */
+enum leaving { LEAVING_BEGUN, LEAVING_DRAINED, LEAVING_CUT };
+typedef void leaving_fn(void *ctx, const struct endpoint *endpoint, enum leaving what, uint32_t in_flight);
+bool registry_each_leaving(struct registry *registry, nsec_t now, leaving_fn *fn, void *ctx);
+/* Seconds until what is left is closed, -1: it stays, -2: without an end. */
+double endpoint_time_left(const struct endpoint *endpoint, nsec_t now);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
 /* None is usable, but there are active ones: they get requests all the same. */
@@ -261,6 +273,12 @@ struct listener_stats {
 void listener_stats_read(struct registry *registry, uint32_t listener, struct listener_stats *out);
 
 /* Every series ever used and still in the registry. */
+struct mirror_stats {
+	uint64_t results[MIRROR_RESULT_COUNT], skips[MIRROR_SKIP_COUNT];
+	int64_t in_flight;
+};
+void mirror_stats_read(const struct split *split, unsigned workers, struct mirror_stats *out);
+
 struct series_view {
 	const char *listener, *route, *pool; /* route or pool "" when none */
 };

@@ -43,6 +43,7 @@ struct endpoint_local {
 	uint32_t failures_in_row; /* this worker's connect failures since its last success */
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
+	nsec_t latency; /* how soon it has answered this worker of late, for BALANCE_EWMA; 0: unknown */
 	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
 };
 
@@ -66,6 +67,7 @@ struct endpoint {
 	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
+	_Atomic bool is_cut;       /* its time to finish is over: leaving.c */
 	_Atomic int64_t down_since; /* nsec_t, monotonic; 0 when up */
 	char down_reason[96];      /* written by control only, under is_down == false -> true */
 	_Atomic(const char *) failure; /* static: what the worker that took it out met; NULL: none has */
@@ -79,6 +81,11 @@ struct endpoint {
 	_Atomic uint32_t warmth;        /* percent of its weight; WARMTH_ALL: all of it */
 	nsec_t slow_start;              /* control thread, of the current snapshot's pool; 0: none */
 	nsec_t warm_since;              /* control thread; 0: with the next beat */
+	/* leaving.c, control thread: */
+	nsec_t drain;                   /* how long it may finish, of the newest pool that had it */
+	nsec_t leaves_at;               /* 0: it stays; CONFIG_NEVER: it leaves, without an end */
+	nsec_t left_since;              /* when it began to leave */
+	bool is_gone_told;              /* nothing is in flight there any more */
 	nsec_t readmitted_at;           /* control thread; or when an ejection was last forgotten */
 	bool ejection_is_told;          /* control thread: is in the log */
 	void *prober;              /* control thread: proxy's; NULL when nothing is checked */
@@ -87,12 +94,21 @@ struct endpoint {
 	struct endpoint_local *local; /* owned: [workers] */
 };
 
+/* May a connection to it be kept? Not when no new request will come. */
+static inline bool
+endpoint_is_leaving(const struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_acquire) ||
+	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) != ENDPOINT_ACTIVE;
+}
+
 /* May new requests go there? */
 static inline bool
 endpoint_is_usable(const struct endpoint *endpoint)
 {
 	return !atomic_load_explicit(&((struct endpoint *)endpoint)->is_down, memory_order_relaxed) &&
 	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_ejected, memory_order_relaxed) &&
+	    !atomic_load_explicit(&((struct endpoint *)endpoint)->is_retired, memory_order_relaxed) &&
 	    atomic_load_explicit(&((struct endpoint *)endpoint)->admin, memory_order_relaxed) == ENDPOINT_ACTIVE;
 }
 
@@ -110,6 +126,12 @@ void endpoint_succeeded(struct endpoint *endpoint, unsigned worker); /* a connec
 struct pool_view;
 /* What came of an attempt at the endpoint (is_bad: blamed on it). True: this one ejected it. */
 bool endpoint_answered(const struct pool_view *view, struct endpoint *endpoint, bool is_bad, nsec_t now);
+
+/*
+ * How long its answer took to begin, for BALANCE_EWMA. One that fails at once
+ * is not a fast one: is_bad makes it twice as slow as it was, or as `took`.
+ */
+void endpoint_took(struct endpoint *endpoint, unsigned worker, nsec_t took, bool is_bad);
 
 struct pool {
 	const char *name;            /* owned */
@@ -271,6 +293,16 @@ void routing_decide(struct snapshot *snapshot, unsigned worker, struct rng *rng,
  * says how it stands. False: nothing was done, decide anew.
  */
 bool routing_refuses_still(unsigned worker, nsec_t now, struct decision *decision);
+
+/* ---- copies ---- */
+
+/*
+ * Of a request whose split has a mirror: the pool that gets a copy of it, by
+ * lot; NULL: none does.
+ */
+const struct pool_view *routing_mirror(const struct snapshot *snapshot,
+    const struct decision *decision, enum http_method method, struct rng *rng);
+struct mirror_cell *routing_mirror_cell(const struct decision *decision, unsigned worker);
 
 /* ---- farewell ---- */
 

@@ -178,6 +178,7 @@ endpoints_hand_over(struct snapshot *snapshot, struct snapshot *old)
 			struct endpoint *endpoint = view->endpoints[j];
 
 			endpoint->slow_start = view->cfg->slow_start;
+			endpoint->drain = view->cfg->drain;
 			if (old != NULL && endpoint->generation == 0)
 				endpoint_cool(endpoint);
 			endpoint->generation = snapshot->generation;

@@ -131,6 +131,8 @@ split_new(struct registry *registry, const struct config *config,
 	}
 	split->locals =
 	    memory_take_lines(registry->workers, sizeof(struct block));
+	split->mirrors =
+	    memory_take_lines(registry->workers, sizeof(*split->mirrors));
 	salt = hash_keyed(registry->secret, split->name, strlen(split->name));
 	split_swap(split, weights_new(split, NULL, 1, salt, split->file, NULL));
 	return split;
@@ -159,6 +161,7 @@ split_unref(struct split *split)
 	free(split->changed_by);
 	free(split->reason);
 	free(split->locals);
+	free(split->mirrors);
 	free(split);
 }
 

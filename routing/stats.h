@@ -91,6 +91,34 @@ struct pool_cell {
 	struct histogram total, first_byte, connect;
 };
 
+/* What came of a request's copy, against what its client got: the labels of weir_mirror_requests_total. */
+enum mirror_result {
+	MIRROR_SAME,         /* status and size of the body are alike */
+	MIRROR_OTHER_STATUS,
+	MIRROR_OTHER_SIZE,   /* with the same status */
+	MIRROR_FAILED,       /* no whole answer */
+	MIRROR_UNCOMPARED,   /* it was answered, the request's own answer was cut */
+	MIRROR_RESULT_COUNT
+};
+const char *mirror_result_name(enum mirror_result result);
+
+/* Why one that was drawn was not copied: the labels of weir_mirror_skipped_total. */
+enum mirror_skip {
+	MIRROR_SKIP_BUSY,    /* as many copies as may be are on their way */
+	MIRROR_SKIP_BODY,    /* its body is too long */
+	MIRROR_SKIP_CUT,     /* its body never came whole */
+	MIRROR_SKIP_MEMORY,
+	MIRROR_SKIP_COUNT
+};
+const char *mirror_skip_name(enum mirror_skip skip);
+
+/* Per worker and split. */
+struct mirror_cell {
+	alignas(CACHE_LINE) counter_t results[MIRROR_RESULT_COUNT];
+	counter_t skips[MIRROR_SKIP_COUNT];
+	gauge_t in_flight;
+};
+
 /* What a rate limit decided: the labels of weir_rate_limit_decisions_total. */
 enum limit_decision {
 	LIMIT_ALLOWED, LIMIT_LIMITED,

@@ -47,15 +47,36 @@ install_missing()
 	    python3 openssl curl wrk prometheus varnish libmaxmind-db-writer-perl redis-server; do
 		dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
 	done
+	[ -n "$missing" ] || return 0
+	install_now $missing
+}
+
+updated=
+install_now()
+{
+	echo "installing: $*"
+	export DEBIAN_FRONTEND=noninteractive
+	[ -n "$updated" ] || as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >/dev/null || return 1
+	updated=1
+	# RUNLEVEL=1: nothing that is installed for its tools starts as a service.
+	as_root env RUNLEVEL=1 apt-get -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@" >/dev/null
+}
+
+# What is large and only some tests speak with: without it these are skipped, and each suite says so.
+install_peers()
+{
 	# A node from elsewhere brings its own npm, beside which Debian's does not install.
+	missing=
 	command -v node >/dev/null || missing="$missing nodejs"
 	command -v npm >/dev/null || missing="$missing npm"
-	[ -n "$missing" ] || return 0
-	echo "installing:$missing"
-	export DEBIAN_FRONTEND=noninteractive
-	# RUNLEVEL=1: nothing that is installed for its tools starts as a service.
-	as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >/dev/null &&
-	as_root env RUNLEVEL=1 apt-get -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends install $missing >/dev/null
+	if [ -n "$missing" ] && ! install_now $missing; then
+		export WEIR_NO_NPM="node and npm could not be installed: neither gRPC nor WebSocket of others was tried, nor a real map of addresses"
+		echo "run.sh: $WEIR_NO_NPM" >&2
+	fi
+	if ! command -v chromium >/dev/null && ! install_now chromium; then
+		export WEIR_NO_BROWSER="chromium could not be installed: no browser was tried"
+		echo "run.sh: $WEIR_NO_BROWSER" >&2
+	fi
 }
 
 # ---- suites ----
@@ -132,6 +153,8 @@ flow_suite()
 	if [ "$rc" != 0 ]; then
 		[ "${bad:-0}" != 0 ] || bad=1
 		cat "$logs/flow"
+	else
+		grep ' skipped: ' "$logs/flow"
 	fi
 	tell "$name" "${good:-0}" "${bad:-0}" "$began"
 }
@@ -143,6 +166,7 @@ if ! install_missing; then
 	echo "$passed passed, $failed failed"
 	exit 1
 fi
+install_peers
 # Each client of a test is a descriptor, and so is each of weir's ends.
 ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -H -n)" 2>/dev/null
 

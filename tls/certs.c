@@ -41,8 +41,8 @@ warn(struct warnings *warnings, const char *format, ...)
 
 /* ---- reading ---- */
 
-static bool
-whole_file(const char *path, char **bytes_out, size_t *len_out, struct err *err)
+bool
+pem_file(const char *path, char **bytes_out, size_t *len_out, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char *bytes = fd < 0 ? NULL : malloc(PEM_SIZE_MAX + 1);
@@ -101,7 +101,7 @@ pem_read(struct pem *pem, const struct key_pair *pair,
 	memset(pem, 0, sizeof(*pem));
 	pem->cert_path = pair->cert;
 	key_place(&pair->key, pem->key_place, sizeof(pem->key_place));
-	if (!whole_file(pair->cert, &pem->chain, &pem->chain_len, err))
+	if (!pem_file(pair->cert, &pem->chain, &pem->chain_len, err))
 		return false;
 	if (!secret_read(&pair->key, &pem->key, &pem->key_len, err))
 		return err_wrap(err, "key of certificate '%s'", pair->cert);

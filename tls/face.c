@@ -118,7 +118,7 @@ cert_show(SSL_CTX *ctx, const struct cert *cert, OSSL_LIB_CTX *library,
 }
 
 /* Sessions of this face are of no use under another, nor after a new
- * certificate. */
+ * certificate, nor where clients are signed by others. */
 static bool
 sessions_bind(SSL_CTX *ctx, const uint8_t *digests, size_t len, struct err *err)
 {
@@ -132,9 +132,10 @@ sessions_bind(SSL_CTX *ctx, const uint8_t *digests, size_t len, struct err *err)
 
 static bool
 face_load(SSL_CTX *ctx, const struct face *face, const struct cert *certs,
-    OSSL_LIB_CTX *library, struct err *err)
+    const struct authorities *authorities, OSSL_LIB_CTX *library,
+    struct err *err)
 {
-	uint8_t digests[KEY_KINDS * 32];
+	uint8_t digests[(KEY_KINDS + 1) * 32];
 	unsigned len = 0, one;
 
 	for (int kind = 0; kind < KEY_KINDS; kind++) {
@@ -152,6 +153,10 @@ face_load(SSL_CTX *ctx, const struct face *face, const struct cert *certs,
 		len += 32;
 	}
 	assert(len > 0);
+	if (authorities) {
+		memcpy(digests + len, authorities->digest, 32);
+		len += 32;
+	}
 	return sessions_bind(ctx, digests, len, err);
 }
 
@@ -162,7 +167,10 @@ face_context(const struct face *face, const struct cert *certs,
 	SSL_CTX *ctx = context_new(library, TLS_server_method(), err);
 
 	if (ctx && policy_set(ctx, policy, err) &&
-	    face_load(ctx, face, certs, library->ctx, err))
+	    face_load(
+	        ctx, face, certs, policy->authorities, library->ctx, err) &&
+	    (!policy->authorities ||
+	        authorities_use(policy->authorities, ctx, library->ctx, err)))
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;

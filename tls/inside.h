@@ -58,6 +58,9 @@ struct cert {
 	EVP_PKEY *key;          /* owned */
 };
 
+/* A file of at most PEM_SIZE_MAX; the caller frees. */
+bool pem_file(const char *path, char **bytes_out, size_t *len_out, struct err *err);
+
 struct warnings {
 	char *text; /* owned, NULL while there is none */
 };
@@ -86,6 +89,20 @@ const struct face *sni_face(const struct sni *names, size_t at);
 /* `name` in lower case: exact, then wildcard, then 0. */
 size_t sni_find(const struct sni *names, struct span name);
 
+/* ---- authorities.c: who may sign clients' certificates ---- */
+
+struct authorities {
+	const char *path;   /* borrowed: for errors while it is built */
+	char *pem;          /* owned; NULL: nobody is asked for a certificate */
+	size_t len;
+	uint8_t digest[32];
+	bool is_required;
+};
+bool authorities_read(struct authorities *authorities, const char *path, bool is_required, struct err *err);
+void authorities_release(struct authorities *authorities);
+/* Clients of `ctx` are asked for certificates. Any thread, with that thread's library. */
+bool authorities_use(const struct authorities *authorities, SSL_CTX *ctx, OSSL_LIB_CTX *library, struct err *err);
+
 /* ---- face.c ---- */
 
 struct policy {
@@ -93,6 +110,7 @@ struct policy {
 	unsigned protocols;           /* PROTOCOL_ bits */
 	long ticket_life;             /* seconds */
 	struct tls_tickets *tickets; /* borrowed; NULL: no tickets */
+	const struct authorities *authorities; /* borrowed; NULL: clients show no certificates */
 };
 /* NULL and err on failure. Any thread, with that thread's library. */
 SSL_CTX *face_context(const struct face *face, const struct cert *certs, const struct policy *policy, const struct library *library, struct err *err);

@@ -26,6 +26,7 @@ struct tls_server {
 	unsigned workers;
 	struct side **sides; /* owned until tls_server_free */
 	struct policy policy;
+	struct authorities authorities;
 	struct sni *names;  /* owned */
 	struct cert *certs; /* owned: parsed once, copied by workers */
 	size_t n_certs;
@@ -186,6 +187,12 @@ server_build(struct tls_server *server, const struct tls_cfg *cfg,
 {
 	if (server->sides == NULL || server->certs == NULL)
 		return err_set(err, "out of memory");
+	if (cfg->client_ca) {
+		if (!authorities_read(&server->authorities, cfg->client_ca,
+		        cfg->requires_client, err))
+			return false;
+		server->policy.authorities = &server->authorities;
+	}
 	for (size_t i = 0; i < server->n_certs; i++)
 		if (!cert_load(&server->certs[i], cfg, i, warnings, err))
 			return false;
@@ -253,6 +260,7 @@ server_side_gone(struct tls_server *server)
 	for (size_t i = 0; server->certs && i < server->n_certs; i++)
 		cert_release(&server->certs[i]);
 	free(server->certs);
+	authorities_release(&server->authorities);
 	sni_free(&server->names);
 	free(server);
 }

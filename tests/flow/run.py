@@ -81,6 +81,7 @@ def run_class(name, methods):
 class Totals:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.reasons = {}
         self.lock = threading.Lock()
         self.times = []
 
@@ -107,7 +108,12 @@ class Totals:
                 continue
             count += not row["test"].startswith("setUpClass") and not row["test"].startswith("tearDownClass")
             self.passed += row["outcome"] == "passed"
-            self.skipped += row["outcome"] == "skipped"
+            if row["outcome"] == "skipped":
+                # A class that is skipped says it once for all of its tests.
+                skipped = expected if row["test"].startswith("setUpClass") else 1
+                count += skipped if skipped > 1 else row["test"].startswith("setUpClass")
+                self.skipped += skipped
+                self.reasons[row["text"]] = self.reasons.get(row["text"], 0) + skipped
             if row["outcome"] == "failed":
                 failed += 1
                 print("FAILED %s\n%s" % (row["test"], row["text"]))
@@ -172,8 +178,8 @@ def main():
     if args.slowest:
         for seconds, name in sorted(totals.times)[-10:]:
             print("%6.1fs %s" % (seconds, name))
-    if totals.skipped:
-        print("%d skipped" % totals.skipped)
+    for reason, count in totals.reasons.items():
+        print("%d skipped: %s" % (count, reason))
     print("flow: %d passed, %d failed in %ds" % (totals.passed, totals.failed, time.monotonic() - began))
     return 1 if totals.failed or not totals.passed else 0
 

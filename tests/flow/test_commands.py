@@ -252,7 +252,12 @@ class Check(unittest.TestCase):
         path = self.file(FINE.replace("[\"127.0.0.1:1\"]", "[\"127.0.0.1:1\"], tls: {certificates: [{cert: %s/a.crt, key: {file: %s/a.key}}]}" % (base, base)))
         self.assertEqual(weir("check", path).returncode, 0)
         self.assertEqual(weir("check", "--strict", path).returncode, 2)
-        self.assertIn("a.crt", weir("check", path).stderr)
+        told = weir("check", path).stderr
+        line = next(i for i, text in enumerate(open(path), 1) if "a.crt" in text)
+        self.assertRegex(told, r":%d:\d+: warning\[W007\]: .*a\.crt" % line)
+        with open(base + "/a.crt", "w") as file:
+            file.write("no certificate\n")
+        self.assertRegex(weir("check", path).stderr, r":%d:\d+: error\[E034\]: .*a\.crt" % line)
 
     def test_a_key_that_others_can_read_is_told_once(self):
         base = self.folder.name
@@ -353,6 +358,12 @@ class Demo(unittest.TestCase):
         passed = re.fullmatch(r"(\d+) passed, 0 failed", last[1])
         self.assertTrue(passed, last[1])
         self.assertEqual(int(passed[1]), done.stdout.count("\n  ok "))
+
+    def test_what_breaks_goes_back_by_the_guard_that_is_there_for_it(self):
+        for mood, guard in (("errors", "errors"), ("latency", "latency")):
+            with self.subTest(mood=mood):
+                done = weir("demo", "--once", "--break", mood, *self.addresses())
+                self.assertRegex(done.stdout, r"  ok +it breaks \(%s\) and is rolled back: .* by guard %s\n" % (mood, guard), done.stdout)
 
     def test_without_a_terminal_it_runs_until_it_is_told_to_end(self):
         words = self.addresses()

@@ -202,6 +202,391 @@ class Weights(Fleet):
         split = weirs[0].admin("GET", "/v1/splits/shop").json
         self.assertEqual(split["reason"], "test")
 
+    def test_changes_at_the_same_moment_end_in_one_of_them(self):
+        weirs = self.fleet(3)
+        for n in range(5):
+            threads = [threading.Thread(target=self.set, args=(w, 10 * (i + 1) + n)) for i, w in enumerate(weirs)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            until(lambda: len({self.green_of(w) for w in weirs}) == 1)
+            self.agree()
+            self.assertIn(self.green_of(weirs[0]), [10 * (i + 1) + n for i in range(3)])
+
+    def test_who_joins_late_adopts_and_who_restarts_remembers(self):
+        first, second = self.fleet(2)
+        self.set(first, 30)
+        self.all_at(30)
+        third = self.join()
+        self.agree()
+        self.assertEqual(self.green_of(third), 30)
+        second.kill()
+        self.set(third, 40)
+        second.start()
+        self.agree()
+        self.all_at(40)
+
+    def test_undo_goes_to_the_same_weights_everywhere(self):
+        first, second = self.fleet(2)
+        self.set(first, 30)
+        self.set(first, 20)
+        self.all_at(20)
+        self.assertEqual(second.admin("POST", "/v1/splits/shop/undo", {}).status, 200)
+        self.all_at(30)
+
+    def test_a_freeze_holds_everywhere(self):
+        first, second = self.fleet(2)
+        first.admin("PUT", "/v1/freeze", {"reason": "holidays"})
+        until(lambda: second.admin("GET", "/v1/freeze").json["frozen"])
+        self.set(second, 10, expect=409)
+        second.admin("DELETE", "/v1/freeze")
+        until(lambda: not first.admin("GET", "/v1/freeze").json["frozen"])
+        self.set(first, 10)
+        self.all_at(10)
+
+    def test_prefixes_keep_fleets_apart(self):
+        first, = self.fleet(1)
+        other = self.start(self.config(prefix="other"))
+        self.set(first, 10)
+        self.agree([first])
+        self.agree([other])
+        self.assertEqual(self.green_of(other), 0)
+
+    def test_other_pools_are_told_and_not_guessed(self):
+        first, = self.fleet(1)
+        config = self.config()
+        config["pools"]["red"] = dict(config["pools"]["blue"])
+        config["splits"]["shop"]["weights"]["red"] = 0
+        config["splits"]["extra"] = {"stable": "blue", "weights": {"blue": 100, "green": 0}}
+        config["routes"].append({"name": "extra", "match": {"path_prefix": "/extra"}, "split": "extra"})
+        other = self.start(config)
+        self.set(first, 10)
+
+        def told():
+            them = [i for i in self.look(first)["instances"] if not i["self"]]
+            return them and them[0]["state"] == "differs" and {(p["split"], p["why"]) for p in them[0]["problems"]}
+        self.assertEqual(until(told), {("shop", "its pools are others"), ("extra", "this instance does not have this split")})
+        self.assertEqual(other.weights("shop"), {"blue": 100, "green": 0, "red": 0})
+        status = first.ctl("status")
+        self.assertIn("its pools are others", status.stdout)
+        # with the same file they agree
+        first.reload(config)
+        self.agree([first, other])
+        self.assertEqual(other.weights("shop"), {"blue": 90, "green": 10, "red": 0})
+
+
+class Rollouts(Fleet):
+
+    def test_a_rollout_moves_on_all_and_one_advances_it(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "400ms", "until": "held"},
+                                    {"name": "half", "weight": 50, "ramp": "1s", "hold": "400ms", "until": "held"}], keep_warm="1s")}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[1])
+        self.all_in(id, state="running", phase="canary")
+        self.all_in(id, state="done")
+        self.all_at(100)
+        self.agree()
+        for weir in weirs:
+            self.assertEqual(weir.admin("GET", "/v1/splits/shop").json["stable"], "green")
+
+    def test_people_may_speak_to_any_instance(self):
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        holder = self.holder()
+        others = [w for w in weirs if w is not holder]
+        self.verb(others[0], id, "pause")
+        self.all_in(id, state="held", held_reason="paused")
+        self.verb(others[1], id, "resume")
+        self.all_in(id, state="running", phase="canary")
+        self.verb(others[0], id, "promote")
+        self.all_in(id, state="running", phase="half")
+        self.all_at(50)
+        self.verb(others[1], id, "abort")
+        self.all_in(id, state="aborted")
+        self.all_at(0)
+        self.agree()
+
+    def test_a_rollback_on_one_instance_travels_to_all(self):
+        self.plans = {"plan": plan([{"name": "half", "weight": 50, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 5}])}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="half")
+        follower = next(w for w in weirs if w is not self.holder())
+        self.green.mood = "boom"
+        with follower.client() as client:
+            for _ in range(40):
+                client.ask(get("/"))
+        began = time.monotonic()
+        self.all_in(id, state="rolled_back")
+        self.all_at(0)
+        self.assertLess(time.monotonic() - began, 2 * SLOW)
+        self.agree()
+        for weir in weirs:
+            self.assertEqual(self.rollout(weir, id)["cause"]["guard"], "fuse")
+            shown = weir.admin("GET", "/v1/rollouts/%s/evidence" % id).json
+            self.assertTrue(shown["guards"])
+        adopted = [w for w in weirs if any("went back" in (r.get("reason") or "") for r in self.audit(w, "fleet_adopt"))]
+        self.assertGreaterEqual(len(adopted), 1)
+
+    def test_evidence_adds_up_over_instances(self):
+        self.plans = {"plan": plan([{"name": "half", "weight": 50, "min_requests": 40, "hold": "0s", "until": "held"},
+                                    {"name": "more", "weight": 60, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 30}])}
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="half")
+        for weir in weirs:      # a block of 20 has 10 of the candidate's: 30 each, too few alone
+            with weir.client() as client:
+                for _ in range(60):
+                    client.ask(get("/"))
+        self.all_in(id, state="running", phase="more")
+        self.agree()
+        self.green.mood = "boom"
+        for weir in weirs:      # about 24 each
+            with weir.client() as client:
+                for _ in range(40):
+                    client.ask(get("/"))
+        self.all_in(id, state="rolled_back")
+
+    def test_the_lease_passes_on_when_its_holder_dies(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "3s", "until": "held"},
+                                    {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        holder = self.holder()
+        holder.kill()
+        rest = [w for w in weirs if w is not holder]
+        self.all_in(id, rest, state="running", phase="half")
+        self.all_at(50, rest)
+        self.assertIn(self.holder(), rest)
+        holder.start()
+        self.agree()
+        self.all_in(id, state="running", phase="half")
+
+    def test_a_holder_that_leaves_in_order_leaves_at_once(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "60s", "until": "held"}])}
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running")
+        holder = self.holder()
+        name = self.look(holder)["id"]
+        self.assertEqual(self.server.ask("get", "t:fleet:lease:shop"), [name])
+        holder.stop()
+        self.assertNotEqual(self.server.ask("get", "t:fleet:lease:shop"), [name])
+        rest = next(w for w in weirs if w is not holder)
+        until(lambda: [i["id"] for i in self.look(rest)["instances"]] == [self.look(rest)["id"]])
+
+    def test_who_joins_during_a_rollout_takes_part(self):
+        weirs = self.fleet(1)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        third = self.join()
+        self.agree()
+        self.all_in(id, state="running", phase="canary")
+        self.assertEqual(self.green_of(third), 10)
+        self.verb(third, id, "abort")
+        self.all_in(id, state="aborted")
+
+
+class Partitions(Fleet):
+
+    def test_who_is_cut_off_never_promotes_and_goes_on_with_the_others_afterwards(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "2s", "until": "held"},
+                                    {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        lone = self.holder()
+        rest = [w for w in weirs if w is not lone]
+        self.cut_off(lone)
+        self.all_in(id, rest, state="running", phase="half")
+        # Its own clocks are over by now, and would be for a long time.
+        until(lambda: "Redis is away" in (self.rollout(lone, id)["next"] or ""))
+        self.assertEqual((self.rollout(lone, id)["phase"], self.green_of(lone)), ("canary", 10))
+        self.mend(lone)
+        self.all_in(id, state="running", phase="half")
+        self.all_at(50)
+        self.agree()
+
+    def test_everybody_cut_off_promotes_nothing(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "1s", "until": "held"},
+                                    {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])}
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        self.server.freeze()
+        for weir in weirs:
+            until(lambda: not self.look(weir)["up"])
+        time.sleep(2)   # longer than the phase: nothing may happen in it
+        self.assertEqual([self.green_of(w) for w in weirs], [10, 10])
+        self.server.thaw()
+        self.all_in(id, state="running", phase="half")
+
+    def test_a_rollback_made_alone_wins_over_what_the_others_did(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 20, "hold": "1500ms", "until": "held"},
+                                    {"name": "half", "weight": 50, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 5}])}
+        weirs = self.fleet(3)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        lone = next(w for w in weirs if w is not self.holder())
+        rest = [w for w in weirs if w is not lone]
+        self.cut_off(lone)
+        self.all_in(id, rest, state="running", phase="half")
+        self.green.mood = "boom"
+        with lone.client() as client:
+            for _ in range(80):
+                client.ask(get("/"))
+        self.all_in(id, [lone], state="rolled_back")
+        self.assertEqual(self.green_of(lone), 0)
+        self.assertEqual([self.green_of(w) for w in rest], [50, 50])
+        self.mend(lone)
+        self.all_in(id, state="rolled_back")
+        self.all_at(0)
+        self.agree()
+        for weir in rest:
+            rows = [r for r in self.audit(weir, "fleet_adopt") if r["reason"] == "it went back on another instance"]
+            self.assertEqual(len(rows), 1)
+            self.assertEqual(rows[0]["before"]["weights"]["green"], 50)
+            self.assertEqual(rows[0]["after"]["weights"]["green"], 0)
+            self.assertTrue(rows[0]["actor"].startswith("fleet:"))
+
+    def test_of_two_changes_made_apart_the_safer_wins(self):
+        weirs = self.fleet(2)
+        self.set(weirs[0], 50)
+        self.all_at(50)
+        self.cut_off(weirs[1])
+        for green in (10, 20, 30):      # often, which does not make it newer
+            self.set(weirs[1], green)
+        self.set(weirs[0], 5)
+        self.mend(weirs[1])
+        self.all_at(5)
+        self.agree()
+        self.cut_off(weirs[1])
+        self.set(weirs[1], 1)
+        self.set(weirs[0], 60)
+        self.mend(weirs[1])
+        self.all_at(1)
+        self.agree()
+
+    def test_a_change_made_alone_holds_when_nobody_else_changed_anything(self):
+        weirs = self.fleet(2)
+        self.cut_off(weirs[1])
+        self.set(weirs[1], 40)
+        self.mend(weirs[1])
+        self.all_at(40)
+
+    def test_a_rollback_reaches_those_with_other_pools(self):
+        first, = self.fleet(1)
+        config = self.config()
+        id = self.begin(first)
+        self.all_in(id, state="running", phase="canary")
+        second = self.join()
+        self.all_in(id, state="running", phase="canary")
+        config = self.config(self.relays[1].address)
+        config["pools"]["red"] = dict(config["pools"]["blue"])
+        config["splits"]["shop"]["weights"]["red"] = 0
+        second.kill()       # a reload that changes its pools is refused while it is live
+        second.write(config)
+        second.start()
+        until(lambda: self.look(second)["up"] and second.metric("weir_fleet_agreed", split="shop") == 1)
+        self.assertEqual(second.weights("shop")["green"], 10)
+        self.verb(first, id, "abort")
+        self.all_in(id, state="aborted")
+        self.assertEqual(second.weights("shop"), {"blue": 100, "green": 0, "red": 0})
+
+
+class Redises(Fleet):
+
+    def test_without_redis_it_starts_says_so_and_serves(self):
+        self.redis()
+        self.server.kill()
+        weir = self.start(self.config())
+        until(lambda: "the fleet cannot be reached" in weir.err())
+        self.assertEqual(weir.ask(get("/")).status, 200)
+        self.set(weir, 20)
+        self.assertEqual(self.green_of(weir), 20)
+        self.assertFalse(self.look(weir)["up"])
+        self.assertEqual(weir.metric("weir_fleet_up"), 0)
+        self.server.start()
+        self.agree([weir])
+        self.assertEqual(self.green_of(weir), 20)
+
+    def test_a_redis_that_lost_its_data_gets_it_back(self):
+        weirs = self.fleet(2)
+        self.set(weirs[0], 30)
+        self.all_at(30)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="canary")
+        self.server.kill()
+        self.server.start()
+        self.agree()
+        self.all_in(id, state="running", phase="canary")
+        self.verb(weirs[1], id, "abort")
+        self.all_in(id, state="aborted")
+
+    def test_a_redis_that_stands_still_delays_no_rollback_and_no_request(self):
+        self.plans = {"plan": plan([{"name": "half", "weight": 50, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 5}])}
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.all_in(id, state="running", phase="half")
+        self.server.freeze()
+        self.green.mood = "boom"
+        slowest = 0
+        with weirs[1].client() as client:
+            for _ in range(60):
+                began = time.monotonic()
+                client.ask(get("/"))
+                slowest = max(slowest, time.monotonic() - began)
+        self.all_in(id, weirs[1:], state="rolled_back", limit=2)
+        self.assertLess(slowest, 1 * SLOW)
+        self.assertEqual(self.green_of(weirs[0]), 50)
+        self.server.thaw()
+        self.all_in(id, state="rolled_back")
+        self.agree()
+
+    def test_leaving_the_fleet_by_a_reload_goes_on_alone(self):
+        weirs = self.fleet(2)
+        config = self.config()
+        del config["redis"]
+        weirs[1].reload(config)
+        self.assertFalse(self.look(weirs[1])["shared"])
+        self.set(weirs[0], 10)
+        self.agree(weirs[:1])
+        self.assertEqual(self.green_of(weirs[1]), 0)
+        weirs[1].reload(self.config())
+        self.agree()
+        self.all_at(10)
+
+
+class Shown(Fleet):
+
+    def test_status_lists_the_instances_and_their_agreement(self):
+        weirs = self.fleet(2)
+        for weir in weirs:
+            done = weir.ctl("status")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            ids = [i["id"] for i in self.look(weir)["instances"]]
+            self.assertEqual(len(set(ids)), 2)
+            for id in ids:
+                self.assertRegex(done.stdout, r"(?m)^\s*%s\b.*agrees" % id)
+            whole = json.loads(weir.ctl("status", "-o", "json").stdout)
+            self.assertEqual([i["state"] for i in whole["fleet"]["instances"]], ["agrees", "agrees"])
+            until(lambda: weir.metric("weir_fleet_instances") == 2)
+            until(lambda: weir.metric("weir_fleet_instances_agreeing") == 2)
+            self.assertEqual(weir.metric("weir_fleet_agreed", split="shop"), 1)
+        weirs[1].kill()
+        until(lambda: any(i["state"] == "away" for i in self.look(weirs[0])["instances"]), 10)
+        self.assertEqual(weirs[0].metric("weir_fleet_instances"), 1)
+        done = weirs[0].ctl("status")
+        self.assertRegex(done.stdout, r"away, last seen \d+ s ago")
+        weirs[1].start()
+
 
 if __name__ == "__main__":
     import unittest

@@ -149,8 +149,8 @@ class Malformed(H2):
     def test_a_length_that_the_data_does_not_keep(self):
         for length, data in (("5", b"hell"), ("5", b"helloo"), ("0", b"x")):
             wire = self.client()
-            wire.headers(1, h2.request("/x", "POST", "a", "http", ("content-length", length)), end=False)
-            wire.data(1, data, end=True)
+            head = h2.block(h2.request("/x", "POST", "a", "http", ("content-length", length)))
+            wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, head) + h2.frame(h2.DATA, h2.END_STREAM, 1, data))     # none is answered before the other
             answer = wire.answer(1)
             self.assertEqual(answer.reset, h2.PROTOCOL_ERROR, (length, data))
         self.assertEqual(self.up.faults, [])

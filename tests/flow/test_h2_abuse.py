@@ -146,6 +146,102 @@ class Abuse(Shared):
             self.assertEqual(wire.answer(stream).status, 200)
         self.assertEqual([self.glitches(n) for n in names], before)
 
+    def answered(self, wire, path, stream):
+        wire.headers(stream, h2.request(path))
+        return wire.answer(stream).status
+
+    def test_answers_that_are_not_read_cost_little(self):
+        """All streams of a connection ask for much and take nothing: what is held is bounded by connection, and another stream gets its answer."""
+        before = self.weir.rss()
+        wires = [self.client() for _ in range(4)]
+        for wire in wires:
+            wire.gives_window = False
+            for stream in range(1, 255, 2):
+                wire.headers(stream, h2.request("/m/big/400000"))
+        for wire in wires:
+            wire.until(lambda: len([m for m in wire.messages.values() if m.fields]) == 127)
+        time.sleep(0.5)
+        self.assertLess(self.weir.rss() - before, 4 * (3 << 20))
+        for wire in wires:
+            wire.window(0, 1 << 24)
+            wire.until(lambda: all(len(wire.message(s).body) == 65535 for s in range(1, 255, 2)))
+            self.assertEqual(self.answered(wire, "/m/hello", 255), 200)
+            wire.close()
+        until(lambda: self.weir.metric("weir_http_requests_in_flight") == 0)
+
+    def test_who_stands_still_stops_no_other(self):
+        """Eight downloads are not read at all; next to them a hundred others and a large one come whole."""
+        wire = self.client()
+        wire.gives_window = False
+        wire.window(0, 1 << 24)
+        for stream in range(1, 17, 2):
+            wire.headers(stream, h2.request("/m/big/1000000"))
+        wire.until(lambda: all(len(wire.message(s).body) == 65535 for s in range(1, 17, 2)))
+        for stream in range(17, 217, 2):
+            self.assertEqual(self.answered(wire, "/m/hello", stream), 200)
+        wire.headers(217, h2.request("/m/big/500000"))
+        wire.window(217, 1 << 20)
+        answer = wire.answer(217)
+        self.assertEqual((answer.status, len(answer.body), answer.is_ended), (200, 500000, True))
+        for stream in range(1, 17, 2):      # and they were only waiting
+            wire.window(stream, 1 << 20)
+            self.assertEqual(len(wire.answer(stream).body), 1000000)
+
+    def test_many_large_answers_at_once_come_whole(self):
+        wire = self.client()
+        for stream in range(1, 65, 2):
+            wire.headers(stream, h2.request("/m/big-chunked/300000" if stream % 4 == 1 else "/m/big/300000"))
+        for stream in range(1, 65, 2):
+            answer = wire.answer(stream)
+            self.assertEqual((answer.status, len(answer.body)), (200, 300000))
+
+    def test_large_heads_in_flight_are_bounded(self):
+        """An entry of HPACK's table, named seven times a request, makes 27 KB of each ten bytes: beyond half a MiB streams are refused unread."""
+        before = self.weir.rss()
+        wire = self.client()
+        for stream in range(1, 181, 2):
+            block = h2.block(h2.request("/m/wait"))
+            if stream == 1:
+                block += h2.literal("x-big", "y" * 3900, indexed=True)
+            wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block + b"\xbe" * 7))
+
+        def refused():
+            wire.sync(b"%08d" % len(wire.frames))
+            return len([s for s, m in wire.messages.items() if m.reset == h2.REFUSED_STREAM])
+        until(lambda: len(self.up.seen) == 90 - refused())
+        self.assertIn(len(self.up.seen), range(10, 21))
+        self.assertLess(self.weir.rss() - before, 3 << 20)
+        self.up.go.set()
+        for stream in range(1, 19, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        wire.headers(257, h2.request("/m/hello") + [("x-big", "y" * 20000)])
+        self.assertEqual(wire.answer(257).status, 200)
+
+    def test_bodies_that_nobody_takes_cost_little(self):
+        """All streams send as much as they may to an upstream that reads nothing; a later one is still served."""
+        before = self.weir.rss()
+        wire = self.client()
+        wire.headers(255, h2.request("/m/hello"))
+        self.assertEqual(wire.answer(255).status, 200)
+        sent = 0
+        for stream in range(257, 400, 2):
+            wire.headers(stream, h2.request("/m/deaf", "POST"), end=False)
+            wire.data(stream, b"x")
+        wire.sync()
+        window = 65535
+        for frame in wire.frames:
+            if frame.kind == h2.WINDOW_UPDATE and frame.stream == 0:
+                window += struct.unpack(">I", frame.payload)[0]
+        self.assertLessEqual(window, 1 << 20)
+        for stream in range(257, 400, 2):
+            for _ in range(3):
+                if window - 16384 > sent:
+                    wire.data(stream, b"x" * 16384)
+                    sent += 16384
+        wire.sync()
+        self.assertLess(self.weir.rss() - before, 8 << 20)
+        self.assertEqual(self.answered(wire, "/m/hello", 401), 200)
+
     def test_window_updates(self):
         self.check("window_update_flood", lambda n: h2.frame(h2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import unittest
 
@@ -232,6 +233,79 @@ class Proof(Notified):
         self.assertEqual(done.returncode, 1)
         self.assertIn("forged.jsonl:%d: evidence of guard 'errors' in phase 'canary'" % (at + 1), done.stderr)
         self.assertIn("bad says %d" % (bad + 1), done.stderr)
+
+
+class TheEnd(Notified):
+    """What a chain of hashes cannot show by itself."""
+
+    def path(self):
+        return self.weir.admin("GET", "/v1/audit?limit=0").json["path"]
+
+    def verify(self, code, *words):
+        done = self.weir.ctl("audit", "verify")
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        for word in words:
+            self.assertIn(word, done.stdout + done.stderr)
+
+    def pair(self):
+        self.weir = self.start(blue_green(self.blue.address, self.green.address))
+        for percent in (5, 6, 7):
+            self.weir.set_weights(blue=100 - percent, green=percent)
+
+    def cut(self, lines):
+        path = self.path()
+        with open(path) as file:
+            kept = file.read().splitlines(True)[:-lines]
+        with open(path, "w") as file:
+            file.writelines(kept)
+
+    def test_a_cut_off_end_is_found_while_it_runs(self):
+        self.pair()
+        self.verify(0, "the chain holds")
+        done = self.weir.ctl("audit", "verify", self.path())
+        self.assertIn("only a running weir can say", done.stdout)
+        self.cut(2)
+        self.verify(1, "its end is missing", "weir has written")
+
+    def test_a_cut_off_end_is_found_by_the_next_start(self):
+        self.pair()
+        path = self.path()
+        self.weir.kill()
+        with open(path) as file:
+            kept = file.read().splitlines(True)[:-2]
+        with open(path, "w") as file:
+            file.writelines(kept)
+        self.weir.start()
+        self.assertIn("the end of the audit log is missing", self.weir.err())
+        entries = self.weir.admin("GET", "/v1/audit").json["entries"]
+        self.assertEqual([e["after"] for e in entries if e["action"] == "audit_end_missing"], [{"entries": 2}])
+        self.verify(0)      # of what is there now
+        self.weir.kill()
+        self.weir.start()
+        self.assertNotIn("is missing", self.weir.err())
+
+    def test_a_rotated_file_lacks_nothing_and_goes_on_over_a_restart(self):
+        self.pair()
+        sequence = self.weir.admin("GET", "/v1/audit?limit=0").json["sequence"]
+        os.rename(self.path(), self.path() + ".1")
+        self.weir.tell(signal.SIGUSR1)
+        until(lambda: os.path.exists(self.path()))
+        self.verify(0, "0 entries")
+        self.weir.kill()
+        self.weir.start()
+        self.assertNotIn("is missing", self.weir.err())
+        self.weir.set_weights(blue=60, green=40)
+        self.assertGreater(self.weir.admin("GET", "/v1/audit?limit=0").json["sequence"], sequence)
+        self.verify(0, "it continues an earlier file")
+
+    def test_a_ramp_has_a_line_where_it_begins_and_where_it_has_arrived(self):
+        id = self.begin([{"name": "half", "weight": 50, "ramp": "1s", "hold": "60s", "until": "held"}], notify=[])
+        until(lambda: self.look(id)["weight"] == 50)
+        entries = [e for e in self.weir.admin("GET", "/v1/audit").json["entries"] if e["action"].startswith("rollout_")]
+        self.assertEqual([e["action"] for e in entries], ["rollout_started", "rollout_phase", "rollout_start", "rollout_weight"])
+        self.assertEqual(entries[-1]["after"]["weight"], 50)
+        events = self.weir.admin("GET", "/v1/events?follow=0").json["events"]
+        self.assertGreater(len([e for e in events if e["data"].get("event") == "weight"]), 5)
 
 
 def reseal(lines, path):

@@ -358,6 +358,11 @@ class WhatSurvives(TwoPools):
         self.assertEqual(reply.status, 200)
         for word in ("shop", "for the diff", "uid:"):
             self.assertIn(word, reply.text)
+        told = self.weir.ctl("config", "diff").stdout
+        for words in ("- loaded file blue=100% green=0%", "+ runtime     blue=60% green=40%", "weir.yaml on disk is what is loaded"):
+            self.assertIn(words, told)
+        self.weir.write(self.config(weights=(90, 10)))
+        self.assertIn("weir.yaml on disk is not what is loaded; a reload would change:", self.weir.ctl("config", "diff").stdout)
 
     def test_weights_change_under_load_without_a_failure(self):
         self.pair()

@@ -3,9 +3,11 @@
 See npm.py for how the package comes here.
 """
 
+import subprocess
+import tempfile
 import unittest
 
-from harness import Case, one_pool
+from harness import Case, one_pool, until
 
 import npm
 from npm import Node
@@ -13,20 +15,32 @@ from npm import Node
 SIZES = (1, 125, 126, 4096, 65535, 65536, 300000, 1 << 20)
 
 
-class RealWebSockets(Case):
+class OverHttp1(Case):
+    """The versions of both sides, and whether there is TLS on them: the subclasses have the other pairings."""
+
     limit = 120
+    version, upstream_version, tls, upstream_tls = "h1", "h1", False, False
 
     @classmethod
     def setUpClass(cls):
         npm.install()
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.dir.cleanup)
+        cls.files = [cls.dir.name + "/c.pem", cls.dir.name + "/k.pem"]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-out", cls.files[0], "-keyout", cls.files[1]], check=True, capture_output=True)
 
     def setUp(self):
-        self.server = self.enter(Node("ws.mjs", "server"))
-        self.config = one_pool("127.0.0.1:%d" % self.server.hear()["port"], workers=2)
+        self.server = self.enter(Node("ws.mjs", "server", self.upstream_version, *(self.files if self.upstream_tls else [])))
+        pool = {"protocol": "h2"} if self.upstream_version == "h2" else {}
+        if self.upstream_tls:
+            pool["tls"] = {"verify": "off"}
+        self.config = one_pool("127.0.0.1:%d" % self.server.hear()["port"], workers=2, pool=pool,
+                               listeners={"http": {"tls": {"self_signed": True}} if self.tls else {}})
         self.weir = self.start(self.config)
 
     def open(self, **env):
-        client = self.enter(Node("ws.mjs", "client", "ws://127.0.0.1:%d/chat" % self.weir.port, env=env))
+        client = self.enter(Node("ws.mjs", "client", "%s://127.0.0.1:%d/chat" % ("wss" if self.tls else "ws", self.weir.port), self.version, env=env))
         hello = client.hear()
         self.assertEqual((hello.get("open"), hello.get("protocol")), (True, "chat"), hello)
         return client, hello
@@ -79,6 +93,30 @@ class RealWebSockets(Case):
             self.assertEchoes(client, 70000, bool(i % 2))
             self.assertEqual(client.order("ping", payload="after %d" % i), {"pong": "after %d" % i})
         self.assertEqual(client.order("close", code=1000, reason="done")["code"], 1000)
+
+    def test_a_second_on_the_same_weir_is_its_own(self):
+        first, _ = self.open()
+        second, _ = self.open()
+        self.assertEchoes(first, 1000, True)
+        self.assertEqual(second.order("close", code=1000, reason="")["code"], 1000)
+        self.assertEchoes(first, 1000, True)
+        until(lambda: self.weir.metric("weir_connections", state="tunnel") == 1)
+
+
+class OverHttp2(OverHttp1):
+    version = "h2"
+
+
+class OverTlsAndHttp2ToHttp1(OverHttp1):
+    version, tls = "h2", True
+
+
+class OverTlsAndHttp2AtBothEnds(OverHttp1):
+    version, upstream_version, tls, upstream_tls = "h2", "h2", True, True
+
+
+class OverTlsAndHttp1ToHttp2(OverHttp1):
+    version, upstream_version, tls = "h1", "h2", True
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ test_ctl__tables_are_for_people(void **state)
 	EXPECT(2, "endpoint 127.0.0.1:21052 drian", NULL);
 	EXPECT(0, "status", "OUT: canary 127.0.0.1:21052: drain");
 	EXPECT(0, "endpoint 127.0.0.1:21052 active", "active");
-	EXPECT(0, "config diff", "as the file says");
+	EXPECT(0, "config diff", "as the loaded file says");
 	EXPECT(0, "weights shop canary=100 --reason because", NULL);
 	EXPECT(0, "config diff", "because");
 	EXPECT(0, "audit", "because");

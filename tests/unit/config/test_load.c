@@ -103,19 +103,13 @@ static void
 test_load__settings_of_later_versions_say_so(void **state)
 {
 	(void)state;
-	expect(HEAD TAIL "pools:\n  app:\n    endpoints: \"10.0.0.1:80\"\n"
-	                 "    drain: 60s\n",
-	    "t.yaml:6:5: error[E013]: \"drain\" in pool \"app\" is known, "
-	    "but not available in this version\n"
-	    "    6 |     drain: 60s\n"
-	    "      |     ^~~~~ take it out, or use a version that has "
-	    "it\n" END("1 error", "0 warnings"));
+	expect_part(HEAD POOL TAIL "tracing: {}\n",
+	    "is known, but not available in this version");
+	expect_part(HEAD POOL TAIL "tracing: {}\n",
+	    "^~~~~~~ take it out, or use a version that has it");
 	expect_part(
 	    HEAD POOL TAIL "tracing: {}\n",
 	    "[E013]: \"tracing\" in the file");
-	expect_part(HEAD TAIL "pools: {app: {endpoints: \"a:1\", balance: "
-	                      "ewma}}\n",
-	    "[E013]: balance of pool \"app\": \"ewma\" is known");
 }
 
 static void

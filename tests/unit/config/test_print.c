@@ -62,8 +62,8 @@ test_explain__misses_are_helped(void **state)
 	assert_string_equal(err.text,
 	    "several keys end in 'listen': admin.listen, "
 	    "admin.metrics.listen");
-	assert_null(explained("pools.drain", &err));
-	assert_string_equal(err.text, "'pools.drain' is known, but not "
+	assert_null(explained("routes.slo", &err));
+	assert_string_equal(err.text, "'routes.slo' is known, but not "
 	                              "available in this version");
 }
 

@@ -184,6 +184,97 @@ test_balance__p2c_keeps_queues_short(void **state)
 /* ---- round robin ---- */
 
 static void
+answer(const struct pool_view *view, size_t i, nsec_t took, bool is_bad)
+{
+	endpoint_took(view->endpoints[i], 0, took, is_bad);
+}
+
+/* Picks, each answered at once after `took` by endpoint. */
+static void
+ask_many(struct edge *edge, const struct pool_view *view, int n,
+    const nsec_t took[], uint32_t count[])
+{
+	for (int i = 0; i < n; i++) {
+		size_t at = pick(edge, view, NULL, false);
+
+		count[at]++;
+		answer(view, at, took[at], false);
+	}
+}
+
+static void
+test_balance__ewma_prefers_who_answers_sooner(void **state)
+{
+	static const nsec_t took[] = {
+	    NSEC_PER_MSEC, 10 * NSEC_PER_MSEC, NSEC_PER_MSEC};
+	struct edge edge;
+	const struct pool_view *view = open_pool(&edge, "ewma", NULL, 3);
+	uint32_t count[3] = {0};
+
+	(void)state;
+	ask_many(&edge, view, 3000, took, count);
+	assert_true(count[1] > 0 && count[1] < 100);
+	assert_true(count[0] > 1000 && count[2] > 1000);
+	set_load(view, 0, 20); /* so much in flight outweighs it */
+	set_load(view, 2, 20);
+	memset(count, 0, sizeof(count));
+	ask_many(&edge, view, 300, took, count);
+	assert_true(count[1] > 150);
+	edge_close(&edge);
+}
+
+static void
+test_balance__ewma_finds_out_who_has_recovered(void **state)
+{
+	static const nsec_t before[] = {NSEC_PER_MSEC, NSEC_PER_SEC},
+	                    after[] = {NSEC_PER_MSEC, NSEC_PER_MSEC};
+	struct edge edge;
+	const struct pool_view *view = open_pool(&edge, "ewma", NULL, 2);
+	uint32_t count[2] = {0};
+
+	(void)state;
+	ask_many(&edge, view, 1000, before, count);
+	assert_true(count[1] > 0 && count[1] < 10);
+	memset(count, 0, sizeof(count));
+	ask_many(&edge, view, 2000, after, count);
+	assert_true(count[1] > 500);
+	edge_close(&edge);
+}
+
+static void
+test_balance__ewma_is_not_drawn_to_fast_failures(void **state)
+{
+	struct edge edge;
+	const struct pool_view *view = open_pool(&edge, "ewma", NULL, 2);
+	uint32_t count[2] = {0};
+
+	(void)state;
+	for (int i = 0; i < 2000; i++) {
+		size_t at = pick(&edge, view, NULL, false);
+
+		count[at]++;
+		answer(view, at, at == 0 ? NSEC_PER_MSEC : 1000, at == 1);
+	}
+	assert_true(count[1] < 200);
+	edge_close(&edge);
+}
+
+static void
+test_balance__ewma_tries_a_new_one_once(void **state)
+{
+	struct edge edge;
+	const struct pool_view *view = open_pool(&edge, "ewma", NULL, 2);
+
+	(void)state;
+	answer(view, 0, NSEC_PER_MSEC, false);
+	assert_int_equal(pick(&edge, view, NULL, false), 1);
+	set_load(view, 1, 1); /* not answered yet */
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(pick(&edge, view, NULL, false), 0);
+	edge_close(&edge);
+}
+
+static void
 test_balance__round_robin_goes_around(void **state)
 {
 	struct edge edge;
@@ -419,6 +510,10 @@ main(void)
 	    cmocka_unit_test(test_balance__p2c_takes_the_less_loaded_of_two),
 	    cmocka_unit_test(test_balance__p2c_weighs_the_load),
 	    cmocka_unit_test(test_balance__p2c_keeps_queues_short),
+	    cmocka_unit_test(test_balance__ewma_prefers_who_answers_sooner),
+	    cmocka_unit_test(test_balance__ewma_finds_out_who_has_recovered),
+	    cmocka_unit_test(test_balance__ewma_is_not_drawn_to_fast_failures),
+	    cmocka_unit_test(test_balance__ewma_tries_a_new_one_once),
 	    cmocka_unit_test(test_balance__round_robin_goes_around),
 	    cmocka_unit_test(test_balance__weighted_rounds_are_smooth),
 	    cmocka_unit_test(

@@ -1,0 +1,132 @@
+/*
+ * Who may sign the certificates of a listener's clients. The file is read once,
+ * while there is somebody to tell about a mistake and before root is given up;
+ * each worker parses the text into its own library.
+ *
+ * A session that began under other authorities, or under none, opens nothing
+ * here: their digest is part of what binds sessions to a face.
+ */
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls/inside.h"
+
+bool
+authorities_read(struct authorities *authorities, const char *path,
+    bool is_required, struct err *err)
+{
+	if (!pem_file(path, &authorities->pem, &authorities->len, err))
+		return err_wrap(err, "client_ca");
+	authorities->path = path;
+	authorities->is_required = is_required;
+	tls_sha256(authorities->pem, authorities->len, authorities->digest);
+	/* Whoever came without a certificate may not come back where one has to
+	 * be shown. */
+	authorities->digest[0] ^= is_required;
+	return true;
+}
+
+void
+authorities_release(struct authorities *authorities)
+{
+	free(authorities->pem);
+	*authorities = (struct authorities){0};
+}
+
+/* Believed, and told to clients so that theirs can choose. */
+static bool
+trust(SSL_CTX *ctx, X509 *cert)
+{
+	return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert) == 1 &&
+	       SSL_CTX_add_client_CA(ctx, cert) == 1;
+}
+
+bool
+authorities_use(const struct authorities *authorities, SSL_CTX *ctx,
+    OSSL_LIB_CTX *library, struct err *err)
+{
+	BIO *bio = BIO_new_mem_buf(authorities->pem, (int)authorities->len);
+	X509 *cert;
+	size_t n = 0;
+	bool is_fine = bio != NULL;
+
+	while (is_fine && (cert = X509_new_ex(library, NULL)) != NULL) {
+		if (!PEM_read_bio_X509(bio, &cert, NULL, NULL)) {
+			X509_free(cert);
+			/* The end of the file is an error like any other. */
+			is_fine =
+			    n > 0 && ERR_GET_REASON(ERR_peek_last_error()) ==
+			                 PEM_R_NO_START_LINE;
+			break;
+		}
+		is_fine = trust(ctx, cert);
+		X509_free(cert);
+		n++;
+	}
+	BIO_free(bio);
+	if (!is_fine || n == 0)
+		return err_set(err, "client_ca '%s': %s", authorities->path,
+		    errors_text());
+	errors_clear();
+	SSL_CTX_set_verify(ctx,
+	    SSL_VERIFY_PEER |
+	        (authorities->is_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	                                  : 0),
+	    NULL);
+	return true;
+}
+
+/* ---- who is it ---- */
+
+/* One that does not verify has ended the handshake: whoever has one here has a
+ * verified one. */
+static X509 *
+client_cert(const struct tls_stream *stream)
+{
+	if (!stream->is_server || !stream->is_done ||
+	    SSL_get_verify_result(stream->ssl) != X509_V_OK)
+		return NULL;
+	return SSL_get0_peer_certificate(stream->ssl);
+}
+
+size_t
+tls_stream_client_subject(
+    const struct tls_stream *stream, char *buf, size_t cap)
+{
+	const X509 *cert = client_cert(stream);
+	BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
+	char *text;
+	long len = 0;
+
+	/* RFC 2253 escapes what could end a field's value or begin another. */
+	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0,
+	               XN_FLAG_RFC2253) >= 0)
+		len = BIO_get_mem_data(bio, &text);
+	if (len < 0 || (size_t)len > cap)
+		len = 0; /* half a name is another one's */
+	if (len > 0)
+		memcpy(buf, text, (size_t)len);
+	BIO_free(bio);
+	errors_clear();
+	return (size_t)len;
+}
+
+size_t
+tls_stream_client_sha256(const struct tls_stream *stream, char out[64])
+{
+	const X509 *cert = client_cert(stream);
+	uint8_t digest[32];
+	unsigned len = 0;
+
+	if (!cert || X509_digest(cert, EVP_sha256(), digest, &len) != 1)
+		return 0;
+	for (unsigned i = 0; i < len; i++) {
+		out[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+		out[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+	}
+	return 64;
+}
