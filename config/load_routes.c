@@ -6,6 +6,21 @@
 #include "config/load.h"
 #include "config/mem.h"
 
+/* Routes are matched by the path as the most lenient server reads it. */
+static void
+check_path(struct load *load, const struct node *node, const char *text)
+{
+	char where[WHERE_MAX];
+
+	if (!text || (!strchr(text, ';') && !strstr(text, "//")))
+		return;
+	report_add(load->report, DIAG_CONFLICT, node->at,
+	    "write it without; what is forwarded stays as it was asked",
+	    "%s never matches: slashes are merged and parameters (\";x\") "
+	    "left out before routes are matched",
+	    node_where(node, where));
+}
+
 static void
 load_match(struct load *load, const struct node *map, struct match_cfg *cfg)
 {
@@ -17,6 +32,8 @@ load_match(struct load *load, const struct node *map, struct match_cfg *cfg)
 	cfg->hosts = field_strings_lower(map, ROW_MATCH_HOST);
 	cfg->path = field_text(map, ROW_MATCH_PATH);
 	cfg->path_prefix = field_text(map, ROW_MATCH_PREFIX);
+	check_path(load, path, cfg->path);
+	check_path(load, prefix, cfg->path_prefix);
 	for (size_t i = 0; i < methods.n; i++) {
 		cfg->methods |= 1u << method_of(span_of(methods.at[i]));
 		free(methods.at[i]);
@@ -24,7 +41,8 @@ load_match(struct load *load, const struct node *map, struct match_cfg *cfg)
 	free(methods.at);
 	cfg->headers = field_pairs(map, ROW_MATCH_HEADER, &cfg->n_headers);
 	cfg->client = field_cidrs(map, ROW_MATCH_CLIENT);
-	load_geo_match(load, field(map, ROW_MATCH_GEO), ROW_MATCH_GEO, &cfg->geo);
+	load_geo_match(
+	    load, field(map, ROW_MATCH_GEO), ROW_MATCH_GEO, &cfg->geo);
 	if (path && prefix)
 		report_add(load->report, DIAG_CONFLICT, prefix->key_at,
 		    "take one of both away",

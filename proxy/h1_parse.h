@@ -147,6 +147,12 @@ h1_value(const struct h1_head *head, uint32_t idx)
  * Idempotent; out may be `path` itself; never grows.
  */
 bool h1_normalise(struct span path, char *out, size_t *len_out);
+/*
+ * The path as the most lenient server reads it, for routes to be matched by:
+ * slashes merged, parameters (";x") left out. `path` is normal and begins with
+ * a slash; `out` has room for as much. Returns the length.
+ */
+size_t h1_path_fold(struct span path, char *out);
 
 /* A valid authority for Host: name, IPv4 or [IPv6], optional port; no userinfo, comma, space. */
 bool h1_authority(struct span text, struct span *hostname_out, uint16_t *port_out /* 0: none */);

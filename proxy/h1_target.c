@@ -195,6 +195,36 @@ h1_normalise(struct span path, char *out, size_t *len_out)
 	return true;
 }
 
+/*
+ * What servers differ in: some take "//a" for "/a", and some do not see the
+ * parameters of a segment (";x"). A segment of which nothing is left, or a
+ * dot, is none to them.
+ */
+size_t
+h1_path_fold(struct span path, char *out)
+{
+	const char *at = path.ptr, *end = path.ptr + path.len;
+	char *to = out;
+	bool is_open = false; /* a '/' stands behind the last segment */
+
+	while (at < end) {
+		const char *stop = memchr(at + 1, '/', (size_t)(end - at) - 1);
+		size_t len = (size_t)((stop ? stop : end) - at);
+		const char *cut = memchr(at, ';', len);
+		size_t keep = cut ? (size_t)(cut - at) : len;
+
+		is_open = keep == 1 || (keep == 2 && at[1] == '.');
+		if (!is_open) {
+			memmove(to, at, keep);
+			to += keep;
+		}
+		at += len;
+	}
+	if (is_open)
+		*to++ = '/';
+	return (size_t)(to - out);
+}
+
 /* Would h1_normalise() leave the path as it is? For paths that look as if not.
  */
 static bool

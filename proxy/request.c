@@ -123,6 +123,19 @@ lower(char *to, struct span from)
 	}
 }
 
+/* What routes are matched by: an upstream that folds slashes or does not see
+ * parameters must not be reached past the rule for what it will serve. */
+static struct span
+path_to_match(struct worker *worker, const struct h1_head *head)
+{
+	struct span path = head->path;
+
+	if (path.ptr[0] != '/' ||
+	    (head->path_is_plain && !memchr(path.ptr, ';', path.len)))
+		return path;
+	return (struct span){worker->head, h1_path_fold(path, worker->head)};
+}
+
 static void
 decide(struct request *request, const struct h1_head *head)
 {
@@ -136,7 +149,7 @@ decide(struct request *request, const struct h1_head *head)
 	    .listener = request->listener,
 	    .now = worker->now,
 	    .method = head->method,
-	    .path = head->path,
+	    .path = path_to_match(worker, head),
 	    .header = headers_query_field,
 	    .cookie = headers_query_cookie,
 	    .ctx = head,

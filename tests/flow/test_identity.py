@@ -188,6 +188,7 @@ PATHS = [
     "/adm%69n/x", "/admin%2f", "/admin%2fx", "/admin%00", "/admin%00.html", "/x/..%5cadmin", "/x%5c..%5cadmin", "/x/..\\admin", "/x\\..\\admin", "/%c0%ae%c0%ae/admin",
     "/x/%c0%ae%c0%ae/admin", "/x/%e0%80%ae%e0%80%ae/admin", "/x/%252e%252e/admin", "/admin?x", "/admin?/../y", "/admin;x=y", "/../admin", "/../../admin", "/x/../../admin",
     "/x/y/../../admin", "/.%2e/admin", "/admin/..;/admin", "/%zz", "/%", "/%2", "/%u002e", "/x/%2e%2e%2fadmin", "/admin/.", "/admin/./x", "/x/../admin/../admin",
+    "//admin", "///admin//x", "/x/..//admin", "//admin;x", "/;x=1/admin", "/;/;/admin/x", "/.;x/admin", "/x/../;y/admin;z/q",
 ]
 ABSOLUTE = ["http://t/admin", "http://t/x/../admin", "http://t:80/admin", "http://T/admin"]
 
@@ -202,6 +203,7 @@ def resolved(target):
     for part in path.split("/"):
         if part.startswith("..;"):
             part = ".."
+        part = part.split(";")[0]       # Tomcat and its like do not see parameters
         if part == "..":
             out[-1:] = []
         elif part not in ("", "."):

@@ -90,6 +90,15 @@ class Time(Limited):
         self.assertEqual(self.up.complete(), [])
         self.assertEqual(weir.ask().status, 200)
 
+    def test_a_reader_that_stops_is_let_go_and_so_is_the_upstream(self):
+        weir = self.limited(idle_timeout="1s")
+        with weir.client() as client:
+            client.send(get("/m/big/%d" % (64 << 20)))
+            until(lambda: weir.metric("weir_clients_too_slow_total", at="read") == 1, 10, "one that reads too slowly")
+            row = until(lambda: next(iter(weir.access()), None), 5, "its line")
+            self.assertEqual(row["error.type"], "client_stalled")
+        self.assertEqual(weir.metric("weir_http_requests_in_flight"), 0)
+
     def test_it_is_not_the_pools_fault(self):
         weir = self.limited(header_timeout="5s", idle_timeout="500ms")
         with weir.client() as client:

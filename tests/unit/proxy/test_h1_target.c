@@ -103,6 +103,42 @@ test_path__one_form_for_routing_and_forwarding(void **state)
 }
 
 static void
+test_path__folded_as_the_most_lenient_server_reads_it(void **state)
+{
+	static const struct {
+		const char *path, *folded;
+	} rows[] = {
+	    {"/", "/"},
+	    {"/a/b", "/a/b"},
+	    {"/a/", "/a/"},
+	    {"//", "/"},
+	    {"//a", "/a"},
+	    {"/a//b///c", "/a/b/c"},
+	    {"/a//", "/a/"},
+	    {"/a;x", "/a"},
+	    {"/a;x=1;y/b;z", "/a/b"},
+	    {"/;x/a", "/a"},
+	    {"/.;x/a", "/a"},
+	    {"/a/.;x", "/a/"},
+	    {"/a/;", "/a/"},
+	    {"/.a;x/..b", "/.a/..b"},
+	    {"/a%3Bx", "/a%3Bx"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[32];
+		size_t len;
+
+		strcpy(text, rows[i].path);
+		len = h1_path_fold(
+		    (struct span){text, strlen(rows[i].path)}, text);
+		text[len] = '\0';
+		assert_string_equal(text, rows[i].folded);
+	}
+}
+
+static void
 test_authority__a_name_or_address_and_perhaps_a_port(void **state)
 {
 	static const struct {
@@ -212,6 +248,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_path__one_form_for_routing_and_forwarding),
+	    cmocka_unit_test(
+	        test_path__folded_as_the_most_lenient_server_reads_it),
 	    cmocka_unit_test(
 	        test_authority__a_name_or_address_and_perhaps_a_port),
 	    cmocka_unit_test(test_authority__names_have_an_end),
