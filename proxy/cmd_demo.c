@@ -183,7 +183,7 @@ print_plan(FILE *out, const char *name, const char *phases)
 	    "  %s:\n    phases:\n%s    keep_warm: 10m\n    guards:\n"
 	    "      - {name: errors, metric: errors, max_increase: 5pp, action: "
 	    "rollback}\n"
-	    "      - {name: latency, metric: latency, max_increase: 100%%, "
+	    "      - {name: latency, metric: latency, max_increase: 400%%, "
 	    "tolerance: 25%%, action: rollback}\n"
 	    "      - {name: fuse, metric: excess_failures, max: 200, action: "
 	    "rollback}\n",

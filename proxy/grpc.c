@@ -15,6 +15,8 @@ enum {
 	STATUS_DIGITS_MAX = 3,
 };
 
+static const nsec_t GRACE = 50 * NSEC_PER_MSEC;
+
 static struct span
 field(const struct h1_head *head, struct span name)
 {
@@ -80,8 +82,9 @@ grpc_begin(struct request *request, const struct h1_head *head)
 		return;
 	request->is_grpc = true;
 	timeout = grpc_timeout(field(head, SPAN("grpc-timeout")));
+	/* The client counts too, and knows best: ours is for who does not. */
 	if (timeout > 0)
-		request->deadline = request->start + timeout;
+		request->deadline = request->start + timeout + GRACE;
 }
 
 bool
