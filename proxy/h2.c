@@ -300,6 +300,19 @@ drop_first(struct conn *side)
 	buf_give(&side->worker->bufs, &buf);
 }
 
+/* `n` bytes of the first buffer have left. */
+static void
+took(struct stream *stream, size_t n)
+{
+	struct conn *side = &stream->side;
+
+	side->out->start += (uint32_t)n;
+	side->out_len -= (uint32_t)n;
+	stream->h2->held -= (uint32_t)n;
+	if (buf_len(side->out) == 0)
+		drop_first(side);
+}
+
 static bool
 submit_trailers(struct stream *stream)
 {
@@ -345,7 +358,6 @@ send_in_place(struct h2 *h2, struct buf *buf, const uint8_t *head, size_t len)
 	if (!send_gathered(h2))
 		return false;
 	memcpy(at, head, FRAME_HEAD);
-	buf->start += (uint32_t)len;
 	return conn_send(h2->conn, at, FRAME_HEAD + len);
 }
 
@@ -368,27 +380,19 @@ send_payload(nghttp2_session *session, nghttp2_frame *frame,
 	    side->out->start >= FRAME_HEAD && buf_len(side->out) >= len) {
 		if (!send_in_place(h2, side->out, frame_head, len))
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
-		side->out_len -= (uint32_t)len;
-		h2->held -= (uint32_t)len;
-		if (buf_len(side->out) == 0)
-			drop_first(side);
-		stream_sent(stream, len);
-		return 0;
-	}
-	if (!gather(h2, frame_head, FRAME_HEAD))
+		took(stream, len);
+		left = 0;
+	} else if (!gather(h2, frame_head, FRAME_HEAD)) {
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
 	while (left > 0) {
-		struct buf *buf = side->out;
+		const struct buf *buf = side->out;
 		size_t n = buf_len(buf) < left ? buf_len(buf) : left;
 
 		if (!gather(h2, buf->data + buf->start, n))
 			return NGHTTP2_ERR_CALLBACK_FAILURE;
-		buf->start += (uint32_t)n;
-		side->out_len -= (uint32_t)n;
-		h2->held -= (uint32_t)n;
+		took(stream, n);
 		left -= n;
-		if (buf_len(buf) == 0)
-			drop_first(side);
 	}
 	stream_sent(stream, len);
 	return 0;
