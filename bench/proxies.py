@@ -27,7 +27,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 HOST = "shop.example.com"
-SOURCES = {"origin": [], "origin2": ["-lnghttp2"], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
+PORTS = os.path.join(HERE, "origin_ports.c")
+SOURCES = {"origin": [PORTS], "origin2": [PORTS, "-lnghttp2"], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
 PATIENCE = 20  # seconds that a start or an end may take
 
 
@@ -197,7 +198,7 @@ class Program:
 class Origin(Program):
     """The two origins, blue and green, in one process; counts read from shared memory."""
 
-    COUNTER = struct.Struct("=QQQ")  # struct counter in origin.c
+    COUNTER = struct.Struct("=QQQ")  # struct counter in origin_ports.h
 
     def __init__(self, bench, names=("blue", "green"), cpu=None, address="127.0.0.1", is_h2=False):
         self.names = names
