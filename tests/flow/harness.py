@@ -646,6 +646,10 @@ class Shared(Case):
     def ask(self, request=None, method="GET", **options):
         return self.weir.ask(request, method, **options)
 
+    def asked_for(self, target):
+        """What the upstream has seen of it. Who counts asks for a path of its own: another test's request may come late."""
+        return [seen for seen in self.up.seen if seen.target == target.encode()]
+
 
 # ---- load ----
 

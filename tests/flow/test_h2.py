@@ -279,8 +279,8 @@ class Answers(H2):
 class Streams(H2):
     def test_a_reset_stream_lets_its_upstream_go(self):
         wire = self.client()
-        wire.headers(1, h2.request("/m/wait"))
-        until(lambda: self.up.seen)
+        wire.headers(1, h2.request("/m/wait/reset"))
+        until(lambda: self.asked_for("/m/wait/reset"))
         wire.reset(1)
         wire.headers(3, h2.request("/other"))
         self.assertEqual(wire.answer(3).status, 200)
@@ -289,8 +289,8 @@ class Streams(H2):
     def test_a_client_that_leaves_lets_all_its_upstreams_go(self):
         wire = self.client()
         for stream in (1, 3, 5):
-            wire.headers(stream, h2.request("/m/wait"))
-        until(lambda: len(self.up.seen) == 3)
+            wire.headers(stream, h2.request("/m/wait/all"))
+        until(lambda: len(self.asked_for("/m/wait/all")) == 3)
         wire.close()
         until(lambda: self.weir.metric("weir_http_requests_in_flight") == 0)
         self.assertEqual(self.ask_h2(h2.request("/")).status, 200)
@@ -320,15 +320,16 @@ class Streams(H2):
             sent += 13107
         wire.headers(3, h2.request("/other"))
         self.assertEqual(wire.answer(3).status, 200)
+        until(lambda: self.asked_for("/m/deaf"))
 
     def test_more_streams_than_allowed_are_refused(self):
         weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"max_streams": 4}}}))
         wire = self.enter(h2.client(("127.0.0.1", weir.port)))
         for stream in range(1, 11, 2):
-            wire.headers(stream, h2.request("/m/wait"))
+            wire.headers(stream, h2.request("/m/wait/four"))
         self.assertEqual(wire.answer(9).reset, h2.REFUSED_STREAM)
         self.assertEqual(wire.settings[h2.MAX_STREAMS], 4)
-        self.assertEqual(len(until(lambda: len(self.up.seen) == 4 and self.up.seen)), 4)
+        until(lambda: len(self.asked_for("/m/wait/four")) == 4)
 
 
 class Lifetime(H2):
@@ -336,7 +337,7 @@ class Lifetime(H2):
         weir = self.start(one_pool(self.up.address))
         wire = self.enter(h2.client(("127.0.0.1", weir.port)))
         wire.headers(1, h2.request("/m/delay/1500"))
-        until(lambda: self.up.seen)
+        until(lambda: self.asked_for("/m/delay/1500"))
         weir.process.terminate()
         answer = wire.answer(1)
         self.assertEqual((answer.status, answer.is_ended), (200, True))
