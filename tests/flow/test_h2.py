@@ -4,20 +4,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import unittest
 
-from harness import Case, Shared, free_port, one_pool, until, upstream as fake
+from harness import Shared, client_context, one_pool, until, upstream as fake
 
 import h2
-import ssl
-
-
-def untrusting():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class H2(Shared):
@@ -373,12 +364,12 @@ class Lifetime(H2):
     def test_alpn_agrees_on_h2_first(self):
         weir = self.start(one_pool(self.up.address, listeners={"http": {"tls": {"self_signed": True}}}))
         for offer, agreed in ((["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "h2"), (["http/1.1"], "http/1.1")):
-            context = untrusting()
+            context = client_context()
             context.set_alpn_protocols(offer)
             import socket
             with context.wrap_socket(socket.create_connection(("127.0.0.1", weir.port))) as sock:
                 self.assertEqual(sock.selected_alpn_protocol(), agreed)
-        with h2.client(("127.0.0.1", weir.port), tls=untrusting()) as wire:
+        with h2.client(("127.0.0.1", weir.port), tls=client_context()) as wire:
             wire.headers(1, h2.request("/m/big/300000"))
             answer = wire.answer(1)
             self.assertEqual(hashlib.sha256(answer.body).hexdigest(), fake.big_sum(300000))
