@@ -227,6 +227,13 @@ class Origin(Program):
         struct.pack_into("=Q", self.map, i * self.COUNTER.size + 8, 0)
 
 
+def cut(child):
+    """Nobody waits for it any more, should it still run."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+
+
 def get(port, path="/128", tls=False, host=HOST, timeout=5):
     """One request on a connection of its own; the status."""
     if tls:
