@@ -70,8 +70,9 @@ class Bench:
     def tool(self, name):
         """Path of a program of this folder: meson's when it is fresh, else built here."""
         source = os.path.join(HERE, name + ".c")
+        changed = max(os.path.getmtime(s) for s in [source] + [s for s in SOURCES[name] if s.endswith(".c")])
         built = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "bench", name)
-        if os.path.exists(built) and os.path.getmtime(built) >= os.path.getmtime(source):
+        if os.path.exists(built) and os.path.getmtime(built) >= changed:
             return built
         path = os.path.join(self.dir, name)
         if not os.path.exists(path):
