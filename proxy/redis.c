@@ -57,7 +57,7 @@ struct redis {
 	size_t password_len;
 	uint32_t database;
 	nsec_t connect_timeout, answer_timeout;
-	char *settings; /* owned: of all that it was made from */
+	char *settings;         /* owned: of all that it was made from */
 	struct tls_client *tls; /* owned; NULL: clear */
 
 	enum redis_state state;
