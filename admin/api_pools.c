@@ -165,8 +165,8 @@ replaced_json(const struct admin *admin, const struct pool_view *view)
 	    set->reason);
 }
 
-static json_t *
-pool_json(const struct admin *admin, const struct pool_view *view)
+json_t *
+pool_to_json(const struct admin *admin, const struct pool_view *view)
 {
 	json_t *endpoints = json_array(), *object = json_object();
 	struct pool_stats stats;
@@ -181,6 +181,7 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(
 	    object, "usable", json_integer((json_int_t)pool_n_usable(view)));
 	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
+	json_object_set_new(object, "trouble", pool_trouble(admin, view));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
 	if (view->cfg->limits.in_flight > 0)
@@ -229,7 +230,7 @@ pool_answer(struct call *call, const struct pool_view *view)
 
 	snprintf(etag, sizeof(etag), "\"%llu\"",
 	    (unsigned long long)pool_version(call->admin, view));
-	call_json(call, 200, pool_json(call->admin, view), etag);
+	call_json(call, 200, pool_to_json(call->admin, view), etag);
 }
 
 static struct snapshot *
@@ -246,8 +247,8 @@ api_pools(struct call *call)
 
 	sampler_read(call->admin->sampler, now_mono());
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++)
-		json_array_append_new(
-		    list, pool_json(call->admin, snapshot_pool(snapshot, i)));
+		json_array_append_new(list,
+		    pool_to_json(call->admin, snapshot_pool(snapshot, i)));
 	call_json(call, 200,
 	    json_pack("{s:s, s:o}", "schema", "weir.pools/v1", "pools", list),
 	    NULL);
@@ -338,7 +339,10 @@ put_state(struct call *call, const struct pool_view *view,
 	struct err err;
 
 	(void)endpoint;
-	if (!state_put_endpoint(admin->state, pool, address, state, &err)) {
+	struct endpoint_change change = {
+	    state, time(NULL), call->actor.name, call->reason};
+
+	if (!state_put_endpoint(admin->state, pool, address, &change, &err)) {
 		log_event(LOG_ERROR,
 		    "a change of an endpoint was refused: it cannot be "
 		    "recorded",

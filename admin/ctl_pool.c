@@ -42,11 +42,17 @@ endpoint_table(void)
 static void
 add_pool(struct ctl_table *table, const json_t *pool)
 {
-	json_t *row;
+	json_t *endpoints = json_object_get(pool, "endpoints"), *row;
 	size_t i;
 
-	json_array_foreach (json_object_get(pool, "endpoints"), i, row)
+	json_array_foreach (endpoints, i, row)
 		add_endpoint(table, pool, row);
+	if (json_array_size(endpoints) > 0)
+		return;
+	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
+	for (i = 0; i < 5; i++)
+		ctl_table_cell(table, "-");
+	ctl_table_cell(table, "%s", ctl_text(pool, "trouble"));
 }
 
 static void
