@@ -25,6 +25,7 @@
 #include "proxy/binding.h"
 #include "proxy/client_table.h"
 #include "proxy/fleet_wire.h"
+#include "proxy/foreign_signal.h"
 #include "proxy/geo_watch.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
@@ -50,6 +51,7 @@ struct supervisor {
 	const char *path;         /* owned copy of the config's path */
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
+	struct foreign_signals *foreign; /* owned */
 	struct event *beat;       /* owned */
 	struct event *nudge; /* owned: a worker has seen a candidate fail */
 	struct shared shared;
@@ -640,6 +642,9 @@ watch_signals(struct supervisor *sup, struct err *err)
 		if (!sup->signals[i] || evsignal_add(sup->signals[i], NULL) < 0)
 			return err_set(err, "no signal handlers");
 	}
+	sup->foreign = foreign_signals_new(sup->base);
+	if (!sup->foreign)
+		return err_set(err, "no signal handlers");
 	sup->beat = event_new(sup->base, -1, EV_PERSIST, on_beat, sup);
 	if (!sup->beat || event_add(sup->beat, &beat) < 0)
 		return err_set(err, "no timer");
@@ -766,6 +771,7 @@ stop(struct supervisor *sup)
 	     i++)
 		if (sup->signals[i])
 			event_free(sup->signals[i]);
+	foreign_signals_free(&sup->foreign);
 	if (sup->beat)
 		event_free(sup->beat);
 	if (sup->nudge)
@@ -784,7 +790,7 @@ weir_run(struct config *config, const struct run_options *options)
 	struct supervisor sup = {.options = options, .shared.nudge_fd = -1};
 	struct err err = {.text = ""};
 
-	signal(SIGPIPE, SIG_IGN);
+	foreign_signals_ignore();
 	if (start(&sup, config, &err))
 		event_base_dispatch(sup.base);
 	else
