@@ -74,7 +74,8 @@ handshake_failure_of(const char *word)
 	for (int i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
 		if (strcmp(handshake_words[i], word) == 0)
 			return (enum handshake_failure)i;
-	return HANDSHAKE_OTHER;
+	return strncmp(word, "alert_", 6) == 0 ? HANDSHAKE_ALERT
+	                                       : HANDSHAKE_OTHER;
 }
 
 const char *
