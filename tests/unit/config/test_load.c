@@ -495,8 +495,8 @@ test_load__a_route_does_exactly_one_thing(void **state)
 	    "[E037]");
 	expect_part(HEAD POOL "routes: [{pool: app, match: {path: /a//b}}]\n",
 	    "never matches: slashes are merged");
-	expect_part(
-	    HEAD POOL "routes: [{pool: app, match: {path_prefix: /a;x}}]\n",
+	expect_part(HEAD POOL
+	    "routes: [{pool: app, match: {path_prefix: /a;x}}]\n",
 	    "never matches: slashes are merged");
 	expect_part(HEAD POOL "routes: [{redirect: {to: new}}]\n", "[E026]");
 }
