@@ -63,6 +63,8 @@ struct address {
 	socklen_t sa_len;
 };
 bool address_parse(struct span text, struct address *out, struct err *err);
+/* Of a name server: an IP address alone has port 53, and `text` is written with it. */
+bool address_parse_dns(struct span text, struct address *out, struct err *err);
 void address_release(struct address *address);
 
 struct cidr {

@@ -443,12 +443,15 @@ address_check(const struct schema_row *row, struct span text, struct span shown,
 	struct address address;
 	struct err err;
 	char hint[200];
-	bool is_fine = address_parse(text, &address, &err);
+	bool is_server = strcmp(row->range, "server") == 0;
+	bool is_fine = is_server ? address_parse_dns(text, &address, &err)
+	                         : address_parse(text, &address, &err);
 
 	if (!is_fine)
 		fault_set(fault, DIAG_ADDRESS,
-		    listens
-		        ? listen_hint(shown, hint, sizeof(hint))
+		    listens ? listen_hint(shown, hint, sizeof(hint))
+		    : is_server
+		        ? "write \"10.0.0.2\", \"10.0.0.2:53\" or \"[::1]:53\""
 		        : "write \"10.0.0.1:80\", \"[::1]:80\", \"name:80\" "
 		          "or \"unix:/path\"",
 		    "\"%.*s\" is not an address: %s", QUOTED(shown), err.text);
