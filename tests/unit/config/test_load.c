@@ -364,6 +364,44 @@ test_load__files_that_are_named_must_be_there(void **state)
 	    "/nonexistent/a.crt: No such file or directory");
 }
 
+/* Wherever one is named: the place, and what to do. */
+static void
+test_load__a_missing_file_is_told_in_one_way_for_all(void **state)
+{
+	static const char *const rests[] = {
+	    "pools: {app: {endpoints: \"127.0.0.1:1\", tls: {ca: "
+	    "/nope/x}}}\n" TAIL,
+	    POOL TAIL "geo: {database: /nope/x}\n",
+	    POOL "routes: [{access: {deny: [{file: /nope/x}]}, pool: app}]\n",
+	    POOL TAIL "redis: {url: \"rediss://h\", tls: {ca: /nope/x}}\n",
+	    POOL TAIL "redis: {url: \"redis://h\", password: {file: "
+	              "/nope/x}}\n",
+	    POOL TAIL "admin: {tls: {cert: /nope/x, key: {file: /nope/x}, "
+	              "client_ca: /nope/x}}\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rests) / sizeof(*rests); i++) {
+		char text[600], *told;
+
+		snprintf(text, sizeof(text), "%s%s", HEAD, rests[i]);
+		told = told_about(text);
+		if (strncmp(told, "t.yaml:", 7) != 0 ||
+		    !strstr(told, "error[E034]: ") ||
+		    !strstr(told, ": /nope/x: No such file or directory\n") ||
+		    !strstr(told, "^ put it there, or mend the path: there is "
+		                  "no folder /nope\n"))
+			fail_msg("%s", told);
+		free(told);
+	}
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", tls: "
+	                      "{ca: /tmp}}}\n",
+	    "/tmp is a directory");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", tls: "
+	                      "{ca: /etc/passwd}}}\n",
+	    "/etc/passwd holds no certificate");
+}
+
 static void
 test_load__a_key_that_others_can_read_is_warned_of(void **state)
 {
@@ -797,6 +835,8 @@ main(void)
 	    cmocka_unit_test(
 	        test_load__a_secret_that_is_written_down_is_not_shown),
 	    cmocka_unit_test(test_load__files_that_are_named_must_be_there),
+	    cmocka_unit_test(
+	        test_load__a_missing_file_is_told_in_one_way_for_all),
 	    cmocka_unit_test(
 	        test_load__a_key_that_others_can_read_is_warned_of),
 	    cmocka_unit_test(test_load__weights_add_up),
