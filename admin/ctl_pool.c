@@ -133,6 +133,30 @@ unknown_address(const json_t *pools, const char *address)
 	return ctl_unknown("endpoint", address, words, n);
 }
 
+/* All of them by name, or the first few. */
+static int
+refuse_many(struct ctl *ctl, const json_t *pools, const char *address)
+{
+	char names[400] = "";
+	size_t n = 0, len = 0, i;
+	json_t *pool;
+
+	json_array_foreach (pools, i, pool) {
+		if (!pool_has(pool, address))
+			continue;
+		n++;
+		if (len + CONFIG_NAME_MAX + 8 < sizeof(names))
+			len += (size_t)snprintf(names + len,
+			    sizeof(names) - len, "%s%s", n > 1 ? ", " : "",
+			    ctl_text(pool, "name"));
+		else if (names[len - 1] != '.')
+			len += (size_t)snprintf(
+			    names + len, sizeof(names) - len, ", ...");
+	}
+	return ctl_usage(ctl, "%s is in %zu pools (%s): say which with --pool",
+	    address, n, names);
+}
+
 /* The pool that has the address, when exactly one has. */
 static int
 find_pool(
@@ -149,10 +173,7 @@ find_pool(
 		    (ctl->pool && strcmp(ctl->pool, name) != 0))
 			continue;
 		if (found)
-			return ctl_usage(ctl,
-			    "%s is in the pools %s and %s: say which with "
-			    "--pool",
-			    address, found, name);
+			return refuse_many(ctl, pools, address);
 		found = name;
 	}
 	*out = found;

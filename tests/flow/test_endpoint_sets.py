@@ -153,6 +153,18 @@ class Replaced(Case):
         weir.admin("PUT", PATH + "/%s/state" % self.a.address, {"state": "maint"})
         self.assertRegex(weir.ctl("status").stdout, r"(?m)^NO ENDPOINT: pool app: all in drain or maint")
 
+    def test_an_endpoint_twice_is_one_and_told(self):
+        weir = self.start(one_pool(self.a.address))
+        reply = self.put(weir, self.b.address, self.b.address)
+        self.assertEqual((reply.status, reply.json["usable"]), (200, 1))
+        self.assertRegex("\n".join(reply.json["warnings"]), r"%s stands there twice" % self.b.address)
+
+    def test_an_address_of_several_pools_names_them_all(self):
+        pools = {name: {"endpoints": [self.a.address]} for name in ("hp", "mid", "out")}
+        weir = self.start({"pools": pools, "routes": [{"match": {"path": "/" + name}, "pool": name} for name in pools]})
+        told = weir.ctl("endpoint", self.a.address, "drain").stderr
+        self.assertIn("is in 3 pools (hp, mid, out): say which with --pool", told)
+
     def test_a_pool_whose_endpoints_are_all_down_is_told(self):
         weir = self.start(one_pool("127.0.0.1:1"))
         for _ in range(3):

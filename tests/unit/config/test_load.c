@@ -364,6 +364,21 @@ test_load__files_that_are_named_must_be_there(void **state)
 	    "/nonexistent/a.crt: No such file or directory");
 }
 
+static void
+test_load__what_others_write_for_it_has_a_hint(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "geo: {database: /etc/passwd}\nroutes: [{match: "
+	                      "{geo: {country: [Deu]}}, pool: app}]\n",
+	    "did you mean \"DE\"?");
+	expect_part(HEAD POOL "geo: {database: /etc/passwd}\nroutes: [{match: "
+	                      "{geo: {country: [Germany]}}, pool: app}]\n",
+	    "two letters of ISO 3166-1");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", "
+	                      "retry: {on: [\"5xx\"]}}}\n",
+	    "name each status: 500, 502, 503, 504");
+}
+
 /* Wherever one is named: the place, and what to do. */
 static void
 test_load__a_missing_file_is_told_in_one_way_for_all(void **state)
@@ -835,6 +850,7 @@ main(void)
 	    cmocka_unit_test(
 	        test_load__a_secret_that_is_written_down_is_not_shown),
 	    cmocka_unit_test(test_load__files_that_are_named_must_be_there),
+	    cmocka_unit_test(test_load__what_others_write_for_it_has_a_hint),
 	    cmocka_unit_test(
 	        test_load__a_missing_file_is_told_in_one_way_for_all),
 	    cmocka_unit_test(
