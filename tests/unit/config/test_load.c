@@ -404,7 +404,7 @@ test_load__a_missing_file_is_told_in_one_way_for_all(void **state)
 		if (strncmp(told, "t.yaml:", 7) != 0 ||
 		    !strstr(told, "error[E034]: ") ||
 		    !strstr(told, ": /nope/x: No such file or directory\n") ||
-		    !strstr(told, "^ put it there, or mend the path: there is "
+		    !strstr(told, " put it there, or mend the path: there is "
 		                  "no folder /nope\n"))
 			fail_msg("%s", told);
 		free(told);
