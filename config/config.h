@@ -203,6 +203,7 @@ struct retry_cfg {
 	unsigned max;       /* further attempts, 0..5 */
 	bp_t budget;        /* of requests, per worker */
 	nsec_t per_try;     /* 0: first_byte_timeout, and no further attempt after it */
+	uint32_t replay;    /* bytes kept of a body that came after its head; 0: none */
 };
 
 /* How an endpoint is asked whether it is well. */

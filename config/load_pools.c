@@ -181,6 +181,7 @@ load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 	cfg->budget = field_percent(map, ROW_RETRY_BUDGET);
 	if (field(map, ROW_RETRY_PER_TRY))
 		cfg->per_try = field_duration(map, ROW_RETRY_PER_TRY);
+	cfg->replay = (uint32_t)field_number(map, ROW_RETRY_REPLAY);
 }
 
 static unsigned

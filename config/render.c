@@ -398,6 +398,7 @@ retry(const struct retry_cfg *cfg)
 	json_object_set_new(map, "budget", percent(cfg->budget));
 	if (cfg->per_try > 0)
 		put_duration(map, "per_try", cfg->per_try);
+	put_size(map, "replay", cfg->replay);
 	return map;
 }
 
@@ -467,7 +468,8 @@ pool(const struct pool_cfg *cfg)
 
 	put_pairs(map, "meta", cfg->meta, cfg->n_meta);
 	for (size_t i = 0; i < cfg->n_endpoints; i++)
-		json_array_append_new(endpoints, endpoint_tree(&cfg->endpoints[i]));
+		json_array_append_new(
+		    endpoints, endpoint_tree(&cfg->endpoints[i]));
 	json_object_set_new(map, "endpoints", endpoints);
 	put_text(
 	    map, "protocol", cfg->protocol == PROTOCOL_H2 ? "h2" : "http/1.1");

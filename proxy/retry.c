@@ -84,6 +84,15 @@ has_more(const struct request *request)
 }
 
 bool
+retry_is_open(const struct request *request)
+{
+	const struct retry_cfg *cfg = &request->decision.pool->cfg->retry;
+
+	return has_more(request) &&
+	       (cfg->on_connect || cfg->n_statuses > 0 || cfg->per_try > 0);
+}
+
+bool
 retry_may(struct request *request)
 {
 	struct pool_cell *cell = cell_of(request);
@@ -119,7 +128,7 @@ retry_go(struct request *request)
 	struct worker *worker = request->worker;
 
 	assert(request->attempts >= 1 && !request->is_resting);
-	upstream_put(request, false);
+	replay_leave(request);
 	if (request->attempts == 1) {
 		go_now(request);
 		return;
@@ -165,7 +174,7 @@ static bool
 gives_up_early(const struct request *request)
 {
 	return request->decision.pool->cfg->retry.per_try > 0 &&
-	       request->is_idempotent && !request->body_left &&
+	       request->is_idempotent && !request->body_lost &&
 	       request->request_body.is_done && has_more(request);
 }
 
@@ -184,7 +193,7 @@ bool
 retry_slow(struct request *request)
 {
 	const struct pool_cfg *cfg = request->decision.pool->cfg;
-	nsec_t waited = request->worker->now - request->sent_at;
+	nsec_t waited = request->worker->now - request->whole_at;
 
 	if (!gives_up_early(request) || waited >= cfg->first_byte_timeout)
 		return false;

@@ -106,6 +106,18 @@ access_denial_name(enum access_denial denial)
 }
 
 const char *
+replay_loss_name(enum replay_loss loss)
+{
+	static const char *const names[REPLAY_LOSS_COUNT] = {
+	    [REPLAY_TOO_LONG] = "too_long",
+	    [REPLAY_NO_MEMORY] = "no_memory",
+	};
+
+	assert(loss < REPLAY_LOSS_COUNT);
+	return names[loss];
+}
+
+const char *
 limit_decision_name(enum limit_decision decision)
 {
 	static const char *const names[LIMIT_DECISION_COUNT] = {
@@ -153,6 +165,9 @@ pool_stats_read(
 		out->requests += counter_read(&cell->requests);
 		out->failures += counter_read(&cell->failures);
 		out->retries += counter_read(&cell->retries);
+		out->replays += counter_read(&cell->replays);
+		for (int j = 0; j < REPLAY_LOSS_COUNT; j++)
+			out->unkept[j] += counter_read(&cell->unkept[j]);
 		out->full += counter_read(&cell->full);
 		out->late += counter_read(&cell->late);
 		for (int j = 0; j < 6; j++)

@@ -275,6 +275,16 @@ class Shield(Rollouts):
                               line["weir.upstream.address"], line["http.response.status_code"]),
                              ("green", "blue", 2, self.blue.address, 200))
 
+    def test_a_body_that_came_after_its_head_is_sent_to_stable_too(self):
+        self.half()
+        self.green.mood("/errors")
+        late = get("/api", method="PUT", transfer_encoding="chunked") + b"3\r\nbuy\r\n0\r\n\r\n"
+        self.assertEqual(self.answers(20, late), {(200, "blue"): 20})
+        self.assertEqual(self.guard("errors")["shielded"], 10)
+        # ... but what has outgrown what is kept is not
+        self.assertEqual(self.answers(20, post("/api", b"x" * 70000, method="PUT")), {(200, "blue"): 10, (500, "green"): 10})
+        self.assertEqual(self.weir.metric("weir_pool_replay_lost_total", pool="green", reason="too_long"), 10)
+
     def test_what_may_not_be_repeated_is_not(self):
         self.half()
         self.green.mood("/errors")
