@@ -203,6 +203,8 @@ struct retry_cfg {
 	unsigned max;       /* further attempts, 0..5 */
 	bp_t budget;        /* of requests, per worker */
 	nsec_t per_try;     /* 0: first_byte_timeout, and no further attempt after it */
+	bp_t hedge_quantile; /* a second attempt beside one that takes longer than so many do; 0: see hedge_after */
+	nsec_t hedge_after; /* ... than this; 0 with hedge_quantile 0: never */
 	uint32_t replay;    /* bytes kept of a body that came after its head; 0: none */
 };
 

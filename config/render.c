@@ -384,6 +384,19 @@ pool_tls(const struct pool_tls_cfg *cfg)
 	return map;
 }
 
+static void
+put_hedge(json_t *map, const struct retry_cfg *cfg)
+{
+	char text[8];
+
+	if (cfg->hedge_after > 0) {
+		put_duration(map, "hedge", cfg->hedge_after);
+		return;
+	}
+	snprintf(text, sizeof(text), "p%d", cfg->hedge_quantile / 100);
+	put_text(map, "hedge", cfg->hedge_quantile > 0 ? text : "off");
+}
+
 static json_t *
 retry(const struct retry_cfg *cfg)
 {
@@ -398,6 +411,7 @@ retry(const struct retry_cfg *cfg)
 	json_object_set_new(map, "budget", percent(cfg->budget));
 	if (cfg->per_try > 0)
 		put_duration(map, "per_try", cfg->per_try);
+	put_hedge(map, cfg);
 	put_size(map, "replay", cfg->replay);
 	return map;
 }

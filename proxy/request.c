@@ -579,7 +579,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
-		request_abandon(request, FAIL_CLIENT_GONE);
+		if (request->is_hedge)
+			hedge_failed(request);
+		else
+			request_abandon(request, FAIL_CLIENT_GONE);
 		return;
 	}
 	request_note_failure(request, fail, was_reused);
@@ -602,6 +605,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)
 		trial_blame(request, fail);
+	if (request->rival) {
+		hedge_failed(request);
+		return;
+	}
 	if (!request->body_lost &&
 	    (row->retry == RETRY_SAFE || request->is_idempotent) &&
 	    row->blame == BLAME_POOL && trial_shield(request))
@@ -620,6 +627,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 void
 request_fail(struct request *request, enum fail fail)
 {
+	if (request->is_hedge) {
+		hedge_failed(request);
+		return;
+	}
 	request->fail = (uint8_t)fail;
 	if (request->state == REQUEST_TUNNEL || request->has_response) {
 		request_abandon(request, fail);

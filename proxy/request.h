@@ -70,6 +70,8 @@ struct request {
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* to the client, by us or by an upstream */
 	bool is_grpc : 1;
+	bool is_hedge : 1;          /* of `rival`: hedge.c */
+	bool was_hedged : 1;        /* or could not be: once is enough */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
 	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
@@ -107,6 +109,7 @@ struct request {
 	uint32_t head_len;
 	struct buf *head_buf;       /* owned; NULL: the arena was enough */
 	uint32_t replay_len;        /* bytes behind the head that belong to it: a whole small body */
+	struct request *rival;      /* the other one of a request and its hedge; NULL: there is no hedge */
 	struct buf *replay;         /* owned: what has left of a body that came later; see replay.c */
 	struct piece target, host, user_agent, trace_id, span_id;
 	char id[65];                /* x-request-id, NUL-ended */
@@ -237,6 +240,8 @@ bool retry_slow(struct request *request);
 bool retry_is_open(const struct request *request);
 /* How long an attempt may take to its first byte. */
 nsec_t retry_patience(const struct request *request);
+/* ... with a hedge beside it. */
+nsec_t retry_patience_beside(const struct request *request);
 /* The tick: rests that are over. */
 void retry_tick(struct worker *worker);
 void retry_rest_no_more(struct request *request);
@@ -250,6 +255,20 @@ int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);
 /* Once, on another pool, out of that pool's budget. */
 bool upstream_may_shield(struct request *request, const struct pool_view *by);
+
+/* ---- hedge.c: a second attempt beside the first one ---- */
+/* How long the first one may take without; 0: for ever. */
+nsec_t hedge_patience(const struct request *request);
+/* Without an answer for that long: true when it is waited for on, perhaps not alone. */
+bool hedge_slow(struct request *request);
+/* A final head, of a request that has a rival: who goes on with it; NULL: nobody, the other one is waited for. */
+struct request *hedge_answered(struct request *request, bool is_good);
+/* A request that has a rival has failed. */
+void hedge_failed(struct request *request);
+/* The request is done, its hedge is not. */
+void hedge_end(struct request *request);
+/* The tick: how long do nearly all take? */
+void hedge_tick(struct worker *worker);
 
 /* ---- replay.c: bodies that came after their head, for another attempt ---- */
 /* The body's first bytes, or its end, are about to leave: will they be kept? */

@@ -108,6 +108,8 @@ forward_interim(struct request *request, const struct h1_head *head)
 {
 	size_t len;
 
+	if (request->is_hedge) /* answers nobody */
+		return ++request->interim <= INTERIM_MAX;
 	if (head->status == 100 && request->said_continue)
 		return true;
 
@@ -222,6 +224,13 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	}
 	if (trial_is_on(request) && request->attempts <= 1)
 		trial_note_answer(request, head);
+	if (request->rival) {
+		request = hedge_answered(
+		    request, head->status < 500 &&
+		                 !status_is_retried(request, head->status));
+		if (!request)
+			return;
+	}
 	if (head->status >= 500 && request->is_idempotent &&
 	    !request->body_lost && trial_shield(request))
 		return;

@@ -80,7 +80,8 @@ static bool
 has_more(const struct request *request)
 {
 	return request->attempts <= request->decision.pool->cfg->retry.max &&
-	       !request->shielded && !request->is_copy;
+	       !request->shielded && !request->is_copy && !request->is_hedge &&
+	       !request->rival;
 }
 
 bool
@@ -180,6 +181,18 @@ gives_up_early(const struct request *request)
 
 nsec_t
 retry_patience(const struct request *request)
+{
+	const struct retry_cfg *cfg = &request->decision.pool->cfg->retry;
+	nsec_t all = retry_patience_beside(request), hedge;
+
+	if (cfg->hedge_quantile == 0 && cfg->hedge_after == 0)
+		return all;
+	hedge = hedge_patience(request);
+	return hedge > 0 && hedge < all ? hedge : all;
+}
+
+nsec_t
+retry_patience_beside(const struct request *request)
 {
 	const struct pool_cfg *cfg = request->decision.pool->cfg;
 

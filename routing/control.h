@@ -293,7 +293,7 @@ void registry_beat(struct registry *registry, nsec_t now);
 struct pool_stats {
 	uint64_t requests, failures, retries, by_class[6];
 	uint64_t full, late; /* refused by limits */
-	uint64_t replays, unkept[REPLAY_LOSS_COUNT];
+	uint64_t replays, unkept[REPLAY_LOSS_COUNT], hedges[HEDGE_RESULT_COUNT];
 	int64_t in_flight;
 	struct histogram_sum total, first_byte, connect;
 };

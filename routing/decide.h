@@ -149,7 +149,11 @@ struct pool {
 	bool panic_is_told;          /* control thread: is in the log */
 	struct places *places;       /* owned: place.c */
 	struct pool_cell *cells;     /* owned: [workers] */
+	unsigned workers;
 };
+
+/* From its tick: how long nearly all of the pool's requests take, of late, into the worker's cell (retry.hedge). */
+void pool_look_at_tail(const struct pool_view *view, unsigned worker);
 
 /*
  * Places of a pool with limits.in_flight, counted over all workers. One is

@@ -106,6 +106,19 @@ access_denial_name(enum access_denial denial)
 }
 
 const char *
+hedge_result_name(enum hedge_result result)
+{
+	static const char *const names[HEDGE_RESULT_COUNT] = {
+	    [HEDGE_USED] = "used",
+	    [HEDGE_LOST] = "lost",
+	    [HEDGE_FAILED] = "failed",
+	};
+
+	assert(result < HEDGE_RESULT_COUNT);
+	return names[result];
+}
+
+const char *
 replay_loss_name(enum replay_loss loss)
 {
 	static const char *const names[REPLAY_LOSS_COUNT] = {
@@ -139,6 +152,7 @@ pool_new(const char *name, unsigned workers)
 
 	pool->name = memory_text(name);
 	pool->cells = memory_take_lines(workers, sizeof(*pool->cells));
+	pool->workers = workers;
 	pool->places = places_new(workers);
 	return pool;
 }
@@ -149,6 +163,8 @@ pool_free(void *dead)
 	struct pool *pool = dead;
 
 	free((char *)(uintptr_t)pool->name);
+	for (unsigned i = 0; i < pool->workers; i++)
+		free(pool->cells[i].tail);
 	free(pool->cells);
 	places_free(pool->places);
 	free(pool);
@@ -166,6 +182,8 @@ pool_stats_read(
 		out->failures += counter_read(&cell->failures);
 		out->retries += counter_read(&cell->retries);
 		out->replays += counter_read(&cell->replays);
+		for (int j = 0; j < HEDGE_RESULT_COUNT; j++)
+			out->hedges[j] += counter_read(&cell->hedges[j]);
 		for (int j = 0; j < REPLAY_LOSS_COUNT; j++)
 			out->unkept[j] += counter_read(&cell->unkept[j]);
 		out->full += counter_read(&cell->full);
