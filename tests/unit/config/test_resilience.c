@@ -100,7 +100,9 @@ test_resilience__further_attempts_are_read(void **state)
 	assert_int_equal(heir->hedge_quantile, 0);
 	assert_int_equal(heir->hedge_after, 250 * NSEC_PER_MSEC);
 	config_free(&config);
-	expect_part(POOL_WITH("    retry: {hedge: p50}\n"), "p90");
+	expect_part(POOL_WITH("    retry: {hedge: p50}\n"),
+	    "\"p50\" is not one of off, p90, p95, p99, or a duration like "
+	    "\"250ms\"");
 	expect_part(POOL_WITH("    retry: {replay: 1MiB}\n"), "256KiB");
 }
 
