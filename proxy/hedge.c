@@ -22,6 +22,9 @@
  * candidate would hide behind hedges; a first attempt that was cancelled after
  * that is counted by its age and in no other way.
  *
+ * Most requests never come here: what they pass is cold and stays out of line,
+ * so that it costs them a test each.
+ *
  * When is the wheel's affair: never early, up to WHEEL_TICK_MS late. How long
  * "nearly all" take is looked at once a second (routing/tail.c).
  */
@@ -57,7 +60,7 @@ may_hedge(const struct request *request)
 	       !request->is_copy && !request->asks_upgrade;
 }
 
-nsec_t
+__attribute__((cold, noinline)) nsec_t
 hedge_patience(const struct request *request)
 {
 	const struct retry_cfg *cfg = &request->decision.pool->cfg->retry;
@@ -132,7 +135,7 @@ hedge_free(struct request *hedge)
 	slab_give(&worker->requests, hedge);
 }
 
-void
+__attribute__((cold, noinline)) void
 hedge_end(struct request *request)
 {
 	count(request, HEDGE_LOST);
@@ -172,7 +175,7 @@ begin(struct request *request)
 	upstream_get(hedge, request->endpoint, false); /* may have ended it */
 }
 
-bool
+__attribute__((cold, noinline)) bool
 hedge_slow(struct request *request)
 {
 	nsec_t due = hedge_patience(request), all, left;
@@ -236,7 +239,7 @@ charge_first(const struct request *request)
 		    request->worker->now - request->sent_at, false);
 }
 
-struct request *
+__attribute__((cold, noinline)) struct request *
 hedge_answered(struct request *request, bool is_good)
 {
 	struct request *original = request->rival;
@@ -255,7 +258,7 @@ hedge_answered(struct request *request, bool is_good)
 	return original;
 }
 
-void
+__attribute__((cold, noinline)) void
 hedge_failed(struct request *request)
 {
 	if (request->is_hedge) {

@@ -18,6 +18,8 @@
  * Over HTTP/1 that cannot be known once bytes have left; in HTTP/2 peers say
  * so (REFUSED_STREAM, GOAWAY). Hence POSTs are kept for pools of HTTP/2 alone.
  *
+ * What requests without a body pass is cold and stays out of line.
+ *
  * Memory: one buffer for each request, as large as what has come; from half of
  * the worker's budget on none is begun and none grows, so that keeping never
  * takes what sending needs.
@@ -45,7 +47,7 @@ may_come_back(const struct request *request)
 	           trial_may_shield(request));
 }
 
-void
+__attribute__((cold, noinline)) void
 replay_drop(struct request *request)
 {
 	request->body_lost = true;
@@ -88,7 +90,7 @@ replay_keep(struct request *request, const char *bytes, size_t len)
 		lose(request, REPLAY_NO_MEMORY);
 }
 
-bool
+__attribute__((cold, noinline)) bool
 replay_send(struct request *request)
 {
 	const struct buf *kept = request->replay;
@@ -107,7 +109,7 @@ replay_send(struct request *request)
 }
 
 /* A stream takes a body's trailers over. */
-void
+__attribute__((cold, noinline)) void
 replay_leave(struct request *request)
 {
 	struct conn *upstream = request->upstream;
