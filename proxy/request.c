@@ -375,16 +375,6 @@ await_answer(struct request *request)
 		    request_within(request, retry_patience(request)));
 }
 
-static size_t
-skip_body(struct request *request, char *bytes, size_t len)
-{
-	/* The answer was given without it; the connection will not be kept
-	 * unless it ends here. */
-	(void)request;
-	(void)bytes;
-	return len;
-}
-
 size_t
 request_body(struct request *request, char *bytes, size_t len)
 {
@@ -408,7 +398,9 @@ request_body(struct request *request, char *bytes, size_t len)
 			return 0;
 		break; /* over a kept connection: at once */
 	case REQUEST_REPLY:
-		return skip_body(request, bytes, len);
+		/* The answer was given without it; the connection will not be
+		 * kept unless it ends here. */
+		return len;
 	case REQUEST_RELAY:
 		break;
 	default:
@@ -548,22 +540,6 @@ request_connected(struct request *request)
 }
 
 /* ---- misfortune ---- */
-
-void
-request_note_failure(struct request *request, enum fail fail, bool was_reused)
-{
-	const struct fail_row *row = fail_row(fail);
-
-	request->fail = (uint8_t)fail;
-	if (!request->endpoint || was_reused)
-		return;
-	if (row->error < UPSTREAM_ERROR_COUNT)
-		counter_add(&request->endpoint->local[request->worker->id]
-		                 .errors[row->error],
-		    1);
-	if (row->blame == BLAME_POOL)
-		upstream_judge(request, true);
-}
 
 void
 request_attempt_failed(struct request *request, enum fail fail)

@@ -74,6 +74,24 @@ retry_spend(struct pool_cell *cell, nsec_t now)
 	return true;
 }
 
+/* ---- what has failed ---- */
+
+void
+request_note_failure(struct request *request, enum fail fail, bool was_reused)
+{
+	const struct fail_row *row = fail_row(fail);
+
+	request->fail = (uint8_t)fail;
+	if (!request->endpoint || was_reused)
+		return;
+	if (row->error < UPSTREAM_ERROR_COUNT)
+		counter_add(&request->endpoint->local[request->worker->id]
+		                 .errors[row->error],
+		    1);
+	if (row->blame == BLAME_POOL)
+		upstream_judge(request, true);
+}
+
 /* ---- whether ---- */
 
 static bool
