@@ -153,6 +153,7 @@ struct fleet_link {
 	bool (*is_up)(void *ctx);
 	bool (*sync)(void *ctx, const struct fleet_ask *ask, fleet_told_fn *fn, void *fn_ctx);
 	bool (*look)(void *ctx, fleet_news_fn *fn, void *fn_ctx); /* a number that grows with every write */
+	bool (*hears)(void *ctx); /* fleet_heard() is called after each write: looking is for the case that it is not */
 	bool (*beat)(void *ctx, const char *id, const char *about, fleet_about_fn *fn, void *fn_ctx);
 	void (*leave)(void *ctx, const char *id);
 };
@@ -164,6 +165,8 @@ void fleet_join(struct fleet *fleet, const struct fleet_link *link);
 /* It can be reached again, or cannot (and why). */
 void fleet_reached(struct fleet *fleet);
 void fleet_lost(struct fleet *fleet, const char *why);
+/* The number that look() would tell, and who has written. */
+void fleet_heard(struct fleet *fleet, int64_t number, const char *by);
 
 /* ---- access log (admin/access_log.c): the log thread's end ---- */
 

@@ -3,7 +3,8 @@
  * answers mean. See fleet.h for the protocol.
  *
  *	every tick   notice local changes; send what is due
- *	look         has anybody written? then all things are synced at once
+ *	heard        somebody has written: all things are synced at once
+ *	look         has anybody? for what was not heard
  *	beat         "I live, and stand here"; the others' in the answer
  *	sync         one thing: write, adopt, lease, evidence
  */
@@ -278,6 +279,29 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 	free(cell);
 }
 
+static void
+tick_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
+{
+	if (item->is_asked)
+		return;
+	if (fleet_item_notice(fleet, item)) {
+		fleet->beat_at = 0;
+		if (!fleet->is_up)
+			fleet_item_record(fleet, item);
+	}
+	if (fleet->is_up && now >= item->sync_at)
+		sync_item(fleet, item, now);
+}
+
+static void
+tick_items(struct fleet *fleet, nsec_t now)
+{
+	struct fleet_item *item;
+
+	TAILQ_FOREACH (item, &fleet->items, link)
+		tick_item(fleet, item, now);
+}
+
 /* ---- look and beat ---- */
 
 static void
@@ -299,6 +323,21 @@ on_number(void *ctx, bool is_answered, int64_t number)
 		return;
 	fleet->number = number;
 	sync_all_soon(fleet);
+}
+
+/* Of our own write the answer says all, unless another's came between. */
+void
+fleet_heard(struct fleet *fleet, int64_t number, const char *by)
+{
+	bool is_own = strcmp(by, fleet->id) == 0 && number == fleet->number + 1;
+
+	if (!fleet->has_link || !fleet->is_up || number == fleet->number)
+		return;
+	fleet->number = number;
+	if (is_own)
+		return;
+	sync_all_soon(fleet);
+	tick_items(fleet, now_mono());
 }
 
 void
@@ -340,7 +379,9 @@ look(struct fleet *fleet, nsec_t now)
 {
 	if (fleet->is_looking || now < fleet->look_at)
 		return;
-	fleet->look_at = now + MSEC(FLEET_LOOK_MS);
+	fleet->look_at =
+	    now + MSEC(fleet->link.hears(fleet->link.ctx) ? FLEET_CALM_MS
+	                                                  : FLEET_LOOK_MS);
 	fleet->is_looking = fleet->link.look(fleet->link.ctx, on_number, fleet);
 }
 
@@ -362,30 +403,14 @@ beat(struct fleet *fleet, nsec_t now)
 /* ---- the tick ---- */
 
 static void
-tick_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
-{
-	if (item->is_asked)
-		return;
-	if (fleet_item_notice(fleet, item)) {
-		fleet->beat_at = 0;
-		if (!fleet->is_up)
-			fleet_item_record(fleet, item);
-	}
-	if (fleet->is_up && now >= item->sync_at)
-		sync_item(fleet, item, now);
-}
-
-static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct fleet *fleet = arg;
 	nsec_t now = now_mono();
-	struct fleet_item *item;
 
 	(void)fd;
 	(void)what;
-	TAILQ_FOREACH (item, &fleet->items, link)
-		tick_item(fleet, item, now);
+	tick_items(fleet, now);
 	if (!fleet->is_up)
 		return;
 	look(fleet, now);

@@ -11,8 +11,9 @@
  *	adopts  the one there when that is greater than its own,
  *
  * both in one script (sync), at once after a change of its own, at once after
- * a number that every write increments has moved (looked at FLEET_LOOK_MS
- * apart), and every second in any case. So all end with the greatest, however
+ * a number that every write increments has moved (told by the script on a
+ * channel; looked at FLEET_CALM_MS apart, or FLEET_LOOK_MS by who hears no
+ * channel), and every second in any case. So all end with the greatest, however
  * often Redis was away or lost its data.
  *
  * Who moves a rollout forward: the holder of the split's lease, while Redis has
@@ -36,6 +37,7 @@
 enum {
 	FLEET_TICK_MS = 20,
 	FLEET_LOOK_MS = 50,
+	FLEET_CALM_MS = 250,
 	FLEET_BEAT_MS = 500,
 	FLEET_AWAY_MS = 2000, /* without a beat for longer */
 	FLEET_LIVE_MS = 250,  /* between syncs of a split with a live rollout */

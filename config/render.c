@@ -362,6 +362,8 @@ dns(const struct dns_cfg *cfg)
 json_t *
 endpoint_tree(const struct endpoint_cfg *cfg)
 {
+	if (cfg->address.service)
+		return json_pack("{s:o}", "srv", text(cfg->address.service));
 	if (cfg->weight == 1)
 		return text(cfg->address.text);
 	return json_pack("{s:o,s:i}", "address", text(cfg->address.text),
