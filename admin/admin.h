@@ -117,6 +117,7 @@ struct fleet_ask {
 	const char *thing;         /* what is agreed on */
 	const char *accord, *doc;  /* ours; doc NULL: not to be written now */
 	bool is_fenced;            /* written only while the lease is ours */
+	const char *expected;      /* the decision that ours was made on: not written when there is a later one; "": whatever is there */
 	const char *lease;         /* NULL: none is asked about */
 	int lease_ms;              /* take or keep it for so long; 0: who has it; -1: give it back */
 	const char *cells, *cell;  /* evidence: where, and ours; NULL: not asked for, no news */

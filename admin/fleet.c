@@ -102,11 +102,14 @@ confirm(struct fleet *fleet, struct fleet_item *item)
 
 	item->is_same = true;
 	item->is_unsent = false;
+	item->expected[0] = '\0';
 	item->trouble[0] = '\0';
 	if (item->agreed < item->accord.epoch)
 		item->agreed = item->accord.epoch;
 	if (is_news)
 		fleet_item_record(fleet, item);
+	if (!fleet_item_has_changed(fleet, item))
+		fleet_hold_end(fleet, item, FLEET_TAKEN);
 }
 
 /* Somebody else's is greater, or the fence has held ours off. */
@@ -126,6 +129,7 @@ take_over(struct fleet *fleet, struct fleet_item *item,
 		return;
 	}
 	fleet->adopted++;
+	fleet_hold_end(fleet, item, FLEET_LOST);
 	item->accord = *theirs;
 	item->agreed = theirs->epoch;
 	free(item->doc);
@@ -244,7 +248,8 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 	char lease[FLEET_THING_MAX], cells[64], back[64], *cell = NULL;
 	struct fleet_ask ask = {.id = fleet->id,
 	    .thing = item->thing,
-	    .is_fenced = item->is_fenced};
+	    .is_fenced = item->is_fenced,
+	    .expected = item->expected};
 	const char *noted;
 
 	if (!wait)
@@ -300,6 +305,12 @@ tick_items(struct fleet *fleet, nsec_t now)
 
 	TAILQ_FOREACH (item, &fleet->items, link)
 		tick_item(fleet, item, now);
+}
+
+void
+fleet_send_changes(struct fleet *fleet)
+{
+	tick_items(fleet, now_mono());
 }
 
 /* ---- look and beat ---- */
@@ -446,7 +457,9 @@ fleet_lost(struct fleet *fleet, const char *why)
 		item->held_at = 0;
 		item->holder[0] = '\0';
 		item->is_same = false;
+		item->expected[0] = '\0';
 	}
+	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
 }
 
 /* Leases are given back: the others need not wait for them to run out. */
@@ -505,6 +518,7 @@ fleet_join(struct fleet *fleet, const struct fleet_link *link)
 		say_goodbye(fleet);
 	fleet->has_link = link != NULL;
 	fleet->is_up = false;
+	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
 	fleet_members_release(fleet);
 	if (!link) {
 		event_del(fleet->timer);
@@ -546,6 +560,7 @@ fleet_new(struct admin *admin, struct err *err)
 	}
 	fleet->admin = admin;
 	TAILQ_INIT(&fleet->items);
+	TAILQ_INIT(&fleet->holds);
 	fleet->timer = event_new(admin->base, -1, EV_PERSIST, on_tick, fleet);
 	if (fleet->timer)
 		return fleet;
@@ -563,6 +578,7 @@ fleet_free(struct fleet **fleet)
 	*fleet = NULL;
 	if (!dead)
 		return;
+	fleet_hold_end(dead, NULL, FLEET_UNKNOWN);
 	while ((item = TAILQ_FIRST(&dead->items)) != NULL) {
 		TAILQ_REMOVE(&dead->items, item, link);
 		fleet_item_free(item);

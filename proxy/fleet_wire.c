@@ -33,7 +33,8 @@ enum {
 
 /*
  * KEYS: state, news, lease, evidence, back. ARGV: id, accord, doc, is fenced,
- * ms of the lease, cell, asks for cells, why. An empty text is none.
+ * ms of the lease, cell, the decision that it was made on, why. An empty text
+ * is none.
  * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}. A lease
  * is given back last: the step that it was held for comes with it.
  */
@@ -47,7 +48,8 @@ static const char sync_script[] =
     "end end "
     "local a=call('HGET',KEYS[1],'a') or '' local doc='' local off='' "
     "if a<ARGV[2] and ARGV[3]~='' then "
-    "if ARGV[4]~='' and holder~=ARGV[1] and a~='' then off='1' "
+    "if a~='' and (ARGV[4]~='' and holder~=ARGV[1] or ARGV[7]~='' and "
+    "string.sub(a,1,#ARGV[7])>ARGV[7]) then off='1' "
     "doc=call('HGET',KEYS[1],'doc') or '' "
     "else call('HSET',KEYS[1],'a',ARGV[2],'doc',ARGV[3],'by',ARGV[1]) "
     "call('PEXPIRE',KEYS[1],2592000000) tell() a=ARGV[2] end "
@@ -315,7 +317,7 @@ static bool
 ask_redis(struct fleet_wire *wire, int n, const char *const words[],
     redis_answer_fn *fn, struct waiting *waiting)
 {
-	size_t lens[16];
+	size_t lens[16]; /* of all words of the longest question */
 
 	assert(n <= 16);
 	for (int i = 0; i < n; i++)
@@ -345,7 +347,8 @@ sync_thing(
 	    key(wire, "", ask->lease, lease), key(wire, "", ask->cells, cells),
 	    key(wire, "", ask->back, back), ask->id, ask->accord,
 	    text_or_none(ask->doc), ask->is_fenced ? "1" : "", ms,
-	    text_or_none(ask->cell), "", text_or_none(ask->why)};
+	    text_or_none(ask->cell), text_or_none(ask->expected),
+	    text_or_none(ask->why)};
 
 	snprintf(ms, sizeof(ms), "%d", ask->lease_ms);
 	if (!waiting)
