@@ -98,9 +98,9 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
-	return json_pack(
-	    "{s:s, s:o, s:b, s:s, s:b, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, "
-	    "s:o}",
+	return json_pack("{s:s, s:o, s:b, s:s, s:b, s:b, s:o, s:o, s:o, s:i, "
+	                 "s:I, s:I, s:I, s:I, s:I, "
+	                 "s:o}",
 	    "address", endpoint->address.text, "from",
 	    source_json(&endpoint->address), "standby", endpoint->tier > 0,
 	    "state",

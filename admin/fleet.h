@@ -94,9 +94,10 @@ struct fleet_item {
 	char *doc; /* owned; NULL: made anew when it is needed */
 	bool is_unsent, is_fenced;
 	bool is_by_hand; /* what will be noticed next is a person's */
-	char expected[ACCORD_TEXT]; /* decision that ours was made on; "": any */
-	bool is_settled; /* this process has heard from the others */
-	bool is_same;    /* as it was there at the last answer */
+	char
+	    expected[ACCORD_TEXT]; /* decision that ours was made on; "": any */
+	bool is_settled;           /* this process has heard from the others */
+	bool is_same;              /* as it was there at the last answer */
 	bool is_asked;
 	nsec_t asked_at, sync_at;
 	char holder[FLEET_ID_MAX];       /* of the lease */
@@ -154,8 +155,8 @@ void fleet_send_changes(struct fleet *fleet);
 /* fleet_hold.c: answers to people that wait for the others' word */
 enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
 /* Of one thing; NULL: of all. */
-void fleet_hold_end(struct fleet *fleet, const struct fleet_item *item,
-    enum fleet_word word);
+void fleet_hold_end(
+    struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);
 
 /* fleet_item.c: what is to be agreed on, noticing, numbering, recording */
 struct fleet_item *fleet_item_find(

@@ -232,8 +232,7 @@ expect(const struct fleet *fleet, struct fleet_item *item,
 }
 
 bool
-fleet_item_has_changed(
-    const struct fleet *fleet, const struct fleet_item *item)
+fleet_item_has_changed(const struct fleet *fleet, const struct fleet_item *item)
 {
 	struct fleet_facts facts;
 

@@ -56,7 +56,8 @@ endpoint_text(struct load *load, const struct node *map)
 static void
 load_service(struct load *load, const struct node *map, struct pool_cfg *pool)
 {
-	static const char *const others[] = {"address", "dns", "port", "weight"};
+	static const char *const others[] = {
+	    "address", "dns", "port", "weight"};
 	struct endpoint_cfg *cfg = &pool->endpoints[pool->n_endpoints];
 	const struct node *srv = field(map, ROW_ENDPOINT_SRV);
 	char what[64];

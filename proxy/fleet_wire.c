@@ -287,8 +287,8 @@ on_heard(void *ctx, const char *text)
 	const char *space = strchr(text, ' ');
 	int64_t number;
 
-	if (space && units_integer(
-	                 (struct span){text, (size_t)(space - text)}, &number))
+	if (space &&
+	    units_integer((struct span){text, (size_t)(space - text)}, &number))
 		fleet_heard(wire->fleet, number, space + 1);
 }
 

@@ -97,8 +97,8 @@ pool_add(struct snapshot *snapshot, struct pool_build *build,
    the host stays the name, for TLS. */
 static bool
 address_of_name(const struct address *name, uint16_t port,
-    const struct sockaddr_storage *sa,
-    char text[static INET6_ADDRSTRLEN + 8], struct address *out)
+    const struct sockaddr_storage *sa, char text[static INET6_ADDRSTRLEN + 8],
+    struct address *out)
 {
 	char host[INET6_ADDRSTRLEN];
 
@@ -169,8 +169,8 @@ pool_add_service(struct snapshot *snapshot, struct pool_build *build,
 	size_t n;
 
 	if (options->find_service == NULL)
-		return err_set(err,
-		    "endpoint '%s': names are not resolved here", service);
+		return err_set(
+		    err, "endpoint '%s': names are not resolved here", service);
 	found = memory_take(SERVICE_PLACES_MAX, sizeof(*found));
 	n = options->find_service(
 	    options->ctx, service, found, SERVICE_PLACES_MAX);
