@@ -9,6 +9,7 @@ The same for a rollout that is begun at one (its weights on the others) and ende
 """
 import argparse
 import json
+import math
 import os
 import re
 import socket
@@ -163,7 +164,7 @@ def measure(instances, pinger, n):
 
 
 def p95(values):
-    return sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
+    return sorted(values)[math.ceil(len(values) * 0.95) - 1]
 
 
 def main():

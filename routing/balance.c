@@ -533,24 +533,31 @@ pick_hash(const struct pool_view *view, const struct local *local, uint64_t key,
 	return endpoint;
 }
 
-/* Instead of one that has just failed rather another that stands by. */
-static struct endpoint *
+/* Instead of the only one, which has just failed, rather one that stands by. */
+static __attribute__((noinline)) struct endpoint *
+pick_standby(const struct pool_view *view, struct endpoint *failed)
+{
+	struct endpoint *found = failed;
+	uint8_t lowest = UINT8_MAX;
+
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		if (view->endpoints[i] == failed || view->tiers[i] >= lowest ||
+		    !may_fill(view->endpoints[i], FILL_WELL))
+			continue;
+		lowest = view->tiers[i];
+		found = view->endpoints[i];
+	}
+	return found;
+}
+
+static inline struct endpoint *
 pick_only(const struct pool_view *view, const struct local *local,
     const struct endpoint *avoid)
 {
 	struct endpoint *only = view->endpoints[local->draws[0].endpoint];
-	uint8_t lowest = UINT8_MAX;
 
-	if (only != avoid || view->tiers == NULL)
-		return only;
-	for (size_t i = 0; i < view->n_endpoints; i++) {
-		if (view->endpoints[i] == avoid || view->tiers[i] >= lowest ||
-		    !may_fill(view->endpoints[i], FILL_WELL))
-			continue;
-		lowest = view->tiers[i];
-		only = view->endpoints[i];
-	}
-	return only;
+	return only == avoid && view->tiers != NULL ? pick_standby(view, only)
+	                                            : only;
 }
 
 struct endpoint *

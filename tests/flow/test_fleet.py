@@ -244,8 +244,6 @@ class Weights(Fleet):
         self.assertTrue(lost, "never at the same moment")
 
     def test_a_way_back_is_never_held_off(self):
-        self.plans["plan"] = plan(phases=[{"name": "canary", "weight": 10, "hold": "60s", "until": "approved"},
-                                          {"name": "half", "weight": 50, "hold": "60s", "until": "held"}])
         first, second = self.fleet(2)
         id = self.begin(first)
         self.all_in(id, phase="canary")

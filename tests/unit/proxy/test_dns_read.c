@@ -22,7 +22,7 @@ struct text {
 };
 
 static void
-put(struct text *text, unsigned value, int bytes)
+put(struct text *text, uint64_t value, int bytes)
 {
 	assert_true(text->len + (size_t)bytes <= sizeof(text->bytes));
 	while (bytes-- > 0)
