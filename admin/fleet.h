@@ -20,7 +20,8 @@
  * the script takes it only if no decision came after the one that it was made
  * on, and the answer to the person waits for the script's (fleet_hold.c). So of
  * two at the same moment the one that comes first holds, and the other is told.
- * A way back is never held off. Without Redis, changes are ordered afterwards.
+ * A way back is never held off, nor is a freeze or all weight to the stable
+ * pool. Without Redis, changes are ordered afterwards.
  *
  * Who moves a rollout forward: the holder of the split's lease, while Redis has
  * confirmed it to him within FLEET_SURE_MS; his writes are fenced by the lease

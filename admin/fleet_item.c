@@ -216,7 +216,8 @@ describe(struct fleet *fleet, struct fleet_item *item,
 		out->safety = (uint16_t)(BP_ALL - run->rollout.weight);
 }
 
-/* Made on what all had agreed on: it may only follow that. */
+/* Made on what all had agreed on: it may only follow that. What makes things
+   safe need not. */
 static void
 expect(const struct fleet *fleet, struct fleet_item *item,
     const struct accord_change *change)
@@ -224,7 +225,7 @@ expect(const struct fleet *fleet, struct fleet_item *item,
 	char text[ACCORD_TEXT];
 
 	if (!item->is_by_hand || change->is_back || change->is_holder ||
-	    !fleet->is_up)
+	    change->safety == ACCORD_SAFEST || !fleet->is_up)
 		item->expected[0] = '\0';
 	else if (item->is_same)
 		snprintf(item->expected, sizeof(item->expected), "%.*s",

@@ -243,6 +243,20 @@ class Weights(Fleet):
                 break
         self.assertTrue(lost, "never at the same moment")
 
+    def test_all_weight_to_the_stable_pool_is_never_held_off(self):
+        first, second = self.fleet(2)
+        for n in range(3):
+            self.set(first, 20 + n)
+            self.all_at(20 + n)
+            self.agree()
+            self.server.ask("client", "pause", "150", "all")
+            answers = self.at_once((first, 50 + n), (second, 0))
+            self.assertEqual(answers[0].status, 200)
+            self.agree()
+            # later than the other, or the other's person was told
+            self.assertTrue(self.green_of(first) == 0 or answers[50 + n].status == 200)
+            self.all_at(self.green_of(first))
+
     def test_a_way_back_is_never_held_off(self):
         first, second = self.fleet(2)
         id = self.begin(first)
