@@ -126,9 +126,7 @@ def us_of(bench, proxy, kind, seconds, connections):
         cpu1, n1 = proxy.cpu_ns(), counts.of(route)
         load.communicate(timeout=seconds + 30)
     finally:
-        if load.poll() is None:
-            load.kill()
-            load.wait()
+        proxies.cut(load)
     if n1 - n0 < 100:
         raise Failed(f"only {n1 - n0:.0f} requests of {route}")
     return (cpu1 - cpu0) / 1e3 / (n1 - n0)
