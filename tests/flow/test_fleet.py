@@ -282,6 +282,34 @@ class Weights(Fleet):
         self.all_at(0)
         self.all_in(id, state="aborted")
 
+    def test_of_two_rollouts_begun_at_once_one_lives_and_a_repetition_says_the_same(self):
+        first, second = self.fleet(2)
+        body = {"split": "shop", "to": "green", "plan": "plan"}
+        for n in range(6):
+            answers = {}
+
+            def begin(weir):
+                answers[weir] = weir.admin("POST", "/v1/rollouts", body, {"Idempotency-Key": "begin-%d" % n})
+            threads = [threading.Thread(target=begin, args=(w,)) for w in (first, second)]
+            self.server.ask("client", "pause", "150", "all")
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.agree()
+            begun = [a for a in answers.values() if a.status == 201]
+            lost = [w for w, a in answers.items() if a.status == 409 and a.json["code"] == "another-was-first"]
+            self.assertTrue(begun, answers)
+            if lost:
+                break
+            self.verb(first, begun[-1].json["id"], "abort")
+            self.all_at(0)
+            self.agree()
+        self.assertEqual((len(begun), len(lost)), (1, 1), "never at the same moment")
+        self.all_in(begun[0].json["id"], phase="canary")
+        again = lost[0].admin("POST", "/v1/rollouts", body, {"Idempotency-Key": "begin-%d" % n})
+        self.assertEqual((again.status, again.json["code"], again.headers["Idempotency-Replayed"]), (409, "another-was-first", "true"))
+
     def test_a_redis_that_does_not_answer_holds_no_answer_for_long(self):
         first, second = self.fleet(2)
         self.server.freeze()

@@ -1,11 +1,14 @@
 """Services by their SRV records: against a real name server (dnsmasq), and one of few lines."""
 
 import shutil
+import socket
 import ssl
+import struct
 import tempfile
+import threading
 import unittest
 
-from harness import Case, Load, one_pool, until
+from harness import Case, Load, free_port, one_pool, until
 from test_dns import Dnsmasq
 from test_tls import make_cert
 
@@ -14,6 +17,40 @@ SERVICE = "_http._tcp.shop.test"
 
 def srv(target="", port=0, priority=0, weight=0):
     return "--srv-host=" + ",".join([SERVICE] + ([target, str(port), str(priority), str(weight)] if target else []))
+
+
+class Silent:
+    """A name server that knows one name, and keeps it to itself until `answers` is an address."""
+
+    def __init__(self, name):
+        self.answers, self.asked = None, 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.port = free_port()
+        self.socket.bind(("127.0.0.1", self.port))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            asked, peer = self.socket.recvfrom(4096)
+            if not asked:
+                return
+            self.asked += 1
+            if not self.answers:
+                continue
+            end = asked.index(b"\0", 12) + 5
+            is_a = asked[end - 4:end - 2] == b"\0\1"
+            body = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.answers) if is_a else b""
+            self.socket.sendto(asked[:2] + struct.pack(">5H", 0x8180, 1, int(is_a), 0, 0) + asked[12:end] + body, peer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", ("127.0.0.1", self.port))
+        self.thread.join(5)
+        self.socket.close()
 
 
 class Service(Case):
@@ -165,6 +202,22 @@ class Priorities(Service):
 
 
 class Misfortunes(Service):
+
+    def test_a_new_target_that_is_slow_to_answer_sends_nobody_to_the_standby(self):
+        """What was known stays until every new target was heard of."""
+        silent = self.enter(Silent("slow.test"))
+        beyond = "--server=/slow.test/127.0.0.1#%d" % silent.port
+        dns = self.enter(Dnsmasq(*self.hosts, srv("one.test", self.one.port, 10), srv("two.test", self.two.port, 20), beyond))
+        weir = self.start(self.config(dns))
+        self.assertEqual(self.who(weir), {"one"})
+        self.again(dns, srv("slow.test", self.three.port, 10), srv("two.test", self.two.port, 20), beyond)
+        until(lambda: silent.asked, 20)
+        seen = len(self.two.seen)
+        self.assertEqual(self.who(weir), {"one"})
+        self.assertEqual(len(self.two.seen), seen)
+        until(lambda: self.who(weir, 3) == {"two"}, 20)     # nothing comes of it
+        silent.answers = "127.0.0.3"
+        until(lambda: self.who(weir, 3) == {"three"}, 40)
 
     def test_the_last_good_answer_outlives_the_server_and_no_records(self):
         dns, weir = self.begin(srv("one.test", self.one.port))
