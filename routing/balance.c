@@ -243,7 +243,8 @@ take_trial(const struct pool_view *view, const struct local *local,
 		struct endpoint *endpoint = view->endpoints[i];
 		uint8_t due = TRIAL_DUE;
 
-		if (endpoint != avoid && tier_of(view, i) <= local->tier && endpoint_is_usable(endpoint) &&
+		if (endpoint != avoid && tier_of(view, i) <= local->tier &&
+		    endpoint_is_usable(endpoint) &&
 		    atomic_compare_exchange_strong_explicit(&endpoint->trial,
 		        &due, TRIAL_OUT, memory_order_relaxed,
 		        memory_order_relaxed))
