@@ -429,6 +429,10 @@ by_pool(struct exposition *x, const struct admin *admin)
 		    (struct label[]){
 		        {"pool", pool->name}, {"reason", "late"}, {0}},
 		    stats.late);
+		family_count(x,
+		    (struct label[]){
+		        {"pool", pool->name}, {"reason", "held"}, {0}},
+		    stats.held);
 	}
 	family_begin(x, FAMILY_GAUGE, "weir_pool_panic",
 	    "1 while all endpoints are out and get requests all the same.");

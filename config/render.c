@@ -441,6 +441,16 @@ outliers(const struct outliers_cfg *cfg)
 }
 
 static json_t *
+adaptive(const struct adaptive_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "min", cfg->min);
+	json_object_set_new(map, "tolerance", percent(cfg->tolerance));
+	return map;
+}
+
+static json_t *
 pool_limits(const struct pool_limits_cfg *cfg)
 {
 	json_t *map = json_object();
@@ -449,6 +459,9 @@ pool_limits(const struct pool_limits_cfg *cfg)
 	put_number(map, "queue", cfg->queue);
 	if (cfg->queue > 0)
 		put_duration(map, "queue_timeout", cfg->queue_timeout);
+	if (cfg->adaptive.is_on)
+		json_object_set_new(
+		    map, "adaptive", adaptive(&cfg->adaptive));
 	return map;
 }
 
@@ -966,6 +979,16 @@ plan_tree(const struct plan_cfg *cfg)
 
 /* ---- the whole ---- */
 
+static json_t *
+drain(const struct drain_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_duration(map, "delay", cfg->delay);
+	put_duration(map, "limit", cfg->limit);
+	return map;
+}
+
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
@@ -980,6 +1003,7 @@ config_tree(const struct config *config, bool to_compare)
 	                    : json_string("auto"));
 	put_text(root, "user", config->user);
 	put_text(root, "state_dir", config->state_dir);
+	json_object_set_new(root, "drain", drain(&config->drain));
 	json_object_set_new(root, "admin", admin(&r, &config->admin));
 	json_object_set_new(root, "logs", logs(&config->logs));
 	if (config->redis.is_on)

@@ -155,6 +155,7 @@ pool_stats_read(
 		out->retries += counter_read(&cell->retries);
 		out->full += counter_read(&cell->full);
 		out->late += counter_read(&cell->late);
+		out->held += counter_read(&cell->held);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(

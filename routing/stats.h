@@ -86,6 +86,7 @@ struct pool_cell {
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
 	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
+	counter_t held;              /* refused: full by its adaptive limit */
 	gauge_t in_flight;
 	int64_t retry_balance, retry_reserve; /* the worker's alone: see proxy/retry.c */
 	nsec_t retry_refilled;

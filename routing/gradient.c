@@ -1,0 +1,286 @@
+/*
+ * The controller of an adaptive limit, see gradient.h. The idea is that of
+ * gradient limits (a ratio of latencies moves the limit, the square root keeps
+ * a queue that shows headroom), with the probe for the usual latency as a
+ * search downwards: halving goes on while it helps.
+ */
+#include "routing/gradient.h"
+
+#include <assert.h>
+#include <math.h>
+
+enum {
+	LIMIT_FIRST = 16,
+	ENOUGH = 25,       /* answers of a window, */
+	ENOUGH_PROBE = 50, /* of one that says what is usual, */
+	FEW = 5,           /* of one that has lasted for long */
+	SMOOTH_OVER = 100, /* answers */
+};
+
+static const nsec_t WINDOW_MIN = 100 * NSEC_PER_MSEC;
+static const nsec_t WINDOW_MAX =
+    5 * NSEC_PER_SEC; /* a latency that is not waited for longer */
+static const nsec_t WINDOW_LONG = 2 * NSEC_PER_SEC;
+static const nsec_t WINDOW_STALE = 20 * NSEC_PER_SEC;
+static const nsec_t PATIENCE = 30 * NSEC_PER_SEC;
+static const nsec_t PATIENCE_FIRST = 3 * NSEC_PER_SEC;
+static const nsec_t PATIENCE_SQUEEZED = 5 * NSEC_PER_SEC;
+static const nsec_t RELAX = 10 * NSEC_PER_SEC;
+static const nsec_t PROBE_MAX = 3 * NSEC_PER_SEC;
+
+static const double GROWTH = 1.5;
+static const double SMOOTHING = 0.2;
+static const double GRADIENT_MIN = 0.5;
+static const double HELPS =
+    0.85; /* a halving that makes answers so much faster */
+static const double CONFIRMS = 1.1; /* latencies that near the usual one */
+static const double NEWS = 1.15;    /* a usual latency that is another one */
+
+/* ---- chance ---- */
+
+/* 0 to 1 (splitmix64). */
+static double
+chance(struct gradient *g)
+{
+	uint64_t z = g->seed += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+static nsec_t
+jittered(struct gradient *g, nsec_t time)
+{
+	return (nsec_t)((double)time * (0.75 + 0.5 * chance(g)));
+}
+
+/* ---- the window ---- */
+
+static void
+window_open(struct gradient *g, nsec_t now)
+{
+	g->window_at = now;
+	g->n = 0;
+	g->sum = 0;
+	g->peak = 0;
+	g->was_pressed = false;
+}
+
+/* What a change did is seen after one latency at the earliest. */
+static nsec_t
+window_length(const struct gradient *g)
+{
+	nsec_t latest = (nsec_t)g->latest;
+
+	return latest < WINDOW_MIN   ? WINDOW_MIN
+	       : latest > WINDOW_MAX ? WINDOW_MAX
+	                             : latest;
+}
+
+static bool
+window_is_full(const struct gradient *g, nsec_t now)
+{
+	nsec_t age = now - g->window_at, least = window_length(g);
+	uint64_t enough = g->state == GRADIENT_PROBE ? ENOUGH_PROBE : ENOUGH;
+
+	if (age >= least && g->n >= enough)
+		return true;
+	return age >= WINDOW_LONG && age >= 2 * least && g->n >= FEW;
+}
+
+static void
+window_add(struct gradient *g, const struct gradient_sample *sample)
+{
+	g->n += sample->n;
+	g->sum += sample->sum;
+	g->samples += sample->n;
+	g->was_pressed |= sample->is_pressed;
+	if (sample->in_flight > g->peak)
+		g->peak = sample->in_flight;
+}
+
+static bool
+is_busy(const struct gradient *g)
+{
+	return g->was_pressed || 2.0 * g->peak >= floor(g->limit);
+}
+
+/* ---- the limit ---- */
+
+static void
+set_limit(struct gradient *g, const struct gradient_cfg *cfg, double limit)
+{
+	double min = cfg->min < cfg->max ? cfg->min : cfg->max;
+
+	g->limit = limit < min ? min : limit > cfg->max ? cfg->max : limit;
+}
+
+static void
+move(struct gradient *g, const struct gradient_cfg *cfg)
+{
+	double gradient = cfg->tolerance * g->usual / g->latest;
+	double target;
+
+	if (g->state == GRADIENT_START && gradient >= 1) {
+		set_limit(g, cfg, g->limit * GROWTH);
+		return;
+	}
+	g->state = GRADIENT_STEADY;
+	gradient = gradient < GRADIENT_MIN ? GRADIENT_MIN
+	           : gradient > 1          ? 1
+	                                   : gradient;
+	target = g->limit * gradient + sqrt(g->limit);
+	set_limit(g, cfg, g->limit + SMOOTHING * (target - g->limit));
+}
+
+/* ---- the usual latency ---- */
+
+static void
+be_sure(struct gradient *g, nsec_t now)
+{
+	g->sure_at = now;
+	g->sure_limit = g->limit;
+}
+
+static void
+learn(struct gradient *g, nsec_t since, nsec_t now)
+{
+	double share = (double)since / (double)RELAX;
+
+	if (g->usual == 0 || g->smooth < g->usual)
+		g->usual = g->smooth;
+	else if (!is_busy(g))
+		g->usual += (g->smooth - g->usual) * (share < 1 ? share : 1);
+	else if (g->smooth > g->usual * CONFIRMS)
+		return;
+	be_sure(g, now);
+}
+
+/* ---- the probe ---- */
+
+static bool
+is_due(const struct gradient *g, nsec_t now)
+{
+	nsec_t age = now - g->sure_at;
+
+	if (g->state == GRADIENT_PROBE)
+		return false;
+	return age > g->patience ||
+	       (g->limit < g->sure_limit / 2 &&
+	           age > g->patience / (PATIENCE / PATIENCE_SQUEEZED));
+}
+
+static void
+halve(struct gradient *g, const struct gradient_cfg *cfg)
+{
+	set_limit(g, cfg, g->limit / 2);
+	g->settles = true;
+}
+
+static void
+probe_begin(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+{
+	g->state = GRADIENT_PROBE;
+	g->probes++;
+	g->probe_at = now;
+	g->saved = g->limit;
+	g->before = g->usual;
+	g->best = g->latest;
+	halve(g, cfg);
+}
+
+static void
+probe_end(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+{
+	g->state =
+	    g->usual > g->before * NEWS ? GRADIENT_START : GRADIENT_STEADY;
+	set_limit(g, cfg, g->saved);
+	g->smooth = g->usual;
+	g->patience = jittered(g, PATIENCE);
+	be_sure(g, now);
+}
+
+/* A window under the probe's limit is full. */
+static void
+probe_look(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+{
+	double latest = g->sum / (double)g->n;
+
+	if (g->settles) {
+		g->settles = false;
+		return;
+	}
+	if (latest < g->best * HELPS && g->limit > cfg->min) {
+		g->best = latest;
+		halve(g, cfg);
+		return;
+	}
+	g->usual = latest < g->best ? latest : g->best;
+	probe_end(g, cfg, now);
+}
+
+/* ---- the whole ---- */
+
+void
+gradient_init(struct gradient *g, const struct gradient_cfg *cfg, uint64_t seed,
+    nsec_t now)
+{
+	assert(cfg->max > 0 && cfg->tolerance >= 1);
+	*g = (struct gradient){.seed = seed};
+	set_limit(g, cfg, LIMIT_FIRST);
+	be_sure(g, now);
+	g->patience = jittered(g, PATIENCE_FIRST);
+	window_open(g, now);
+}
+
+static void
+look(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+{
+	double part = (double)g->n / ((double)g->n + SMOOTH_OVER);
+
+	if (g->state == GRADIENT_PROBE) {
+		probe_look(g, cfg, now);
+		return;
+	}
+	g->latest = g->sum / (double)g->n;
+	g->smooth = g->smooth == 0 ? g->latest
+	                           : g->smooth + (g->latest - g->smooth) * part;
+	learn(g, now - g->window_at, now);
+	if (!is_busy(g))
+		return;
+	if (is_due(g, now))
+		probe_begin(g, cfg, now);
+	else
+		move(g, cfg);
+}
+
+uint32_t
+gradient_step(struct gradient *g, const struct gradient_cfg *cfg,
+    const struct gradient_sample *sample, nsec_t now)
+{
+	window_add(g, sample);
+	if (g->n > 0 && g->sum > 0 && window_is_full(g, now)) {
+		look(g, cfg, now);
+		window_open(g, now);
+	} else if (now - g->window_at > WINDOW_STALE) {
+		window_open(g, now);
+	}
+	/* The load has gone meanwhile: another time. */
+	if (g->state == GRADIENT_PROBE && now - g->probe_at > PROBE_MAX &&
+	    now - g->probe_at > 4 * window_length(g))
+		probe_end(g, cfg, now);
+	set_limit(
+	    g, cfg, g->limit); /* the bounds may be others since a reload */
+	return (uint32_t)g->limit;
+}
+
+const char *
+gradient_state_name(enum gradient_state state)
+{
+	static const char *const names[] = {[GRADIENT_START] = "start",
+	    [GRADIENT_STEADY] = "steady",
+	    [GRADIENT_PROBE] = "probe"};
+
+	return names[state];
+}
