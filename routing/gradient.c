@@ -10,7 +10,7 @@
 #include <math.h>
 
 enum {
-	LIMIT_FIRST = 16,
+	ENOUGH_START = 10,
 	ENOUGH = 25,       /* answers of a window, */
 	ENOUGH_PROBE = 50, /* of one that says what is usual, */
 	FEW = 5,           /* of one that has lasted for long */
@@ -28,7 +28,7 @@ static const nsec_t PATIENCE_SQUEEZED = 5 * NSEC_PER_SEC;
 static const nsec_t RELAX = 10 * NSEC_PER_SEC;
 static const nsec_t PROBE_MAX = 3 * NSEC_PER_SEC;
 
-static const double GROWTH = 1.5;
+static const double GROWTH = 2;
 static const double SMOOTHING = 0.2;
 static const double GRADIENT_MIN = 0.5;
 static const double HELPS =
@@ -82,7 +82,9 @@ static bool
 window_is_full(const struct gradient *g, nsec_t now)
 {
 	nsec_t age = now - g->window_at, least = window_length(g);
-	uint64_t enough = g->state == GRADIENT_PROBE ? ENOUGH_PROBE : ENOUGH;
+	uint64_t enough = g->state == GRADIENT_PROBE   ? ENOUGH_PROBE
+	                  : g->state == GRADIENT_START ? ENOUGH_START
+	                                               : ENOUGH;
 
 	if (age >= least && g->n >= enough)
 		return true;
@@ -106,6 +108,13 @@ is_busy(const struct gradient *g)
 	return g->was_pressed || 2.0 * g->peak >= floor(g->limit);
 }
 
+/* Would more have come in? */
+static bool
+is_bound(const struct gradient *g)
+{
+	return g->was_pressed || g->peak >= floor(0.9 * g->limit);
+}
+
 /* ---- the limit ---- */
 
 static void
@@ -116,22 +125,32 @@ set_limit(struct gradient *g, const struct gradient_cfg *cfg, double limit)
 	g->limit = limit < min ? min : limit > cfg->max ? cfg->max : limit;
 }
 
+/* One slow window may be chance, two are not. False: it is over. */
+static bool
+start(struct gradient *g, const struct gradient_cfg *cfg, bool is_fast)
+{
+	if (is_fast && is_bound(g))
+		set_limit(g, cfg, g->limit * GROWTH);
+	if (!is_fast && g->was_slow)
+		g->state = GRADIENT_STEADY;
+	g->was_slow = !is_fast;
+	return g->state == GRADIENT_START;
+}
+
 static void
 move(struct gradient *g, const struct gradient_cfg *cfg)
 {
 	double gradient = cfg->tolerance * g->usual / g->latest;
 	double target;
 
-	if (g->state == GRADIENT_START && gradient >= 1) {
-		set_limit(g, cfg, g->limit * GROWTH);
+	if (g->state == GRADIENT_START && start(g, cfg, gradient >= 1))
 		return;
-	}
-	g->state = GRADIENT_STEADY;
 	gradient = gradient < GRADIENT_MIN ? GRADIENT_MIN
 	           : gradient > 1          ? 1
 	                                   : gradient;
 	target = g->limit * gradient + sqrt(g->limit);
-	set_limit(g, cfg, g->limit + SMOOTHING * (target - g->limit));
+	if (target < g->limit || is_bound(g))
+		set_limit(g, cfg, g->limit + SMOOTHING * (target - g->limit));
 }
 
 /* ---- the usual latency ---- */
@@ -148,12 +167,17 @@ learn(struct gradient *g, nsec_t since, nsec_t now)
 {
 	double share = (double)since / (double)RELAX;
 
-	if (g->usual == 0 || g->smooth < g->usual)
+	if (g->usual == 0 || g->smooth < g->usual) {
 		g->usual = g->smooth;
-	else if (!is_busy(g))
+		g->usual_peak = g->peak;
+	} else if (g->smooth <= g->usual * CONFIRMS) {
+		if (g->peak > g->usual_peak)
+			g->usual_peak = g->peak;
+	} else if (!is_busy(g) && g->peak <= g->usual_peak) {
 		g->usual += (g->smooth - g->usual) * (share < 1 ? share : 1);
-	else if (g->smooth > g->usual * CONFIRMS)
+	} else {
 		return;
+	}
 	be_sure(g, now);
 }
 
@@ -195,6 +219,7 @@ probe_end(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
 {
 	g->state =
 	    g->usual > g->before * NEWS ? GRADIENT_START : GRADIENT_STEADY;
+	g->was_slow = false;
 	set_limit(g, cfg, g->saved);
 	g->smooth = g->usual;
 	g->patience = jittered(g, PATIENCE);
@@ -217,6 +242,7 @@ probe_look(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
 		return;
 	}
 	g->usual = latest < g->best ? latest : g->best;
+	g->usual_peak = g->peak;
 	probe_end(g, cfg, now);
 }
 
@@ -228,7 +254,7 @@ gradient_init(struct gradient *g, const struct gradient_cfg *cfg, uint64_t seed,
 {
 	assert(cfg->max > 0 && cfg->tolerance >= 1);
 	*g = (struct gradient){.seed = seed};
-	set_limit(g, cfg, LIMIT_FIRST);
+	set_limit(g, cfg, cfg->min);
 	be_sure(g, now);
 	g->patience = jittered(g, PATIENCE_FIRST);
 	window_open(g, now);

@@ -2,7 +2,8 @@
  * How many requests a pool answers well at once, found out from how long its
  * answers take. Pure: time and measurements are arguments.
  *
- *   START   the limit grows by half with each window, until answers get slower
+ *   START   from `min` the limit doubles with each window, until answers get
+ *           slower
  *   STEADY  limit -> limit * gradient + sqrt(limit), a fifth of the way with
  *           each window; gradient = tolerance * usual / latest, 0.5 to 1: what
  *           is added is a small queue, which shows whether there is more to get
@@ -10,12 +11,13 @@
  *           faster; the fastest are the usual ones, then the limit is as it was
  *
  * The usual latency is what answers take when few are asked for: the least
- * seen, and what is seen while the pool has little to do. Under a lasting load
+ * seen, and what is seen with no more in flight than then. Under a lasting load
  * only a probe can tell whether it is still true; it comes when that was not
  * seen for PATIENCE, or for less when the limit has fallen by half. The moment
  * is jittered by the seed, so that not all instances probe at once.
  *
- * While less than half of the limit is in use it does not move.
+ * While less than half of the limit is in use it does not move, and it grows
+ * only while nearly all of it is.
  */
 #ifndef WEIR_ROUTING_GRADIENT_H
 #define WEIR_ROUTING_GRADIENT_H
@@ -44,6 +46,8 @@ struct gradient {
 	enum gradient_state state;
 	double limit;
 	double latest, smooth, usual; /* ns; 0: not known */
+	uint32_t usual_peak;          /* in flight, when answers took no longer */
+	bool was_slow;                /* START: the last window */
 	uint64_t probes, samples;
 	uint64_t seed;
 	/* the window that is being filled */

@@ -37,7 +37,9 @@ struct world {
 	unsigned servers;
 	double service; /* ns, the mean */
 	double steady;  /* share of a service time that is always the same */
-	double hangs;   /* share of requests that take 5 s, at no server */
+	uint32_t
+	    clients;  /* who ask again as soon as they are answered; 0: rate */
+	double hangs; /* share of requests that take 5 s, at no server */
 	struct flight flying[FLYING_MAX]; /* in order of arrival */
 	uint32_t n;
 	uint64_t seed;
@@ -133,6 +135,16 @@ arrive(struct world *w)
 	serve(w);
 }
 
+/* Clients that wait for a place, or are in flight. */
+static void
+ask_again(struct world *w)
+{
+	while (w->n < w->clients && w->n < w->limit)
+		w->flying[w->n++] = (struct flight){.arrived = w->now};
+	w->is_pressed |= w->n < w->clients;
+	serve(w);
+}
+
 static void
 answer(struct world *w, uint32_t i)
 {
@@ -147,7 +159,7 @@ answer(struct world *w, uint32_t i)
 	w->took += took;
 	w->served++;
 	w->latency += took;
-	serve(w);
+	ask_again(w);
 }
 
 static void
@@ -162,6 +174,7 @@ beat(struct world *w)
 	w->took = 0;
 	w->is_pressed = false;
 	w->next_beat += BEAT;
+	ask_again(w);
 	w->limits += w->limit;
 	w->beats++;
 	w->least = w->limit < w->least ? w->limit : w->least;
@@ -275,6 +288,29 @@ test_gradient__follows_a_lost_half_and_its_return(void **state)
 	run(&w, 10);
 	assert_true(mean_limit(&w) > 0.8 * before);
 	assert_true(goodput(&w) > 0.9);
+}
+
+/* Who waits for an answer asks for nothing else: however slow the pool, no more
+   than that are in flight. */
+static void
+test_gradient__finds_it_with_clients_that_wait(void **state)
+{
+	(void)state;
+	for (uint32_t clients = 20; clients <= 320; clients *= 2) {
+		struct world w;
+
+		world_init(&w, 1, 8, 40);
+		w.steady = 0.8;
+		w.next_arrival = INT64_MAX;
+		w.clients = clients;
+		run(&w, 15);
+		tally_begin(&w);
+		run(&w, 60);
+		assert_true(mean_limit(&w) > 7);
+		assert_true(mean_limit(&w) < 28);
+		assert_true(goodput(&w) > 0.9);
+		assert_true(slowness(&w) < 3);
+	}
 }
 
 /* The same number of servers, each twice as slow: what was usual is so no
@@ -441,6 +477,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_gradient__finds_a_limit_near_the_knee),
 	    cmocka_unit_test(test_gradient__follows_a_lost_half_and_its_return),
+	    cmocka_unit_test(test_gradient__finds_it_with_clients_that_wait),
 	    cmocka_unit_test(test_gradient__learns_that_all_has_become_slower),
 	    cmocka_unit_test(test_gradient__stays_put_without_load),
 	    cmocka_unit_test(test_gradient__does_not_stand_in_the_way),
