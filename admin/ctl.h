@@ -87,9 +87,18 @@ int ctl_stream(struct ctl *ctl, const char *path,
     void (*fn)(void *ctx, const char *bytes, size_t len), void *ctx);
 /* "/v1/splits/<escaped>/undo"; the caller frees. */
 char *ctl_path(const char *before, const char *name, const char *after);
-/* Adds the query of a mutation (dry run, reason); takes and returns an owned
- * path. */
-char *ctl_path_mutation(const struct ctl *ctl, char *path);
+
+/* ---- asking and printing (ctl_show.c) ---- */
+
+typedef void ctl_print_fn(const json_t *answer);
+/* As JSON where that is wanted, or nothing else can be had (NULL); releases. */
+int ctl_show(const struct ctl *ctl, struct ctl_answer *answer, ctl_print_fn *print);
+/* What stands at `path`, which is taken over (NULL: no memory). */
+int ctl_show_path(struct ctl *ctl, char *path, ctl_print_fn *print);
+/* A change by `body`, with the reason in it, or its dry run. Takes `path` (NULL: no memory) and
+ * the reference to `body`. CTL_OK with an answer to release. */
+int ctl_change(struct ctl *ctl, const char *method, char *path, json_t *body,
+    struct ctl_answer *out);
 
 /* ---- printing (ctl_print.c) ---- */
 

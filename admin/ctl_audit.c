@@ -76,12 +76,12 @@ on_bytes(void *ctx, const char *bytes, size_t len)
 }
 
 static void
-print_events(const json_t *list)
+print_events(const json_t *answer)
 {
 	json_t *row;
 	size_t i;
 
-	json_array_foreach (list, i, row) {
+	json_array_foreach (json_object_get(answer, "events"), i, row) {
 		char *data = compact(json_object_get(row, "data"));
 
 		printf("%s %-10s %s\n", ctl_text(row, "time"),
@@ -94,31 +94,22 @@ int
 ctl_events(struct ctl *ctl)
 {
 	struct reading reading = {.is_json = ctl->is_json};
-	struct ctl_answer answer;
 	int code;
 
 	if (ctl->n_words > 0)
 		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[0]);
-	if (ctl->is_follow) {
-		code = ctl_stream(ctl, "/v1/events", on_bytes, &reading);
-		free(reading.text);
-		return code;
-	}
-	code = ctl_get(ctl, "/v1/events?follow=0", &answer);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_events(json_object_get(answer.json, "events"));
-	ctl_answer_release(&answer);
+	if (!ctl->is_follow)
+		return ctl_show_path(
+		    ctl, strdup("/v1/events?follow=0"), print_events);
+	code = ctl_stream(ctl, "/v1/events", on_bytes, &reading);
+	free(reading.text);
 	return code;
 }
 
 /* ---- audit ---- */
 
 static void
-print_audit(const json_t *list)
+print_audit(const json_t *answer)
 {
 	static const char *const heads[] = {
 	    "TIME", "ACTOR", "ACTION", "TARGET", "AFTER", "RESULT", "REASON"};
@@ -126,7 +117,7 @@ print_audit(const json_t *list)
 	json_t *row;
 	size_t i;
 
-	json_array_foreach (list, i, row) {
+	json_array_foreach (json_object_get(answer, "entries"), i, row) {
 		char *after = compact(json_object_get(row, "after"));
 
 		ctl_table_cell(table, "%s", ctl_text(row, "time"));
@@ -144,24 +135,15 @@ print_audit(const json_t *list)
 static int
 list_audit(struct ctl *ctl)
 {
-	char path[64];
-	struct ctl_answer answer;
 	int64_t limit = 20;
-	int code;
+	char *path;
 
 	if (ctl->limit && (!units_integer(span_of(ctl->limit), &limit) ||
 	                      limit < 0 || limit > 1000))
 		return ctl_usage(ctl, "--limit is a number from 0 to 1000");
-	snprintf(path, sizeof(path), "/v1/audit?limit=%d", (int)limit);
-	code = ctl_get(ctl, path, &answer);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_audit(json_object_get(answer.json, "entries"));
-	ctl_answer_release(&answer);
-	return code;
+	if (asprintf(&path, "/v1/audit?limit=%d", (int)limit) < 0)
+		return CTL_INTERNAL;
+	return ctl_show_path(ctl, path, print_audit);
 }
 
 /*

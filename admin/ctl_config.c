@@ -67,22 +67,6 @@ print_diff(const json_t *diff)
 		    "%s on disk is what is loaded\n", ctl_text(diff, "file"));
 }
 
-static int
-show(struct ctl *ctl, const char *path, void (*print)(const json_t *json))
-{
-	struct ctl_answer answer;
-	int code = ctl_get(ctl, path, &answer);
-
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json || !print)
-		code = ctl_print_json(answer.json);
-	else
-		print(answer.json);
-	ctl_answer_release(&answer);
-	return code;
-}
-
 /* ---- reload ---- */
 
 static void
@@ -106,26 +90,11 @@ print_reload(const json_t *answer)
 static int
 reload(struct ctl *ctl)
 {
-	char *path = ctl_path_mutation(ctl, strdup("/v1/config/reload"));
-	json_t *body = json_object();
-	struct ctl_request request = {
-	    .method = "POST", .path = path, .body = body};
 	struct ctl_answer answer;
-	int code;
+	int code = ctl_change(
+	    ctl, "POST", strdup("/v1/config/reload"), json_object(), &answer);
 
-	if (ctl->reason)
-		json_object_set_new(body, "reason", json_string(ctl->reason));
-	code = ctl_ask(ctl, &request, &answer);
-	json_decref(body);
-	free(path);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_reload(answer.json);
-	ctl_answer_release(&answer);
-	return code;
+	return code == CTL_OK ? ctl_show(ctl, &answer, print_reload) : code;
 }
 
 /* ---- check ---- */
@@ -190,9 +159,10 @@ ctl_config(struct ctl *ctl)
 	if (ctl->n_words > want)
 		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[want]);
 	if (strcmp(verb, "diff") == 0)
-		return show(ctl, "/v1/config/diff", print_diff);
+		return ctl_show_path(
+		    ctl, strdup("/v1/config/diff"), print_diff);
 	if (strcmp(verb, "render") == 0)
-		return show(ctl, "/v1/config", NULL);
+		return ctl_show_path(ctl, strdup("/v1/config"), NULL);
 	if (strcmp(verb, "reload") == 0)
 		return reload(ctl);
 	if (strcmp(verb, "check") == 0 && ctl->n_words == 2)

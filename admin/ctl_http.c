@@ -456,16 +456,3 @@ ctl_path(const char *before, const char *name, const char *after)
 	curl_free(escaped);
 	return path;
 }
-
-char *
-ctl_path_mutation(const struct ctl *ctl, char *path)
-{
-	char *longer = NULL;
-
-	if (!path || !ctl->is_dry_run)
-		return path;
-	if (asprintf(&longer, "%s?dry_run=1", path) < 0)
-		longer = NULL;
-	free(path);
-	return longer;
-}

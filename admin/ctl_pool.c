@@ -98,13 +98,13 @@ print_pool(const json_t *pool)
 }
 
 static void
-print_pools(const json_t *list)
+print_pools(const json_t *answer)
 {
 	struct ctl_table *table = endpoint_table();
 	json_t *pool;
 	size_t i;
 
-	json_array_foreach (list, i, pool)
+	json_array_foreach (json_object_get(answer, "pools"), i, pool)
 		add_pool(table, pool);
 	ctl_table_print(&table, stdout);
 }
@@ -112,35 +112,7 @@ print_pools(const json_t *list)
 static int
 show_pool(struct ctl *ctl, const char *name)
 {
-	char *path = ctl_path("/v1/pools/", name, "");
-	struct ctl_answer answer;
-	int code = path ? ctl_get(ctl, path, &answer) : CTL_INTERNAL;
-
-	free(path);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_pool(answer.json);
-	ctl_answer_release(&answer);
-	return code;
-}
-
-static int
-list_pools(struct ctl *ctl)
-{
-	struct ctl_answer answer;
-	int code = ctl_get(ctl, "/v1/pools", &answer);
-
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_pools(json_object_get(answer.json, "pools"));
-	ctl_answer_release(&answer);
-	return code;
+	return ctl_show_path(ctl, ctl_path("/v1/pools/", name, ""), print_pool);
 }
 
 int
@@ -148,7 +120,7 @@ ctl_pool(struct ctl *ctl)
 {
 	if (ctl->n_words == 0 ||
 	    (ctl->n_words == 1 && strcmp(ctl->words[0], "list") == 0))
-		return list_pools(ctl);
+		return ctl_show_path(ctl, strdup("/v1/pools"), print_pools);
 	if (ctl->n_words == 1)
 		return show_pool(ctl, ctl->words[0]);
 	if (ctl->n_words == 2 && strcmp(ctl->words[0], "show") == 0)
@@ -216,19 +188,11 @@ put_state(struct ctl *ctl, const char *pool, const char *address,
     const char *state, struct ctl_answer *answer)
 {
 	char *head = ctl_path("/v1/pools/", pool, "/endpoints/");
-	char *path =
-	    head ? ctl_path_mutation(ctl, ctl_path(head, address, "/state"))
-	         : NULL;
-	json_t *body =
-	    json_pack("{s:s, s:s*}", "state", state, "reason", ctl->reason);
-	struct ctl_request request = {
-	    .method = "PUT", .path = path, .body = body};
-	int code = ctl_ask(ctl, &request, answer);
+	char *path = head ? ctl_path(head, address, "/state") : NULL;
 
-	json_decref(body);
-	free(path);
 	free(head);
-	return code;
+	return ctl_change(
+	    ctl, "PUT", path, json_pack("{s:s}", "state", state), answer);
 }
 
 static int
@@ -245,10 +209,8 @@ set_states(struct ctl *ctl, const json_t *pools, const char *state)
 			code =
 			    put_state(ctl, pool, ctl->words[i], state, &answer);
 	}
-	if (code == CTL_OK && ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else if (code == CTL_OK)
-		print_pool(answer.json);
+	if (code == CTL_OK)
+		return ctl_show(ctl, &answer, print_pool);
 	ctl_answer_release(&answer);
 	return code;
 }
@@ -284,12 +246,12 @@ ctl_endpoint(struct ctl *ctl)
 /* ---- cert ---- */
 
 static void
-print_certificates(const json_t *list)
+print_certificates(const json_t *answer)
 {
 	static const char *const heads[] = {
 	    "NAMES", "ENDS", "DAYS LEFT", "KEY", "FILE"};
 	struct ctl_table *table = ctl_table_new(heads, 5);
-	json_t *row;
+	json_t *list = json_object_get(answer, "certificates"), *row;
 	size_t i;
 
 	json_array_foreach (list, i, row) {
@@ -309,19 +271,8 @@ print_certificates(const json_t *list)
 int
 ctl_cert(struct ctl *ctl)
 {
-	struct ctl_answer answer;
-	int code;
-
 	if (ctl->n_words > 0)
 		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[0]);
-	code = ctl_get(ctl, "/v1/certificates", &answer);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		print_certificates(
-		    json_object_get(answer.json, "certificates"));
-	ctl_answer_release(&answer);
-	return code;
+	return ctl_show_path(
+	    ctl, strdup("/v1/certificates"), print_certificates);
 }

@@ -175,30 +175,11 @@ ctl_rollout_find(struct ctl *ctl, const char *word, struct ctl_answer *out)
 
 /* ---- the common ways ---- */
 
-static const char *
-word_of(const struct ctl *ctl)
-{
-	return ctl->n_words > 0 ? ctl->words[0] : NULL;
-}
-
 static int
 too_many(const struct ctl *ctl)
 {
 	return ctl_usage(
 	    ctl, "unexpected \"%s\"", ctl->words[ctl->n_words - 1]);
-}
-
-static int
-show(struct ctl *ctl, struct ctl_answer *answer)
-{
-	int code = CTL_OK;
-
-	if (ctl->is_json)
-		code = ctl_print_json(answer->json);
-	else
-		ctl_print_rollout(answer->json);
-	ctl_answer_release(answer);
-	return code;
 }
 
 /* False: told. */
@@ -211,42 +192,35 @@ set_text(json_t *body, const char *key, const char *text)
 	return false;
 }
 
-/* The reference to `body` is taken. */
+/* Of the rollout that the words mean; the answer is to be released. */
 static int
-post(struct ctl *ctl, char *path, json_t *body, struct ctl_answer *out)
+find(struct ctl *ctl, struct ctl_answer *out)
 {
-	int code = CTL_USAGE;
-
-	path = ctl_path_mutation(ctl, path);
-	if (set_text(body, "reason", ctl->reason))
-		code = ctl_ask(ctl,
-		    &(struct ctl_request){
-		        .method = "POST", .path = path, .body = body},
-		    out);
-	free(path);
-	json_decref(body);
-	return code;
+	if (ctl->n_words > 1)
+		return too_many(ctl);
+	return ctl_rollout_find(
+	    ctl, ctl->n_words > 0 ? ctl->words[0] : NULL, out);
 }
 
+/* The reference to `body` is taken. */
 static int
 use_verb(struct ctl *ctl, const char *verb, json_t *body)
 {
 	struct ctl_answer found, answer;
 	char after[32];
-	int code;
+	int code = find(ctl, &found);
 
-	code = ctl->n_words > 1 ? too_many(ctl)
-	                        : ctl_rollout_find(ctl, word_of(ctl), &found);
 	if (code != CTL_OK) {
 		json_decref(body);
 		return code;
 	}
 	snprintf(after, sizeof(after), "/%s", verb);
-	code = post(ctl,
+	code = ctl_change(ctl, "POST",
 	    ctl_path("/v1/rollouts/", ctl_text(found.json, "id"), after), body,
 	    &answer);
 	ctl_answer_release(&found);
-	return code == CTL_OK ? show(ctl, &answer) : code;
+	return code == CTL_OK ? ctl_show(ctl, &answer, ctl_print_rollout)
+	                      : code;
 }
 
 /* ---- verbs: beginning ---- */
@@ -297,30 +271,12 @@ static int
 begin(struct ctl *ctl, struct ctl_answer *out)
 {
 	json_t *body = json_object();
-	char *path;
 	int code = start_body(ctl, body);
 
-	if (code != CTL_OK) {
-		json_decref(body);
-		return code;
-	}
-	path = strdup("/v1/rollouts");
-	if (path)
-		return post(ctl, path, body, out);
+	if (code == CTL_OK)
+		return ctl_change(
+		    ctl, "POST", strdup("/v1/rollouts"), body, out);
 	json_decref(body);
-	return CTL_INTERNAL;
-}
-
-static int
-show_forecast(struct ctl *ctl, struct ctl_answer *answer)
-{
-	int code = CTL_OK;
-
-	if (ctl->is_json)
-		code = ctl_print_json(answer->json);
-	else
-		ctl_print_forecast(answer->json);
-	ctl_answer_release(answer);
 	return code;
 }
 
@@ -332,7 +288,8 @@ verb_plan(struct ctl *ctl)
 
 	ctl->is_dry_run = true;
 	code = begin(ctl, &answer);
-	return code == CTL_OK ? show_forecast(ctl, &answer) : code;
+	return code == CTL_OK ? ctl_show(ctl, &answer, ctl_print_forecast)
+	                      : code;
 }
 
 static int
@@ -347,9 +304,9 @@ verb_start(struct ctl *ctl)
 	if (code != CTL_OK)
 		return code;
 	if (ctl->is_dry_run)
-		return show_forecast(ctl, &answer);
+		return ctl_show(ctl, &answer, ctl_print_forecast);
 	if (!ctl->is_waiting)
-		return show(ctl, &answer);
+		return ctl_show(ctl, &answer, ctl_print_rollout);
 	return ctl_rollout_wait(ctl, &answer);
 }
 
@@ -361,39 +318,31 @@ verb_retry(struct ctl *ctl)
 
 /* ---- verbs: looking ---- */
 
+static void
+print_list(const json_t *answer)
+{
+	ctl_print_rollouts(json_object_get(answer, "rollouts"));
+}
+
 static int
 verb_list(struct ctl *ctl)
 {
-	struct ctl_answer answer;
-	char *path;
-	int code;
-
 	if (ctl->n_words > 1)
 		return too_many(ctl);
-	path = ctl->n_words ? ctl_path("/v1/rollouts?split=", word_of(ctl), "")
-	                    : strdup("/v1/rollouts");
-	code = path ? ctl_get(ctl, path, &answer) : CTL_INTERNAL;
-	free(path);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = ctl_print_json(answer.json);
-	else
-		ctl_print_rollouts(json_object_get(answer.json, "rollouts"));
-	ctl_answer_release(&answer);
-	return code;
+	return ctl_show_path(ctl,
+	    ctl->n_words ? ctl_path("/v1/rollouts?split=", ctl->words[0], "")
+	                 : strdup("/v1/rollouts"),
+	    print_list);
 }
 
 static int
 verb_status(struct ctl *ctl)
 {
 	struct ctl_answer answer;
-	int code;
+	int code = find(ctl, &answer);
 
-	if (ctl->n_words > 1)
-		return too_many(ctl);
-	code = ctl_rollout_find(ctl, word_of(ctl), &answer);
-	return code == CTL_OK ? show(ctl, &answer) : code;
+	return code == CTL_OK ? ctl_show(ctl, &answer, ctl_print_rollout)
+	                      : code;
 }
 
 static int
@@ -402,11 +351,9 @@ verb_wait(struct ctl *ctl)
 	struct ctl_answer answer;
 	int code;
 
-	if (ctl->n_words > 1)
-		return too_many(ctl);
 	if (!ctl_rollout_may_wait(ctl))
 		return CTL_USAGE;
-	code = ctl_rollout_find(ctl, word_of(ctl), &answer);
+	code = find(ctl, &answer);
 	return code == CTL_OK ? ctl_rollout_wait(ctl, &answer) : code;
 }
 
@@ -433,11 +380,8 @@ static int
 verb_explain(struct ctl *ctl)
 {
 	struct ctl_answer rollout;
-	int code;
+	int code = find(ctl, &rollout);
 
-	if (ctl->n_words > 1)
-		return too_many(ctl);
-	code = ctl_rollout_find(ctl, word_of(ctl), &rollout);
 	if (code != CTL_OK)
 		return code;
 	code = explain(ctl, rollout.json);

@@ -1,31 +1,7 @@
 /* weirctl signal and freeze. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/ctl.h"
-
-/* The reference to `body` is taken. */
-static int
-send_body(struct ctl *ctl, const char *method, const char *where, json_t *body,
-    struct ctl_answer *out)
-{
-	char *path = strdup(where);
-	int code;
-
-	if (ctl->reason && json_object_set_new(
-	                       body, "reason", json_string(ctl->reason)) != 0) {
-		free(path);
-		json_decref(body);
-		return ctl_usage(ctl, "the reason is not UTF-8");
-	}
-	path = path ? ctl_path_mutation(ctl, path) : NULL;
-	code = ctl_ask(ctl,
-	    &(struct ctl_request){.method = method, .path = path, .body = body},
-	    out);
-	free(path);
-	json_decref(body);
-	return code;
-}
 
 /* ---- signal ---- */
 
@@ -86,7 +62,7 @@ ctl_signal(struct ctl *ctl)
 		return ctl_usage(ctl, "the words are not UTF-8");
 	if (ctl->id)
 		json_object_set_new(body, "id", json_string(ctl->id));
-	code = send_body(ctl, "POST", "/v1/signals", body, &answer);
+	code = ctl_change(ctl, "POST", strdup("/v1/signals"), body, &answer);
 	if (code != CTL_OK)
 		return code;
 	if (ctl->is_json)
@@ -99,25 +75,19 @@ ctl_signal(struct ctl *ctl)
 
 /* ---- freeze ---- */
 
-static int
-show_freeze(const struct ctl *ctl, struct ctl_answer *answer)
+static void
+print_freeze(const json_t *freeze)
 {
-	const json_t *freeze = answer->json;
 	bool has_reason = json_is_string(json_object_get(freeze, "reason"));
 	char age[24];
-	int code = CTL_OK;
 
 	ctl_print_age(age, sizeof(age), ctl_text(freeze, "since"));
-	if (ctl->is_json)
-		code = ctl_print_json(freeze);
-	else if (json_is_true(json_object_get(freeze, "frozen")))
+	if (json_is_true(json_object_get(freeze, "frozen")))
 		ctl_say("frozen since %s by %s%s%s; rolling back is possible",
 		    age, ctl_text(freeze, "by"), has_reason ? ": " : "",
 		    has_reason ? ctl_text(freeze, "reason") : "");
 	else
 		puts("not frozen");
-	ctl_answer_release(answer);
-	return code;
 }
 
 int
@@ -126,23 +96,21 @@ ctl_freeze(struct ctl *ctl)
 	static const char *const words[] = {"on", "off"};
 	const char *word = ctl->n_words ? ctl->words[0] : NULL, *near;
 	struct ctl_answer answer;
+	bool is_on;
 	int code;
 
 	if (ctl->n_words > 1)
 		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[1]);
-	if (!word) {
-		code = ctl_get(ctl, "/v1/freeze", &answer);
-	} else if (strcmp(word, "on") == 0) {
-		code =
-		    send_body(ctl, "PUT", "/v1/freeze", json_object(), &answer);
-	} else if (strcmp(word, "off") == 0) {
-		code = send_body(
-		    ctl, "DELETE", "/v1/freeze", json_object(), &answer);
-	} else {
+	if (!word)
+		return ctl_show_path(ctl, strdup("/v1/freeze"), print_freeze);
+	is_on = strcmp(word, "on") == 0;
+	if (!is_on && strcmp(word, "off") != 0) {
 		near = suggest(span_of(word), words, 2);
 		return ctl_usage(ctl, "on or off, not \"%s\"%s%s%s", word,
 		    near ? "; did you mean \"" : "", near ? near : "",
 		    near ? "\"?" : "");
 	}
-	return code == CTL_OK ? show_freeze(ctl, &answer) : code;
+	code = ctl_change(ctl, is_on ? "PUT" : "DELETE", strdup("/v1/freeze"),
+	    json_object(), &answer);
+	return code == CTL_OK ? ctl_show(ctl, &answer, print_freeze) : code;
 }

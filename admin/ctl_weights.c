@@ -1,5 +1,4 @@
 /* weirctl weights, split, undo. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/ctl.h"
@@ -71,27 +70,10 @@ ctl_print_split(const json_t *split)
 }
 
 static int
-show_answer(struct ctl *ctl, struct ctl_answer *answer)
-{
-	int code = CTL_OK;
-
-	if (ctl->is_json)
-		code = ctl_print_json(answer->json);
-	else
-		ctl_print_split(answer->json);
-	ctl_answer_release(answer);
-	return code;
-}
-
-static int
 show_split(struct ctl *ctl, const char *name)
 {
-	struct ctl_answer answer;
-	char *path = ctl_path("/v1/splits/", name, "");
-	int code = path ? ctl_get(ctl, path, &answer) : CTL_INTERNAL;
-
-	free(path);
-	return code == CTL_OK ? show_answer(ctl, &answer) : code;
+	return ctl_show_path(
+	    ctl, ctl_path("/v1/splits/", name, ""), ctl_print_split);
 }
 
 /* ---- weights ---- */
@@ -127,100 +109,60 @@ take_pair(const struct ctl *ctl, const char *word, json_t *weights)
 	return CTL_OK;
 }
 
-static json_t *
-make_body(const struct ctl *ctl)
-{
-	json_t *body = json_object();
-
-	if (ctl->reason && json_object_set_new(
-	                       body, "reason", json_string(ctl->reason)) != 0) {
-		json_decref(body);
-		ctl_usage(ctl, "the reason is not UTF-8");
-		return NULL;
-	}
-	return body;
-}
-
+/* Of the split that the first word names. Takes the reference to `body`. */
 static int
-mutate(struct ctl *ctl, const char *method, const char *after, json_t *body)
+change(struct ctl *ctl, const char *method, const char *after, json_t *body)
 {
-	char *path = ctl_path_mutation(
-	    ctl, ctl_path("/v1/splits/", ctl->words[0], after));
-	struct ctl_request request = {
-	    .method = method, .path = path, .body = body};
 	struct ctl_answer answer;
-	int code = ctl_ask(ctl, &request, &answer);
+	int code = ctl_change(ctl, method,
+	    ctl_path("/v1/splits/", ctl->words[0], after), body, &answer);
 
-	free(path);
-	return code == CTL_OK ? show_answer(ctl, &answer) : code;
+	return code == CTL_OK ? ctl_show(ctl, &answer, ctl_print_split) : code;
 }
 
 int
 ctl_weights(struct ctl *ctl)
 {
-	json_t *body, *weights;
+	json_t *weights;
 	int code = CTL_OK;
 
 	if (ctl->n_words == 0)
 		return ctl_usage(ctl, "which split? weirctl split lists them");
 	if (ctl->n_words == 1)
 		return show_split(ctl, ctl->words[0]);
-	body = make_body(ctl);
-	if (!body)
-		return CTL_USAGE;
 	weights = json_object();
-	json_object_set_new(body, "weights", weights);
 	for (size_t i = 1; i < ctl->n_words && code == CTL_OK; i++)
 		code = take_pair(ctl, ctl->words[i], weights);
 	if (code == CTL_OK)
-		code = mutate(ctl, "PUT", "/weights", body);
-	json_decref(body);
+		return change(ctl, "PUT", "/weights",
+		    json_pack("{s:o}", "weights", weights));
+	json_decref(weights);
 	return code;
 }
 
 int
 ctl_undo(struct ctl *ctl)
 {
-	json_t *body;
-	int code;
-
 	if (ctl->n_words != 1)
 		return ctl_usage(ctl, "which split? weirctl split lists them");
-	body = make_body(ctl);
-	if (!body)
-		return CTL_USAGE;
-	code = mutate(ctl, "POST", "/undo", body);
-	json_decref(body);
-	return code;
+	return change(ctl, "POST", "/undo", json_object());
 }
 
 /* ---- split ---- */
 
-static int
-list_splits(struct ctl *ctl)
+static void
+print_splits(const json_t *answer)
 {
-	struct ctl_answer answer;
-	int code = ctl_get(ctl, "/v1/splits", &answer);
-	json_t *split;
+	json_t *list = json_object_get(answer, "splits"), *split;
 	size_t i;
 
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json) {
-		code = ctl_print_json(answer.json);
-	} else {
-		json_t *list = json_object_get(answer.json, "splits");
-
-		json_array_foreach (list, i, split) {
-			if (i > 0)
-				putchar('\n');
-			ctl_print_split(split);
-		}
-		if (json_array_size(list) == 0)
-			puts("the config has no splits");
+	json_array_foreach (list, i, split) {
+		if (i > 0)
+			putchar('\n');
+		ctl_print_split(split);
 	}
-	ctl_answer_release(&answer);
-	return code;
+	if (json_array_size(list) == 0)
+		puts("the config has no splits");
 }
 
 int
@@ -228,7 +170,7 @@ ctl_split(struct ctl *ctl)
 {
 	if (ctl->n_words == 0 ||
 	    (ctl->n_words == 1 && strcmp(ctl->words[0], "list") == 0))
-		return list_splits(ctl);
+		return ctl_show_path(ctl, strdup("/v1/splits"), print_splits);
 	if (ctl->n_words == 1)
 		return show_split(ctl, ctl->words[0]);
 	if (ctl->n_words == 2 && strcmp(ctl->words[0], "show") == 0)

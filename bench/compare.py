@@ -166,9 +166,7 @@ def measure(bench, scenario, name, seconds, connections, conf=None, host=proxies
                 pss = proxy.memory_kib("Pss")
                 p50, p99, errors = load_end(load, scenario, total)
             finally:
-                if load.poll() is None:
-                    load.kill()
-                    load.wait()
+                proxies.cut(load)
         finally:
             proxy.stop()
     finally:

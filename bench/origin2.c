@@ -1,18 +1,16 @@
 /*
  * The origin for proxies that speak HTTP/2 to their upstreams: one thread,
  * level-triggered epoll, nghttp2, HTTP/2 in clear by prior knowledge. Paths,
- * answers and counters are those of origin.c.
+ * answers and counters are those of origin.c (origin_ports.h).
  *
  *   origin2 [-c COUNTERS] [-a ADDRESS] PORT=NAME ...
  *
  * All that a turn brings to a connection is answered in one send. Requests are
  * answered when they are whole; bodies are thrown away.
  */
-#include <arpa/inet.h>
+#include "origin_ports.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,36 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
-	PORTS_MAX = 16,
-	BODY_MAX = 64 << 20,
 	EVENTS = 256,
 	IN_SIZE = 64 << 10,
 	OUT_SIZE = 256 << 10,
 	WINDOW = 1 << 24,
 };
 
-/* Read by the driver: as in origin.c. */
-struct counter {
-	uint64_t requests;
-	uint64_t first_ns;
-	uint64_t last_ns;
-};
-
-struct port {
-	int fd;
-	const char *name;
-	struct counter *counter;
-};
-
 struct conn {
 	int fd;
-	struct port *port;
+	const struct port *port;
 	nghttp2_session *session;
 	size_t n_out, sent;
 	bool wants_room;
@@ -60,46 +41,6 @@ struct stream {
 	int32_t id;
 	size_t body, left;
 };
-
-static void
-fail(const char *what)
-{
-	fprintf(stderr, "origin2: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void
-count(struct counter *counter)
-{
-	struct timespec t;
-	uint64_t now;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-	if (__atomic_load_n(&counter->first_ns, __ATOMIC_RELAXED) == 0)
-		__atomic_store_n(&counter->first_ns, now, __ATOMIC_RELAXED);
-	__atomic_store_n(&counter->last_ns, now, __ATOMIC_RELAXED);
-	__atomic_store_n(
-	    &counter->requests, counter->requests + 1, __ATOMIC_RELAXED);
-}
-
-static size_t
-path_body(const char *path, size_t n)
-{
-	if (n >= 4 && memcmp(path, "/64k", 4) == 0)
-		return 64 << 10;
-	if (n >= 3 && memcmp(path, "/1m", 3) == 0)
-		return 1 << 20;
-	if (n > 7 && n < 20 && memcmp(path, "/bytes/", 7) == 0) {
-		char digits[16] = {0};
-		unsigned long body;
-
-		memcpy(digits, path + 7, n - 7);
-		body = strtoul(digits, NULL, 10);
-		return body < BODY_MAX ? body : BODY_MAX;
-	}
-	return 128;
-}
 
 /* ---- nghttp2's questions ---- */
 
@@ -329,76 +270,19 @@ port_accept(int epoll, struct port *port)
 	}
 }
 
-static void
-port_listen(int epoll, struct port *port, const char *address, int number)
-{
-	int one = 1;
-	struct sockaddr_in sa = {
-	    .sin_family = AF_INET, .sin_port = htons((uint16_t)number)};
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = port};
-
-	if (inet_pton(AF_INET, address, &sa.sin_addr) != 1)
-		fail(address);
-	port->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	setsockopt(port->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	setsockopt(port->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (bind(port->fd, (struct sockaddr *)&sa, sizeof sa) < 0 ||
-	    listen(port->fd, 4096) < 0)
-		fail(port->name);
-	epoll_ctl(epoll, EPOLL_CTL_ADD, port->fd, &ev);
-}
-
-static struct counter *
-counters_map(const char *path)
-{
-	size_t size = PORTS_MAX * sizeof(struct counter);
-	int fd = -1;
-	void *at;
-
-	if (path != NULL) {
-		fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-		if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-			fail(path);
-	}
-	at = mmap(NULL, size, PROT_READ | PROT_WRITE,
-	    fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
-		fail("mmap");
-	return at;
-}
-
 int
 main(int argc, char **argv)
 {
 	static struct port ports[PORTS_MAX];
 	struct epoll_event events[EVENTS];
-	const char *counters = NULL, *address = "127.0.0.1";
-	struct counter *counter;
-	int opt, epoll = epoll_create1(0), n_ports = 0;
+	size_t n_ports = ports_open(argc, argv, ports);
+	int epoll = epoll_create1(0);
 
-	while ((opt = getopt(argc, argv, "a:c:")) != -1) {
-		if (opt == 'c')
-			counters = optarg;
-		else if (opt == 'a')
-			address = optarg;
-		else
-			return 2;
-	}
-	counter = counters_map(counters);
-	for (; optind < argc && n_ports < PORTS_MAX; optind++, n_ports++) {
-		char *name = strchr(argv[optind], '=');
+	for (size_t i = 0; i < n_ports; i++) {
+		struct epoll_event ev = {
+		    .events = EPOLLIN, .data.ptr = &ports[i]};
 
-		if (name == NULL)
-			break;
-		ports[n_ports].name = name + 1;
-		ports[n_ports].counter = &counter[n_ports];
-		port_listen(
-		    epoll, &ports[n_ports], address, atoi(argv[optind]));
-	}
-	if (n_ports == 0 || optind < argc) {
-		fprintf(stderr, "usage: origin2 [-c COUNTERS] [-a ADDRESS] "
-		                "PORT=NAME ...\n");
-		return 2;
+		epoll_ctl(epoll, EPOLL_CTL_ADD, ports[i].fd, &ev);
 	}
 	for (;;) {
 		int n = epoll_wait(epoll, events, EVENTS, -1);

@@ -6,7 +6,8 @@ refused   A request that a rate limit answers with 429, against one that is
           weir, one worker; the loads take turns. Asked one at a time a 429
           has a recv and a send where a proxied request has two of each: half
           of the blind forwarder is the floor of its time, and a flood that
-          wants more of us sends its requests in a pipeline.
+          wants more of us sends its requests in a pipeline, or in streams of
+          HTTP/2.
 features  CPU of a proxied request with rate limits, places, an access list of
           100,000 ranges, health checks, outliers, limits with a queue, and
           retries all switched on, against all switched off; rounds in turn.
@@ -113,11 +114,11 @@ def pipeline(bench):
 
 
 def us_of(bench, proxy, kind, seconds, connections):
-    route, path, more = kind
+    route, path, how = kind
     counts = Counts(bench)
-    scenario = compare.Scenario(route, route, path)
+    scenario = compare.Scenario(route, route, path, h2=how == STREAMS)
     load = compare.load_start(bench, scenario, proxy, compare.WARM_UP + seconds + 0.2, connections,
-                              more=pipeline(bench) if more else ())
+                              more=pipeline(bench) if how == PIPELINE else ())
     try:
         time.sleep(compare.WARM_UP)
         cpu0, n0 = proxy.cpu_ns(), counts.of(route)
@@ -125,17 +126,19 @@ def us_of(bench, proxy, kind, seconds, connections):
         cpu1, n1 = proxy.cpu_ns(), counts.of(route)
         load.communicate(timeout=seconds + 30)
     finally:
-        if load.poll() is None:
-            load.kill()
-            load.wait()
+        proxies.cut(load)
     if n1 - n0 < 100:
         raise Failed(f"only {n1 - n0:.0f} requests of {route}")
     return (cpu1 - cpu0) / 1e3 / (n1 - n0)
 
 
-# what: route, path, in a pipeline
-KINDS = {"proxied": ("shop", "/128", False), "answered": ("answered", "/answered", False),
-         "refused": ("refused", "/refused", False), "pipelined": ("refused", "/refused", True)}
+# what: route, path, how they are asked
+ALONE, PIPELINE, STREAMS = range(3)
+KINDS = {"proxied": ("shop", "/128", ALONE), "answered": ("answered", "/answered", ALONE),
+         "refused": ("refused", "/refused", ALONE), "pipelined": ("refused", "/refused", PIPELINE),
+         "proxied_h2": ("shop", "/128", STREAMS), "refused_h2": ("refused", "/refused", STREAMS)}
+# of which the share in another's cost is asked
+SHARES = {"refused": "proxied", "pipelined": "proxied", "refused_h2": "proxied_h2"}
 
 
 def instructions(bench, path, status, requests):
@@ -182,7 +185,8 @@ def part_refused(bench, options):
              for _ in range(options.rounds)]
     us = {kind: statistics.median(found) for kind, found in rounds.items()}
     share = counted["refused"] / counted["proxied"]
-    time_share = {kind: statistics.median(a / b for a, b in zip(rounds[kind], rounds["proxied"])) for kind in rounds}
+    time_share = {kind: statistics.median(a / b for a, b in zip(rounds[kind], rounds[whole]))
+                  for kind, whole in SHARES.items()}
     rows = [
         ("instructions of a 429; of a proxied request",
          f"{counted['refused']:,.0f}; {counted['proxied']:,.0f} ({share:.2f})", f"{REFUSED_MOST:.2f}",
@@ -190,6 +194,9 @@ def part_refused(bench, options):
         (f"CPU us of a 429, {DEPTH} in a pipeline; of a proxied request",
          f"{us['pipelined']:.2f}; {us['proxied']:.2f} ({time_share['pipelined']:.2f})", f"{REFUSED_MOST:.2f}",
          time_share["pipelined"] <= REFUSED_MOST),
+        (f"CPU us of a 429, HTTP/2 over TLS, {compare.H2_STREAMS} streams; of a proxied request",
+         f"{us['refused_h2']:.2f}; {us['proxied_h2']:.2f} ({time_share['refused_h2']:.2f})", f"{REFUSED_MOST:.2f}",
+         time_share["refused_h2"] <= REFUSED_MOST),
         ("CPU us of a 429, one at a time; of a fixed answer; half the blind forwarder's",
          f"{us['refused']:.2f} ({time_share['refused']:.2f}); {us['answered']:.2f}; "
          f"{statistics.median(floor) / 2:.2f}", "", True),

@@ -27,7 +27,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 HOST = "shop.example.com"
-SOURCES = {"origin": [], "origin2": ["-lnghttp2"], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
+PORTS = os.path.join(HERE, "origin_ports.c")
+SOURCES = {"origin": [PORTS], "origin2": [PORTS, "-lnghttp2"], "floor": [], "client": [], "steady": [], "newconn": ["-lssl", "-lcrypto"]}
 PATIENCE = 20  # seconds that a start or an end may take
 
 
@@ -69,8 +70,9 @@ class Bench:
     def tool(self, name):
         """Path of a program of this folder: meson's when it is fresh, else built here."""
         source = os.path.join(HERE, name + ".c")
+        changed = max(os.path.getmtime(s) for s in [source] + [s for s in SOURCES[name] if s.endswith(".c")])
         built = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "bench", name)
-        if os.path.exists(built) and os.path.getmtime(built) >= os.path.getmtime(source):
+        if os.path.exists(built) and os.path.getmtime(built) >= changed:
             return built
         path = os.path.join(self.dir, name)
         if not os.path.exists(path):
@@ -197,7 +199,7 @@ class Program:
 class Origin(Program):
     """The two origins, blue and green, in one process; counts read from shared memory."""
 
-    COUNTER = struct.Struct("=QQQ")  # struct counter in origin.c
+    COUNTER = struct.Struct("=QQQ")  # struct counter in origin_ports.h
 
     def __init__(self, bench, names=("blue", "green"), cpu=None, address="127.0.0.1", is_h2=False):
         self.names = names
@@ -224,6 +226,13 @@ class Origin(Program):
 
     def forget_first(self, i):
         struct.pack_into("=Q", self.map, i * self.COUNTER.size + 8, 0)
+
+
+def cut(child):
+    """Nobody waits for it any more, should it still run."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
 
 
 def get(port, path="/128", tls=False, host=HOST, timeout=5):

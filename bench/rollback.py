@@ -217,8 +217,7 @@ def part_cost(bench, options):
                         values[judged].append(pair[judged])
                     ratios.append(pair[True] / pair[False])
             finally:
-                load.kill()
-                load.wait()
+                proxies.cut(load)
         finally:
             proxy.stop()
     finally:

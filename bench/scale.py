@@ -182,9 +182,7 @@ def part_effect(bench, name, options):
                 times = [change_once(weights, origin, (i + 1) % 2) for i in range(options.changes)]
                 _, _, errors = compare.load_end(load, SCENARIO, seconds)
             finally:
-                if load.poll() is None:
-                    load.kill()
-                    load.wait()
+                proxies.cut(load)
                 weights.close()
         finally:
             proxy.stop()

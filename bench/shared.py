@@ -137,9 +137,7 @@ def measure(bench, trouble, options):
                 TROUBLES[trouble](bench, redis, relay, options.seconds - 1)
                 out, _ = load.communicate(timeout=60)
             finally:
-                if load.poll() is None:
-                    load.kill()
-                    load.wait()
+                proxies.cut(load)
         finally:
             proxy.stop()
     finally:

@@ -12,9 +12,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "proxy/clock.h"
 #include "proxy/command.h"
 #include "proxy/demo.h"
 #include "proxy/demo_upstream.h"
@@ -50,15 +50,6 @@ struct demo {
 	atomic_bool is_over;   /* the show has nothing more to tell */
 	atomic_bool is_ending; /* the proxy has stopped */
 };
-
-static nsec_t
-now_monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
 
 /* ---- addresses ---- */
 
@@ -319,7 +310,7 @@ on_ready(void *ctx)
 	struct demo *demo = ctx;
 	sigset_t all, before;
 
-	demo->site.ready_after = now_monotonic() - demo->began;
+	demo->site.ready_after = clock_now() - demo->began;
 	sigfillset(
 	    &all); /* signals are for this thread, which runs the proxy */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -417,7 +408,7 @@ choose_mood(struct args *args, enum demo_mood *out)
 int
 cmd_demo(struct args *args)
 {
-	struct demo demo = {.began = now_monotonic()};
+	struct demo demo = {.began = clock_now()};
 	const char *listen_at = NULL, *clear = NULL, *admin = NULL;
 	struct err err;
 	int code;

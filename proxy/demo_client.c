@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "proxy/clock.h"
 #include "proxy/demo.h"
 #include "proxy/fetch.h"
 
@@ -38,15 +39,6 @@ demo_pool_index(struct span name)
 	return -1;
 }
 
-static nsec_t
-now_monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
-
 static void
 sleep_until(nsec_t when)
 {
@@ -60,7 +52,7 @@ ask_once(struct demo_user *user)
 {
 	static const struct fetch_ask ask = {
 	    .method = "GET", .path = "/", .headers = "accept: text/html\r\n"};
-	nsec_t began = now_monotonic();
+	nsec_t began = clock_now();
 	struct fetch_reply reply;
 	struct err err;
 	int pool = -1;
@@ -72,7 +64,7 @@ ask_once(struct demo_user *user)
 		return;
 	}
 	counter_add(&user->pools[pool], 1);
-	histogram_record(&user->latency, now_monotonic() - began);
+	histogram_record(&user->latency, clock_now() - began);
 }
 
 /* What is late is not made up for: a stall shows as missing requests. */
@@ -80,13 +72,13 @@ static void *
 user_thread(void *ctx)
 {
 	struct demo_user *user = ctx;
-	nsec_t next = now_monotonic();
+	nsec_t next = clock_now();
 
 	while (!atomic_load(&user->load->is_stopping)) {
 		ask_once(user);
 		next += user->load->interval;
-		if (next < now_monotonic())
-			next = now_monotonic();
+		if (next < clock_now())
+			next = clock_now();
 		sleep_until(next);
 	}
 	return NULL;

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "proxy/clock.h"
+
 enum {
 	GUEST_IN_MAX =
 	    40 << 10, /* bytes of a request's head; weir sends at most 32 KiB */
@@ -178,7 +180,7 @@ static void
 mood_touch(struct guest *g)
 {
 	struct demo_upstream *up = g->upstream;
-	nsec_t now = mood_now();
+	nsec_t now = clock_now();
 
 	up->requests++;
 	up->last_request = now;

@@ -41,7 +41,6 @@ struct demo_upstream {
 enum { MOOD_DELAY_MS = 60 };
 /* In the serving thread. */
 void mood_set(struct demo_upstream *upstream, enum demo_mood mood, bp_t share);
-nsec_t mood_now(void);
 
 /* Takes an accepted connection over; closes it when there are too many. */
 void guest_new(struct demo_upstream *upstream, int fd);

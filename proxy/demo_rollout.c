@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "proxy/clock.h"
 #include "proxy/demo.h"
 #include "proxy/demo_upstream.h"
 #include "proxy/fetch.h"
@@ -29,15 +30,6 @@ struct tale {
 	char id[64], state[32], phase[64];
 	char cause[32], guard[64], why[512]; /* "" while it goes on */
 };
-
-static nsec_t
-now_monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
 
 static void
 rest(void)
@@ -173,7 +165,7 @@ end_users(struct tale *tale)
 static void
 until_promoted(struct tale *tale)
 {
-	nsec_t began = now_monotonic();
+	nsec_t began = clock_now();
 	char phase[64] = "";
 
 	do {
@@ -182,21 +174,21 @@ until_promoted(struct tale *tale)
 		if (tale->phase[0] && strcmp(phase, tale->phase) != 0) {
 			snprintf(phase, sizeof(phase), "%s", tale->phase);
 			printf("          phase %s, after %.1f s\n", phase,
-			    (double)(now_monotonic() - began) / NSEC_PER_SEC);
+			    (double)(clock_now() - began) / NSEC_PER_SEC);
 			fflush(stdout);
 		}
 	} while (!is_in(tale, "promoted", "done") &&
 	         !is_in(tale, "rolled_back", "aborted") &&
-	         now_monotonic() - began < PATIENCE_S * NSEC_PER_SEC);
+	         clock_now() - began < PATIENCE_S * NSEC_PER_SEC);
 	demo_step(tale->score, is_in(tale, "promoted", "done"),
 	    "a healthy canary is promoted", "%s after %.1f s", tale->state,
-	    (double)(now_monotonic() - began) / NSEC_PER_SEC);
+	    (double)(clock_now() - began) / NSEC_PER_SEC);
 }
 
 static void
 until_warm(struct tale *tale)
 {
-	nsec_t began = now_monotonic();
+	nsec_t began = clock_now();
 	struct demo_counts seen;
 
 	do {
@@ -204,7 +196,7 @@ until_warm(struct tale *tale)
 		seen = counts(tale);
 	} while ((seen.pools[DEMO_BLUE] < WARM ||
 	             seen.pools[DEMO_CANARY] < WARM / 20) &&
-	         now_monotonic() - began < PATIENCE_S * NSEC_PER_SEC);
+	         clock_now() - began < PATIENCE_S * NSEC_PER_SEC);
 	look(tale);
 	demo_step(tale->score, is_in(tale, "running", "held"),
 	    "the canary is well at first",
@@ -233,7 +225,7 @@ static void
 until_rolled_back(struct tale *tale)
 {
 	enum demo_mood mood = tale->site->mood;
-	nsec_t broke = now_monotonic();
+	nsec_t broke = clock_now();
 	char what[64];
 
 	look(tale);
@@ -249,8 +241,8 @@ until_rolled_back(struct tale *tale)
 		rest();
 		look(tale);
 	} while (!is_in(tale, "rolling_back", "rolled_back") &&
-	         now_monotonic() - broke < PATIENCE_S * NSEC_PER_SEC);
-	broke = now_monotonic() - broke;
+	         clock_now() - broke < PATIENCE_S * NSEC_PER_SEC);
+	broke = clock_now() - broke;
 	snprintf(what, sizeof(what), "it breaks (%s) and is rolled back",
 	    demo_mood_name(mood));
 	demo_step(tale->score,

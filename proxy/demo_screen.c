@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/clock.h"
 #include "proxy/demo.h"
 
 enum { PLAIN_EVERY_S = 10 };
@@ -63,15 +64,6 @@ demo_welcome(const struct demo_site *site, const char *dir)
 	fflush(stdout);
 }
 
-static nsec_t
-now_monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
-
 static double
 per_cent(uint64_t part, uint64_t all)
 {
@@ -116,12 +108,12 @@ demo_screen(const struct demo_load *load, const atomic_bool *is_ending)
 {
 	bool redraw = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	struct demo_counts counts[2] = {0};
-	nsec_t last = now_monotonic(), now;
+	nsec_t last = clock_now(), now;
 	struct timespec tenth = {0, 100 * NSEC_PER_MSEC};
 
 	while (!atomic_load(is_ending) && !ferror(stdout)) {
 		nanosleep(&tenth, NULL);
-		now = now_monotonic();
+		now = clock_now();
 		if (now - last < (redraw ? 1 : PLAIN_EVERY_S) * NSEC_PER_SEC)
 			continue;
 		demo_load_read(load, &counts[1]);

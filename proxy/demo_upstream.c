@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "proxy/clock.h"
 #include "proxy/demo_guest.h"
 
 enum { ACCEPTS_PER_TURN = 64 };
@@ -82,15 +83,6 @@ demo_mood_name(enum demo_mood mood)
 	return mood_names[mood];
 }
 
-nsec_t
-mood_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* What the kernel does to a process that dies: resets, and nobody listens. */
 static void
 crash(struct demo_upstream *up)
@@ -109,7 +101,7 @@ mood_set(struct demo_upstream *up, enum demo_mood mood, bp_t share)
 {
 	up->mood = mood;
 	up->share = share;
-	up->mood_at = mood_now();
+	up->mood_at = clock_now();
 	up->first_bad = up->last_request = 0;
 	up->bad = up->requests = 0;
 	if (mood == MOOD_CRASH)
@@ -233,7 +225,7 @@ demo_upstream_new(const struct demo_upstream_cfg *cfg,
 	up->cfg = *cfg;
 	snprintf(up->name, sizeof(up->name), "%s", cfg->name);
 	up->fd = up->stop_fd = up->mood_fd = -1;
-	up->mood_at = mood_now();
+	up->mood_at = clock_now();
 	LIST_INIT(&up->guests);
 	if (getrandom(seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		rng_seed(&up->rng, seed);

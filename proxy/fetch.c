@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proxy/clock.h"
 #include "proxy/fetch_wire.h"
 
 enum { READ_BYTES = 16 << 10 };
@@ -263,9 +264,9 @@ fetch_call(struct fetch *f, const struct fetch_ask *ask,
 
 	*out = (struct fetch_reply){0};
 	f->n = 0;
-	f->deadline = fetch_now() + f->timeout;
+	f->deadline = clock_now() + f->timeout;
 	ok = attempt(f, ask, out, err);
-	if (!ok && was_kept && f->n == 0 && fetch_now() < f->deadline) {
+	if (!ok && was_kept && f->n == 0 && clock_now() < f->deadline) {
 		fetch_hang_up(f);
 		ok = attempt(f, ask, out, err);
 	}

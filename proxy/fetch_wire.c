@@ -8,17 +8,9 @@
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
-nsec_t
-fetch_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
+#include "proxy/clock.h"
 
 void
 fetch_hang_up(struct fetch *f)
@@ -33,7 +25,7 @@ fetch_hang_up(struct fetch *f)
 static bool
 wait_for(struct fetch *f, short events, struct err *err)
 {
-	nsec_t left = f->deadline - fetch_now();
+	nsec_t left = f->deadline - clock_now();
 	struct pollfd p = {.fd = f->fd, .events = events};
 
 	if (left > 0 && poll(&p, 1, (int)(left / NSEC_PER_MSEC) + 1) > 0)

@@ -25,7 +25,6 @@ struct fetch {
 	uint8_t cipher_in[CIPHER_BYTES], cipher_out[CIPHER_BYTES];
 };
 
-nsec_t fetch_now(void); /* monotonic */
 /* Connects, with TLS if there shall be. */
 bool fetch_dial(struct fetch *fetch, struct err *err);
 void fetch_hang_up(struct fetch *fetch);

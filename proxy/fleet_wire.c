@@ -79,7 +79,6 @@ struct fleet_wire {
 	fleet_resolve_fn *resolve;
 	void *resolve_ctx;
 	struct redis *redis; /* owned; NULL: not configured */
-	char *settings;      /* owned: what it was made from */
 	char prefix[160];
 };
 
@@ -107,24 +106,6 @@ waiting_new(struct fleet_wire *wire, void *ctx)
 	return waiting;
 }
 
-/* An answer that is none: the server lives and cannot do what it must. */
-static bool
-is_usable(struct fleet_wire *wire, const redisReply *answer, bool ok)
-{
-	char why[128];
-
-	if (!answer)
-		return false; /* the connection has failed, and said so */
-	if (ok)
-		return true;
-	snprintf(why, sizeof(why), "%.*s",
-	    answer->type == REDIS_REPLY_ERROR ? (int)answer->len : 25,
-	    answer->type == REDIS_REPLY_ERROR ? answer->str
-	                                      : "an answer of another kind");
-	redis_fail(wire->redis, why);
-	return false;
-}
-
 static bool
 is_texts(const redisReply *answer, size_t least)
 {
@@ -150,7 +131,7 @@ on_synced(void *ctx, const redisReply *answer)
 	struct fleet_cell cells[CELLS_MAX];
 	struct fleet_told told = {.cells = cells};
 
-	if (!is_usable(waiting->wire, answer, is_texts(answer, 5))) {
+	if (!redis_accepts(waiting->wire->redis, answer, is_texts(answer, 5))) {
 		waiting->told(waiting->ctx, NULL);
 		free(waiting);
 		return;
@@ -172,7 +153,7 @@ static void
 on_number(void *ctx, const redisReply *answer)
 {
 	struct waiting *waiting = ctx;
-	bool ok = is_usable(waiting->wire, answer,
+	bool ok = redis_accepts(waiting->wire->redis, answer,
 	    answer && (answer->type == REDIS_REPLY_STRING ||
 	                  answer->type == REDIS_REPLY_NIL));
 	int64_t number = 0;
@@ -202,7 +183,7 @@ on_beaten(void *ctx, const redisReply *answer)
 	size_t n = 0;
 	int64_t now;
 
-	if (!is_usable(waiting->wire, answer, is_texts(answer, 1))) {
+	if (!redis_accepts(waiting->wire->redis, answer, is_texts(answer, 1))) {
 		waiting->about(waiting->ctx, NULL, 0);
 		free(waiting);
 		return;
@@ -363,16 +344,6 @@ let_go(struct fleet_wire *wire)
 	if (wire->redis)
 		fleet_join(wire->fleet, NULL);
 	redis_free(&wire->redis);
-	free(wire->settings);
-	wire->settings = NULL;
-}
-
-/* A connection that is down is made anew: perhaps with another password. */
-static bool
-is_the_same(const struct fleet_wire *wire, const char *settings)
-{
-	return wire->redis && strcmp(settings, wire->settings) == 0 &&
-	       redis_is_up(wire->redis);
 }
 
 static void
@@ -395,27 +366,18 @@ fleet_wire_apply(
 	struct redis_hooks hooks = {
 	    .ctx = wire, .up = on_up, .down = on_down, .resolve = resolve};
 	struct redis *redis;
-	char *settings;
 
 	if (!config->redis.is_on) {
 		let_go(wire);
 		return true;
 	}
-	settings = redis_settings(&config->redis);
-	if (!settings)
-		return err_set(err, "out of memory");
-	if (is_the_same(wire, settings)) {
-		free(settings);
+	if (wire->redis && redis_may_stay(wire->redis, &config->redis))
 		return true;
-	}
 	redis = redis_new(wire->base, &config->redis, &hooks, err);
-	if (!redis) {
-		free(settings);
+	if (!redis)
 		return false;
-	}
 	let_go(wire);
 	wire->redis = redis;
-	wire->settings = settings;
 	snprintf(
 	    wire->prefix, sizeof(wire->prefix), "%s", config->redis.prefix);
 	join(wire);

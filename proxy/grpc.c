@@ -140,34 +140,24 @@ grpc_status_line(struct span lines, struct span *out)
 	return false;
 }
 
-static void
-note(struct request *request, struct span text)
-{
-	if (!grpc_is_failure(grpc_status(text)))
-		return;
-	counter_add(&request->endpoint->local[request->worker->id]
-	                 .errors[UPSTREAM_STATUS],
-	    1);
-	if (request->attempts <= 1)
-		request->is_first_failed = true;
-}
-
-void
-grpc_note_head(struct request *request, const struct h1_head *head)
+bool
+grpc_head_fails(const struct h1_head *head)
 {
 	struct span text = field(head, SPAN("grpc-status"));
 
-	if (text.ptr)
-		note(request, text);
+	return text.ptr && grpc_is_failure(grpc_status(text));
 }
 
-void
-grpc_note_trailers(struct request *request, struct span lines)
+bool
+grpc_trailers_fail(const struct buf *trailers)
 {
 	struct span text;
 
-	if (grpc_status_line(lines, &text))
-		note(request, text);
+	return trailers &&
+	       grpc_status_line((struct span){trailers->data + trailers->start,
+	                            buf_len(trailers)},
+	           &text) &&
+	       grpc_is_failure(grpc_status(text));
 }
 
 unsigned

@@ -29,10 +29,10 @@ bool grpc_status_line(struct span lines, struct span *out);
 /* ---- calls ---- */
 /* A new request over HTTP/2: is it a call, and until when? */
 void grpc_begin(struct request *request, const struct h1_head *head);
-/* The status in the answer's head, or in its trailers ("name: value\r\n"
- * lines). */
-void grpc_note_head(struct request *request, const struct h1_head *head);
-void grpc_note_trailers(struct request *request, struct span lines);
+/* Does the status in the answer's head, or in its trailers ("name: value\r\n"
+ * lines; NULL: none), say that the pool has failed? */
+bool grpc_head_fails(const struct h1_head *head);
+bool grpc_trailers_fail(const struct buf *trailers);
 /* What a client of gRPC is told in place of an HTTP status. */
 unsigned grpc_status_of(enum fail fail);
 

@@ -98,17 +98,22 @@ struct h2 *h2_new(struct conn *conn, bool is_upstream);
 /* Ends all streams, frees; from conn_end. */
 void h2_free(struct conn *conn);
 void h2_input(struct conn *conn, char *bytes, size_t len);
+/* Closes, from wherever it is called. */
+void h2_fail(struct h2 *h2);
+struct stream *h2_stream_new(struct h2 *h2, int32_t id);
+/* The stream is closed: out of the session's books. */
+void h2_forget(struct stream *stream);
+/* h2_server_progress or h2_client_progress, as the session is. */
+void h2_progress(struct h2 *h2);
+
+/* ---- h2_send.c: what goes out ---- */
+void h2_send_callbacks(nghttp2_session_callbacks *to);
 void h2_drained(
     struct conn *conn); /* the kernel has taken what it had refused */
 void h2_wants_flush(struct h2 *h2);
 /* Now, for there is much: it is still in the cache. May end the connection. */
 void h2_flush_long(struct h2 *h2);
 void h2_flush_all(struct worker *worker);
-/* Closes, from wherever it is called. */
-void h2_fail(struct h2 *h2);
-struct stream *h2_stream_new(struct h2 *h2, int32_t id);
-/* The stream is closed: out of the session's books. */
-void h2_forget(struct stream *stream);
 bool h2_submit_head(struct stream *stream, char *head, size_t len, bool is_end);
 void h2_submit_reset(struct stream *stream, uint32_t code);
 /* A last GOAWAY with that code; the connection closes behind it. */

@@ -376,13 +376,8 @@ h2_client_end_block(
 		return;
 	}
 	if (stream->side.request && stream->side.request->is_grpc &&
-	    stream->side.request->response_body.trailers) {
-		const struct buf *lines =
-		    stream->side.request->response_body.trailers;
-
-		grpc_note_trailers(stream->side.request,
-		    (struct span){lines->data + lines->start, buf_len(lines)});
-	}
+	    grpc_trailers_fail(stream->side.request->response_body.trailers))
+		request_note_bad_status(stream->side.request);
 	stream_received_end(stream);
 }
 

@@ -1,7 +1,7 @@
 /*
  * A check of an endpoint that speaks HTTP/2: one request on a connection of
  * its own. The answer is handed on as text of HTTP/1, so that there is one
- * judge of answers (probe_run.c).
+ * judge of answers (probe_h1.h).
  */
 #ifndef WEIR_PROXY_PROBE_H2_H
 #define WEIR_PROXY_PROBE_H2_H

@@ -6,7 +6,8 @@
  *   CONNECT -> HANDSHAKE -> ASK -> ANSWER -> done
  *
  * The answer is read only as far as it matters: to the end of its first final
- * status line, or, when a text is looked for, to its end or KEPT_MAX bytes.
+ * status line, or, when a text is looked for, to its end or PROBE_KEPT_MAX
+ * bytes.
  */
 #include "proxy/probe_run.h"
 
@@ -20,11 +21,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/probe_h1.h"
 #include "proxy/probe_h2.h"
 #include "proxy/proxy_header.h"
 #include "proxy/worker.h"
 
-enum { KEPT_MAX = 65536, CIPHER = 17 << 10, TEXT_MAX = 96 };
+enum { CIPHER = 17 << 10 };
 
 struct probe_run {
 	struct event_base *base; /* borrowed */
@@ -40,12 +42,12 @@ struct probe_run {
 	uint8_t *cipher; /* owned: what came, what goes */
 	char *request;   /* owned */
 	size_t to_send, sent;
-	char *answer; /* owned: KEPT_MAX + 1 */
+	char *answer; /* owned: PROBE_KEPT_MAX + 1 */
 	size_t n;
 	int fd;
 	nsec_t began;
 	bool is_good; /* when it is over: */
-	char text[TEXT_MAX];
+	char text[PROBE_TEXT_MAX];
 };
 
 static void on_ready(int fd, short what, void *arg);
@@ -58,7 +60,7 @@ tell(struct probe_run *run)
 	probe_done_fn *done = run->done;
 	void *ctx = run->ctx;
 	bool is_good = run->is_good;
-	char text[TEXT_MAX];
+	char text[PROBE_TEXT_MAX];
 
 	memcpy(text, run->text, sizeof(text));
 	probe_run_free(&run);
@@ -105,7 +107,7 @@ words_of(int error)
 static void
 end_took(struct probe_run *run, const char *what)
 {
-	char text[TEXT_MAX];
+	char text[PROBE_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s in %.0fms", what,
 	    (double)(clock_now() - run->began) / NSEC_PER_MSEC);
@@ -115,7 +117,7 @@ end_took(struct probe_run *run, const char *what)
 static void
 end_tls(struct probe_run *run)
 {
-	char text[TEXT_MAX];
+	char text[PROBE_TEXT_MAX];
 
 	snprintf(
 	    text, sizeof(text), "TLS: %s", tls_stream_failure(run->stream));
@@ -133,7 +135,7 @@ on_timer(int fd, short what, void *arg)
 	    [RUN_ANSWER] = "",
 	};
 	struct probe_run *run = arg;
-	char after[64], text[TEXT_MAX];
+	char after[64], text[PROBE_TEXT_MAX];
 
 	(void)fd;
 	(void)what;
@@ -215,171 +217,7 @@ fill_cipher(struct probe_run *run)
 	return -1;
 }
 
-/* ---- what came ---- */
-
-static bool
-status_is_good(const struct health_cfg *cfg, unsigned status)
-{
-	for (size_t i = 0; i < cfg->n_expect; i++)
-		if (status >= cfg->expect[i].from &&
-		    status <= cfg->expect[i].to)
-			return true;
-	return false;
-}
-
-/* Chunks' bytes without their frames, in place; what is no chunk ends it. */
-static size_t
-unchunk(char *bytes, size_t len)
-{
-	size_t in = 0, out = 0;
-
-	while (in < len) {
-		char *line_end = memchr(bytes + in, '\n', len - in);
-		size_t size = strtoul(bytes + in, NULL, 16);
-		size_t at = line_end ? (size_t)(line_end - bytes) + 1 : len;
-
-		if (size == 0 || at >= len)
-			break;
-		if (size > len - at)
-			size = len - at;
-		memmove(bytes + out, bytes + at, size);
-		out += size;
-		in = at + size + 2;
-	}
-	return out;
-}
-
-/* The value of a field in the head, or NULL. */
-static const char *
-head_field(const char *head, size_t len, const char *name)
-{
-	size_t n = strlen(name);
-
-	for (size_t i = 0; i + n + 2 < len; i++)
-		if (head[i] == '\n' && head[i + 1 + n] == ':' &&
-		    strncasecmp(head + i + 1, name, n) == 0)
-			return head + i + 2 + n;
-	return NULL;
-}
-
-/* The head's length with its empty line; 0: not all there. */
-static size_t
-head_length(const char *bytes, size_t len)
-{
-	const char *at = memmem(bytes, len, "\r\n\r\n", 4);
-
-	return at ? (size_t)(at - bytes) + 4 : 0;
-}
-
-static void
-end_with_body(struct probe_run *run, unsigned status, size_t head)
-{
-	const char *want = run->ask.cfg->body;
-	char *body = run->answer + head, text[TEXT_MAX];
-	size_t len = run->n - head;
-
-	if (head_field(run->answer, head, "transfer-encoding"))
-		len = unchunk(body, len);
-	snprintf(text, sizeof(text), "status %u", status);
-	if (memmem(body, len, want, strlen(want)))
-		end_took(run, text);
-	else
-		end(run, false, "the answer does not contain the text");
-}
-
-/* Of "HTTP/1.1 200 OK"; 0: it is none. */
-static unsigned
-status_of(const char *line, size_t len)
-{
-	unsigned status = 0;
-
-	if (len < 13 || memcmp(line, "HTTP/1.", 7) != 0 ||
-	    (line[7] != '0' && line[7] != '1') || line[8] != ' ' ||
-	    (line[12] != ' ' && line[12] != '\r'))
-		return 0;
-	for (int i = 9; i < 12; i++) {
-		if (line[i] < '0' || line[i] > '9')
-			return 0;
-		status = status * 10 + (unsigned)(line[i] - '0');
-	}
-	return status >= 100 ? status : 0;
-}
-
-/*
- * True when the run is over. `is_all`: nothing more will come. Interim answers
- * are skipped; whatever is no HTTP/1 is told as that.
- */
-static bool
-judge(struct probe_run *run, bool is_all)
-{
-	const struct health_cfg *cfg = run->ask.cfg;
-	size_t head = head_length(run->answer, run->n);
-	unsigned status;
-	char text[TEXT_MAX];
-
-	run->answer[run->n] = '\0';
-	if (run->n >= 13 || head > 0 || is_all) {
-		status = status_of(run->answer, run->n);
-		if (status == 0) {
-			end(run, false,
-			    run->n ? "the answer is not HTTP"
-			           : "closed without an answer");
-			return true;
-		}
-		if (status >= 100 && status < 200 && head > 0) {
-			run->n -= head;
-			memmove(run->answer, run->answer + head, run->n);
-			return judge(run, is_all);
-		}
-		snprintf(text, sizeof(text), "status %u", status);
-		if (status >= 200 && !status_is_good(cfg, status)) {
-			end(run, false, text);
-			return true;
-		}
-		if (status >= 200 && cfg->body == NULL) {
-			end_took(run, text);
-			return true;
-		}
-		if (status >= 200 && head > 0 &&
-		    (is_all || run->n == KEPT_MAX)) {
-			end_with_body(run, status, head);
-			return true;
-		}
-		if (is_all) {
-			end(run, false, "closed within its answer");
-			return true;
-		}
-	}
-	if (run->n < KEPT_MAX)
-		return false;
-	end(run, false, "the answer's head is too long");
-	return true;
-}
-
 /* ---- the steps ---- */
-
-/*
- * Need not wait for the end of the connection: the text that is looked for is
- * there, or the answer is whole. Servers that keep the connection open
- * although they were asked not to are common.
- */
-static bool
-is_enough(const struct probe_run *run)
-{
-	const char *want = run->ask.cfg->body, *length;
-	size_t head = want ? head_length(run->answer, run->n) : 0;
-	const char *body = run->answer + head;
-	size_t len = run->n - head;
-
-	if (head == 0)
-		return false;
-	if (memmem(body, len, want, strlen(want)))
-		return true;
-	if (head_field(run->answer, head, "transfer-encoding"))
-		return len >= 5 && memcmp(body + len - 5, "0\r\n\r\n", 5) == 0;
-	length = head_field(run->answer, head, "content-length");
-	return length && len >= strtoul(length, NULL, 10);
-}
 
 /*
  * `n` more bytes stand behind the answer, or none will come. True when the run
@@ -388,26 +226,36 @@ is_enough(const struct probe_run *run)
 static bool
 received(struct probe_run *run, size_t n, bool is_all)
 {
-	char *bytes = run->answer + run->n;
+	char *bytes = run->answer + run->n, text[PROBE_TEXT_MAX];
 	bool is_over = false;
+	enum probe_verdict verdict;
 
 	if (run->h2) {
 		if (!probe_h2_receive(run->h2, bytes, n)) {
 			end(run, false, "the answer is not HTTP/2");
 			return true;
 		}
-		n = probe_h2_text(run->h2, bytes, KEPT_MAX - run->n, &is_over);
+		n = probe_h2_text(
+		    run->h2, bytes, PROBE_KEPT_MAX - run->n, &is_over);
 	}
 	run->n += n;
-	return judge(run, is_all || is_over || is_enough(run));
+	is_over |=
+	    is_all || probe_h1_is_enough(run->ask.cfg, run->answer, run->n);
+	verdict =
+	    probe_h1_judge(run->ask.cfg, run->answer, &run->n, is_over, text);
+	if (verdict == PROBE_GOOD)
+		end_took(run, text);
+	else if (verdict == PROBE_BAD)
+		end(run, false, text);
+	return verdict != PROBE_MORE;
 }
 
 static void
 read_clear(struct probe_run *run)
 {
 	for (;;) {
-		ssize_t n =
-		    recv(run->fd, run->answer + run->n, KEPT_MAX - run->n, 0);
+		ssize_t n = recv(
+		    run->fd, run->answer + run->n, PROBE_KEPT_MAX - run->n, 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -429,8 +277,8 @@ read_secret(struct probe_run *run)
 {
 	for (;;) {
 		size_t n = 0;
-		enum tls_result result = tls_read(
-		    run->stream, run->answer + run->n, KEPT_MAX - run->n, &n);
+		enum tls_result result = tls_read(run->stream,
+		    run->answer + run->n, PROBE_KEPT_MAX - run->n, &n);
 		int more;
 
 		if (result == TLS_DONE) {
@@ -516,47 +364,15 @@ print_host(const struct address *address, char *out, size_t cap)
 		snprintf(out, cap, "%s", address->text);
 }
 
-static bool
-write_request(struct probe_run *run)
-{
-	const struct health_cfg *cfg = run->ask.cfg;
-	char host[300];
-	bool has_host = false;
-	size_t len = 0;
-	FILE *out = open_memstream(&run->request, &len);
-
-	if (out == NULL)
-		return false;
-	print_host(run->ask.address, host, sizeof(host));
-	fprintf(out, "%s %s HTTP/1.1\r\n", cfg->is_head ? "HEAD" : "GET",
-	    cfg->path);
-	for (size_t i = 0; i < cfg->n_headers; i++) {
-		has_host |= strcmp(cfg->headers[i].name, "host") == 0;
-		fprintf(out, "%s: %s\r\n", cfg->headers[i].name,
-		    cfg->headers[i].value);
-	}
-	if (!has_host)
-		fprintf(out, "host: %s\r\n", host);
-	fputs("user-agent: weir-health\r\naccept: */*\r\n"
-	      "connection: close\r\n\r\n",
-	    out);
-	if (fclose(out) != 0)
-		return false;
-	run->to_send = len;
-	return true;
-}
-
 /* All that is ever sent: the peer's settings need no word of ours before the
    answer, and its windows are wider than what is read of it. */
 static bool
-write_frames(struct probe_run *run)
+write_frames(struct probe_run *run, const char *host)
 {
-	char host[300];
 	struct span frames;
 	size_t len = 0;
 	FILE *out;
 
-	print_host(run->ask.address, host, sizeof(host));
 	run->h2 = probe_h2_new(run->ask.cfg, host, run->stream != NULL);
 	out = run->h2 ? open_memstream(&run->request, &len) : NULL;
 	if (out == NULL)
@@ -567,6 +383,18 @@ write_frames(struct probe_run *run)
 		return false;
 	run->to_send = len;
 	return true;
+}
+
+static bool
+write_request(struct probe_run *run)
+{
+	char host[300];
+
+	print_host(run->ask.address, host, sizeof(host));
+	if (run->ask.is_h2)
+		return write_frames(run, host);
+	run->request = probe_h1_request(run->ask.cfg, host, &run->to_send);
+	return run->request != NULL;
 }
 
 /* Over TLS it speaks what was agreed. */
@@ -592,7 +420,7 @@ begin_asking(struct probe_run *run)
 		end(run, false, "TLS: HTTP/2 was not agreed");
 		return;
 	}
-	if (!(run->ask.is_h2 ? write_frames(run) : write_request(run))) {
+	if (!write_request(run)) {
 		end(run, false, "weir is out of memory");
 		return;
 	}
@@ -808,7 +636,7 @@ probe_run_new(struct event_base *base, const struct probe_ask *ask,
 	if (is_fine && ask->tls)
 		is_fine = (run->cipher = malloc(2 * CIPHER)) != NULL;
 	if (is_fine && ask->cfg->path)
-		is_fine = (run->answer = malloc(KEPT_MAX + 1)) != NULL;
+		is_fine = (run->answer = malloc(PROBE_KEPT_MAX + 1)) != NULL;
 	if (is_fine)
 		dial(run);
 	else

@@ -56,7 +56,6 @@ struct quota {
 	void *resolve_ctx;
 	struct event *tick;  /* owned */
 	struct redis *redis; /* owned; NULL: not configured */
-	char *settings;      /* owned: what it was made from */
 	char prefix[132];
 	char name[33]; /* of this instance */
 	nsec_t beat_at;
@@ -121,24 +120,6 @@ resolve(void *ctx, const struct address *address, struct sockaddr_storage *out,
 	return quota->resolve(quota->resolve_ctx, address, out, cap);
 }
 
-/* An answer that is none: the server lives and cannot do what it must. */
-static bool
-is_usable(struct quota *quota, const redisReply *answer, int type)
-{
-	char why[128];
-
-	if (!answer)
-		return false; /* the connection has failed, and said so */
-	if (answer->type == type)
-		return true;
-	snprintf(why, sizeof(why), "%.*s",
-	    answer->type == REDIS_REPLY_ERROR ? (int)answer->len : 25,
-	    answer->type == REDIS_REPLY_ERROR ? answer->str
-	                                      : "an answer of another kind");
-	redis_fail(quota->redis, why);
-	return false;
-}
-
 /* ---- who is there ---- */
 
 static void
@@ -147,7 +128,8 @@ on_beat(void *ctx, const redisReply *answer)
 	struct quota *quota = ctx;
 
 	quota->is_beating = false;
-	if (is_usable(quota, answer, REDIS_REPLY_INTEGER))
+	if (redis_accepts(quota->redis, answer,
+	        answer && answer->type == REDIS_REPLY_INTEGER))
 		share(
 		    quota, answer->integer > 0 ? (uint32_t)answer->integer : 1);
 }
@@ -181,7 +163,8 @@ on_spent(void *ctx, const redisReply *answer)
 	nsec_t now = clock_now();
 
 	quota->n_batches--;
-	if (is_usable(quota, answer, REDIS_REPLY_ARRAY)) {
+	if (redis_accepts(quota->redis, answer,
+	        answer && answer->type == REDIS_REPLY_ARRAY)) {
 		for (size_t i = 0; i < batch->n && i < answer->elements; i++) {
 			const redisReply *one = answer->element[i];
 			nsec_t aged = batch->keys[i].seen - (now - batch->at);
@@ -314,18 +297,8 @@ let_go(struct quota *quota)
 	if (quota->redis)
 		quota->failures += redis_failures(quota->redis);
 	redis_free(&quota->redis);
-	free(quota->settings);
-	quota->settings = NULL;
 	quota->is_beating = false;
 	share(quota, 0);
-}
-
-/* A connection that is down is made anew: perhaps with another password. */
-static bool
-is_the_same(const struct quota *quota, const char *settings)
-{
-	return quota->redis && strcmp(settings, quota->settings) == 0 &&
-	       redis_is_up(quota->redis);
 }
 
 bool
@@ -335,29 +308,20 @@ quota_apply(struct quota *quota, const struct config *config, struct err *err)
 	    .ctx = quota, .up = on_up, .down = on_down, .resolve = resolve};
 	struct timeval every = {0, TICK_MS * 1000};
 	struct redis *redis;
-	char *settings;
 
 	if (!config->redis.is_on) {
 		let_go(quota);
 		event_del(quota->tick);
 		return true;
 	}
-	settings = redis_settings(&config->redis);
-	if (!settings)
-		return err_set(err, "out of memory");
-	if (is_the_same(quota, settings)) {
-		free(settings);
+	if (quota->redis && redis_may_stay(quota->redis, &config->redis))
 		return true;
-	}
 	redis = redis_new(quota->base, &config->redis, &hooks, err);
-	if (!redis) {
-		free(settings);
+	if (!redis)
 		return false;
-	}
 	let_go(quota);
 	event_add(quota->tick, &every);
 	quota->redis = redis;
-	quota->settings = settings;
 	snprintf(
 	    quota->prefix, sizeof(quota->prefix), "%s", config->redis.prefix);
 	return true;
@@ -409,7 +373,6 @@ quota_free(struct quota **quota)
 	if (!dead)
 		return;
 	redis_free(&dead->redis);
-	free(dead->settings);
 	if (dead->tick)
 		event_free(dead->tick);
 	free(dead);

@@ -57,6 +57,7 @@ struct redis {
 	size_t password_len;
 	uint32_t database;
 	nsec_t connect_timeout, answer_timeout;
+	char *settings;         /* owned: of all that it was made from */
 	struct tls_client *tls; /* owned; NULL: clear */
 
 	enum redis_state state;
@@ -152,6 +153,24 @@ redis_fail(struct redis *redis, const char *why)
 	redis->was_told = true;
 	memcpy(redis->told, text, sizeof(text));
 	redis->hooks.down(redis->hooks.ctx, redis->told);
+}
+
+/* Not as it must be: the server lives and cannot do what it must. */
+bool
+redis_accepts(struct redis *redis, const redisReply *answer, bool is_right)
+{
+	char why[128];
+
+	if (!answer)
+		return false; /* the connection has failed, and said so */
+	if (is_right)
+		return true;
+	snprintf(why, sizeof(why), "%.*s",
+	    answer->type == REDIS_REPLY_ERROR ? (int)answer->len : 25,
+	    answer->type == REDIS_REPLY_ERROR ? answer->str
+	                                      : "an answer of another kind");
+	redis_fail(redis, why);
+	return false;
 }
 
 /* ---- moving bytes ---- */
@@ -534,8 +553,9 @@ on_tick(int fd, short what, void *arg)
 
 /* ---- life ---- */
 
-char *
-redis_settings(const struct redis_cfg *cfg)
+/* All that a connection depends on; the caller frees. NULL: no memory. */
+static char *
+print_settings(const struct redis_cfg *cfg)
 {
 	char *text = NULL;
 	int n = asprintf(&text, "%s %u %s %s %d %s %d %d %s %s %lld %lld",
@@ -549,12 +569,24 @@ redis_settings(const struct redis_cfg *cfg)
 	return n < 0 ? NULL : text;
 }
 
+bool
+redis_may_stay(const struct redis *redis, const struct redis_cfg *cfg)
+{
+	char *settings = redis_is_up(redis) ? print_settings(cfg) : NULL;
+	bool is_same = settings && strcmp(settings, redis->settings) == 0;
+
+	free(settings);
+	return is_same;
+}
+
 static bool
 copy_settings(struct redis *redis, const struct redis_cfg *cfg, struct err *err)
 {
 	redis->database = cfg->database;
 	redis->connect_timeout = cfg->connect_timeout;
 	redis->answer_timeout = cfg->answer_timeout;
+	if (!(redis->settings = print_settings(cfg)))
+		return err_set(err, "out of memory");
 	if (!address_parse(span_of(cfg->address.text), &redis->address, err))
 		return false;
 	if (cfg->user && !(redis->user = strdup(cfg->user)))
@@ -620,6 +652,7 @@ redis_free(struct redis **redis)
 		explicit_bzero(dead->password, dead->password_len);
 	free(dead->password);
 	free(dead->user);
+	free(dead->settings);
 	free(dead->window_out);
 	free(dead);
 }

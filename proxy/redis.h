@@ -30,12 +30,14 @@ typedef void redis_answer_fn(void *ctx, const redisReply *answer);
 
 /* Copies what it needs of the config, reads the password now. Connects at once in the background. */
 struct redis *redis_new(struct event_base *base, const struct redis_cfg *cfg, const struct redis_hooks *hooks, struct err *err);
-/* All that a connection depends on, in one text; the caller frees. NULL: no memory. */
-char *redis_settings(const struct redis_cfg *cfg);
+/* After a reload: it is as the config says, and up. One that is down is made anew: perhaps with another password. */
+bool redis_may_stay(const struct redis *redis, const struct redis_cfg *cfg);
 void redis_free(struct redis **redis); /* callbacks that wait are called with NULL */
 bool redis_is_up(const struct redis *redis);
 /* False: it is down, or too much is queued; `fn` is not called then. */
 bool redis_send(struct redis *redis, int n, const char *const words[], const size_t lens[], redis_answer_fn *fn, void *ctx);
+/* An answer as it must be: `is_right` is what the asker says of it. Else told to redis_fail, and false; also for NULL. */
+bool redis_accepts(struct redis *redis, const redisReply *answer, bool is_right);
 /* The server answers, but not as it must (read-only, out of memory): as if it were gone. */
 void redis_fail(struct redis *redis, const char *why);
 uint64_t redis_failures(const struct redis *redis);

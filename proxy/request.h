@@ -238,6 +238,8 @@ void retry_earn(struct request *request);
 bool retry_spend(struct pool_cell *cell, nsec_t now);
 /* The attempt has failed: told to its endpoint, its pool and the judge. */
 void request_note_failure(struct request *request, enum fail fail, bool was_reused);
+/* The attempt was answered, by a status that is the pool's failure. */
+void request_note_bad_status(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
 int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);

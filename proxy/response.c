@@ -70,12 +70,9 @@ status_is_retried(const struct request *request, unsigned status)
 	return false;
 }
 
-static void
-note_status(struct request *request, unsigned status)
+void
+request_note_bad_status(struct request *request)
 {
-	upstream_judge(request, status >= 500);
-	if (status < 500)
-		return;
 	counter_add(&request->endpoint->local[request->worker->id]
 	                 .errors[UPSTREAM_STATUS],
 	    1);
@@ -207,7 +204,9 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 {
 	size_t head_len;
 
-	note_status(request, head->status);
+	upstream_judge(request, head->status >= 500);
+	if (head->status >= 500)
+		request_note_bad_status(request);
 	/* An HTTP/1 upstream may ignore an Upgrade; but 2xx to a CONNECT would
 	 * be a tunnel with nobody at its end. Who asked for it is to blame. */
 	if (request->asks_upgrade && request->client->is_stream &&
@@ -324,8 +323,8 @@ void
 request_response_head(struct request *request, struct h1_head *head)
 {
 	note_first_byte(request);
-	if (request->is_grpc)
-		grpc_note_head(request, head);
+	if (request->is_grpc && grpc_head_fails(head))
+		request_note_bad_status(request);
 	if (head->framing == H1_TUNNEL)
 		switch_protocols(request, head);
 	else if (head->status >= 200)

@@ -84,9 +84,12 @@ stream_send_bytes(struct conn *side, const char *bytes, size_t len)
 size_t
 stream_room(struct conn *side)
 {
-	struct h2 *h2 = stream_of(side)->h2;
+	struct stream *stream = stream_of(side);
+	struct h2 *h2 = stream->h2;
 	size_t own, all;
 
+	if (stream->is_sink)
+		return HOLD_STREAM; /* it holds nothing */
 	if (!h2 || h2->is_ending)
 		return HOLD_LEAST; /* it is about to be told */
 	own = side->out_len < HOLD_STREAM ? HOLD_STREAM - side->out_len : 0;

@@ -12,6 +12,7 @@
  * measured over such a gap says nothing of the upstream: no latency, no age
  * and no timeout is counted of requests that were in flight during it.
  */
+#include "proxy/grpc.h"
 #include "proxy/request.h"
 #include "routing/evidence.h"
 
@@ -75,68 +76,19 @@ is_content_type(const char *name)
 	       fold(name + 8) == fold("type");
 }
 
-/*
- * A call of gRPC that failed is a 200 all the same: its status comes as a field
- * of the trailers, or of the head when there is nothing else. These are the
- * ones that are the server's fault.
- */
-static bool
-is_grpc_failure(struct span code)
-{
-	static const char *const failures[] = {"2" /* UNKNOWN */,
-	    "4" /* DEADLINE_EXCEEDED */, "13" /* INTERNAL */,
-	    "14" /* UNAVAILABLE */, "15" /* DATA_LOSS */};
-
-	for (size_t i = 0; i < sizeof(failures) / sizeof(*failures); i++)
-		if (span_eq(code, span_of(failures[i])))
-			return true;
-	return false;
-}
-
+/* A call of gRPC that failed is a 200 all the same. */
 static bool
 is_grpc(const struct request *request)
 {
 	return request->first_type == SHAPE_TYPE_GRPC;
 }
 
-static void
-note_grpc_head(struct request *request, const struct h1_head *head)
-{
-	for (uint32_t i = 0; i < head->n_fields; i++) {
-		struct span name = {head->bytes + head->fields[i].name,
-		    head->fields[i].name_len};
-
-		if (span_ieq(name, SPAN("grpc-status")) &&
-		    is_grpc_failure(h1_value(head, i)))
-			request->is_first_failed = true;
-	}
-}
-
 void
 trial_note_trailers(struct request *request)
 {
-	const struct buf *trailers = request->response_body.trailers;
-	struct span lines, name = SPAN("grpc-status: ");
-
-	if (!is_grpc(request) || request->attempts > 1 || !trailers)
-		return;
-	lines =
-	    (struct span){trailers->data + trailers->start, buf_len(trailers)};
-	while (lines.len > 0) {
-		const char *end = memchr(lines.ptr, '\r', lines.len);
-		struct span line = {
-		    lines.ptr, end ? (size_t)(end - lines.ptr) : lines.len};
-		size_t used =
-		    line.len + 2 < lines.len ? line.len + 2 : lines.len;
-
-		if (line.len > name.len &&
-		    strncasecmp(line.ptr, name.ptr, name.len) == 0 &&
-		    is_grpc_failure((struct span){
-		        line.ptr + name.len, line.len - name.len}))
-			request->is_first_failed = true;
-		lines.ptr += used;
-		lines.len -= used;
-	}
+	if (is_grpc(request) && request->attempts <= 1 &&
+	    grpc_trailers_fail(request->response_body.trailers))
+		request->is_first_failed = true;
 }
 
 /*
@@ -185,8 +137,8 @@ trial_note_answer(struct request *request, const struct h1_head *head)
 	request->first_status = (uint16_t)head->status;
 	request->first_type = type_of(request->worker, head);
 	request->first_bytes = head->framing == H1_LENGTH ? head->length : 0;
-	if (is_grpc(request))
-		note_grpc_head(request, head);
+	if (is_grpc(request) && grpc_head_fails(head))
+		request->is_first_failed = true;
 }
 
 void

@@ -37,15 +37,6 @@
 
 enum { BUF_BUDGET_MIB = 512 }; /* unsent and unparsed bytes of one worker */
 
-nsec_t
-clock_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 const char *
 worker_date(struct worker *worker)
 {

@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 
 #include "proxy/buf.h"
+#include "proxy/clock.h"
 #include "proxy/h1_parse.h"
 #include "proxy/reactor.h"
 #include "proxy/slab.h"
@@ -156,7 +157,6 @@ void worker_wake(struct worker *worker);
 /* From the worker: control should look at the trials now. */
 void worker_nudge(struct worker *worker);
 
-nsec_t clock_now(void);
 static inline wheel_ms_t
 worker_ms(const struct worker *worker)
 {

@@ -333,6 +333,33 @@ draw_two(const struct local *local, struct rng *rng, uint32_t out[2])
 		out[1] = local_draw(local, chance_next(rng));
 }
 
+/* Two to be compared, and their shares; the same twice where only one may be
+ * had. */
+struct pair {
+	struct endpoint *a, *b;
+	uint32_t share_a, share_b;
+};
+
+static struct pair
+draw_pair(const struct pool_view *view, const struct local *local,
+    struct rng *rng, const struct endpoint *avoid)
+{
+	struct endpoint *a, *b;
+	uint32_t two[2];
+
+	draw_two(local, rng, two);
+	a = view->endpoints[two[0]];
+	b = view->endpoints[two[1]];
+	if (a == avoid)
+		a = b;
+	if (a == avoid)
+		a = pick_other(view, local, chance_next(rng), avoid);
+	if (b == avoid)
+		b = a;
+	return (struct pair){
+	    a, b, local->shares[two[0]], local->shares[two[1]]};
+}
+
 /*
  * in_flight / weight, and the first drawn when equal: without load the draw
  * by weight alone decides, so that shares are right from the first request.
@@ -342,23 +369,13 @@ static struct endpoint *
 pick_p2c(const struct pool_view *view, const struct local *local,
     unsigned worker, struct rng *rng, const struct endpoint *avoid)
 {
-	const uint32_t *weights = local->shares;
-	struct endpoint *a, *b;
-	uint32_t two[2];
+	struct pair pair = draw_pair(view, local, rng, avoid);
 
-	draw_two(local, rng, two);
-	a = view->endpoints[two[0]];
-	b = view->endpoints[two[1]];
-	if (a == avoid || b == avoid) {
-		a = a == avoid ? b : a;
-		return a != avoid
-		           ? a
-		           : pick_other(view, local, chance_next(rng), avoid);
-	}
-	if ((uint64_t)load_of(b, worker) * weights[two[0]] <
-	    (uint64_t)load_of(a, worker) * weights[two[1]])
-		return b;
-	return a;
+	if (pair.a != pair.b &&
+	    (uint64_t)load_of(pair.b, worker) * pair.share_a <
+	        (uint64_t)load_of(pair.a, worker) * pair.share_b)
+		return pair.b;
+	return pair.a;
 }
 
 /* ---- by latency ---- */
@@ -412,28 +429,20 @@ static struct endpoint *
 pick_ewma(const struct pool_view *view, const struct local *local,
     unsigned worker, struct rng *rng, const struct endpoint *avoid)
 {
-	struct endpoint *a, *b, *loser;
+	struct pair pair = draw_pair(view, local, rng, avoid);
+	struct endpoint *loser;
 	double share;
-	uint32_t two[2];
 
-	draw_two(local, rng, two);
-	a = view->endpoints[two[0]];
-	b = view->endpoints[two[1]];
-	if (a == avoid || b == avoid) {
-		a = a == avoid ? b : a;
-		return a != avoid
-		           ? a
-		           : pick_other(view, local, chance_next(rng), avoid);
-	}
-	if (a == b)
-		return a;
-	share = 2.0 * local->shares[two[0]] /
-	        ((double)local->shares[two[0]] + local->shares[two[1]]);
-	loser = cost_of(b, worker, 2 - share) < cost_of(a, worker, share)
-	            ? a
-	            : b;
+	if (pair.a == pair.b)
+		return pair.a;
+	share =
+	    2.0 * pair.share_a / ((double)pair.share_a + pair.share_b);
+	loser = cost_of(pair.b, worker, 2 - share) <
+	                cost_of(pair.a, worker, share)
+	            ? pair.a
+	            : pair.b;
 	loser->local[worker].latency -= loser->local[worker].latency / FORGET;
-	return loser == a ? b : a;
+	return loser == pair.a ? pair.b : pair.a;
 }
 
 static struct endpoint *

@@ -26,7 +26,7 @@ static const nsec_t PATIENCE = 30 * NSEC_PER_SEC;
 static const nsec_t PATIENCE_FIRST = 3 * NSEC_PER_SEC;
 static const nsec_t PATIENCE_SQUEEZED = 5 * NSEC_PER_SEC;
 static const nsec_t RELAX = 10 * NSEC_PER_SEC;
-static const nsec_t PROBE_MAX = 3 * NSEC_PER_SEC;
+static const nsec_t HALF_SECOND = NSEC_PER_SEC / 2;
 
 static const double GROWTH = 2;
 static const double SMOOTHING = 0.2;
@@ -71,22 +71,37 @@ window_open(struct gradient *g, nsec_t now)
 static nsec_t
 window_length(const struct gradient *g)
 {
-	nsec_t latest = (nsec_t)g->latest;
+	nsec_t latest =
+	    (nsec_t)(g->state == GRADIENT_PROBE ? g->best : g->latest);
 
 	return latest < WINDOW_MIN   ? WINDOW_MIN
 	       : latest > WINDOW_MAX ? WINDOW_MAX
 	                             : latest;
 }
 
+/* A probe costs: what few tell in HALF_SECOND has to do. */
+static uint64_t
+enough(const struct gradient *g, nsec_t age)
+{
+	switch (g->state) {
+	case GRADIENT_START:
+		return ENOUGH_START;
+	case GRADIENT_PROBE:
+		return g->settles           ? FEW
+		       : age >= HALF_SECOND ? ENOUGH_START
+		                            : ENOUGH_PROBE;
+	case GRADIENT_STEADY:
+		break;
+	}
+	return ENOUGH;
+}
+
 static bool
 window_is_full(const struct gradient *g, nsec_t now)
 {
 	nsec_t age = now - g->window_at, least = window_length(g);
-	uint64_t enough = g->state == GRADIENT_PROBE   ? ENOUGH_PROBE
-	                  : g->state == GRADIENT_START ? ENOUGH_START
-	                                               : ENOUGH;
 
-	if (age >= least && g->n >= enough)
+	if (age >= least && g->n >= enough(g, age))
 		return true;
 	return age >= WINDOW_LONG && age >= 2 * least && g->n >= FEW;
 }
@@ -203,11 +218,10 @@ halve(struct gradient *g, const struct gradient_cfg *cfg)
 }
 
 static void
-probe_begin(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+probe_begin(struct gradient *g, const struct gradient_cfg *cfg)
 {
 	g->state = GRADIENT_PROBE;
 	g->probes++;
-	g->probe_at = now;
 	g->saved = g->limit;
 	g->before = g->usual;
 	g->best = g->latest;
@@ -224,6 +238,24 @@ probe_end(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
 	g->smooth = g->usual;
 	g->patience = jittered(g, PATIENCE);
 	be_sure(g, now);
+}
+
+/* The load has gone meanwhile, or nothing is answered: another time. */
+static bool
+is_stuck(const struct gradient *g, nsec_t now)
+{
+	nsec_t age = now - g->window_at;
+
+	return age > WINDOW_LONG && age > 4 * window_length(g);
+}
+
+static void
+probe_give_up(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
+{
+	if (g->best < g->usual)
+		g->usual = g->best;
+	probe_end(g, cfg, now);
+	window_open(g, now);
 }
 
 /* A window under the probe's limit is full. */
@@ -276,7 +308,7 @@ look(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
 	if (!is_busy(g))
 		return;
 	if (is_due(g, now))
-		probe_begin(g, cfg, now);
+		probe_begin(g, cfg);
 	else
 		move(g, cfg);
 }
@@ -292,12 +324,10 @@ gradient_step(struct gradient *g, const struct gradient_cfg *cfg,
 	} else if (now - g->window_at > WINDOW_STALE) {
 		window_open(g, now);
 	}
-	/* The load has gone meanwhile: another time. */
-	if (g->state == GRADIENT_PROBE && now - g->probe_at > PROBE_MAX &&
-	    now - g->probe_at > 4 * window_length(g))
-		probe_end(g, cfg, now);
-	set_limit(
-	    g, cfg, g->limit); /* the bounds may be others since a reload */
+	if (g->state == GRADIENT_PROBE && is_stuck(g, now))
+		probe_give_up(g, cfg, now);
+	/* The bounds may be others since a reload. */
+	set_limit(g, cfg, g->limit);
 	return (uint32_t)g->limit;
 }
 

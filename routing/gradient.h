@@ -60,7 +60,6 @@ struct gradient {
 	nsec_t sure_at, patience;
 	double sure_limit; /* the limit at that time */
 	/* the probe */
-	nsec_t probe_at;
 	double saved, best, before;
 	bool settles; /* what answers now was asked under the limit before */
 };

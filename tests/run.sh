@@ -153,6 +153,8 @@ flow_suite()
 	if [ "$rc" != 0 ]; then
 		[ "${bad:-0}" != 0 ] || bad=1
 		cat "$logs/flow"
+	elif grep -q '^unsteady: ' "$logs/flow"; then
+		cat "$logs/flow"
 	else
 		grep ' skipped: ' "$logs/flow"
 	fi

@@ -299,15 +299,7 @@ class Upstream:
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.port = self.listener.getsockname()[1]
         self.wires, self.lock, self.errors = [], threading.Lock(), []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.run, args=(sock,), daemon=True).start()
+        ports.serve_each(self.listener, self.run)
 
     def run(self, sock):
         try:

@@ -9,6 +9,7 @@ that name, which the kernel lets go when the process ends.
 import os
 import random
 import socket
+import threading
 
 FIRST, LAST = 11000, 32000
 held = {}
@@ -29,3 +30,15 @@ def take(host="127.0.0.1"):
             continue
         held[port] = claim
         return port
+
+
+def serve_each(listener, serve):
+    """Calls serve(socket) for each connection, in a thread of its own, until the listener is closed."""
+    def accept():
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(sock,), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()

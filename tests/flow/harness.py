@@ -96,6 +96,16 @@ class Closed(Exception):
     """The connection ended where an answer should have begun."""
 
 
+def client_context(**options):
+    """TLS that believes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for name, value in options.items():
+        setattr(context, name, value)
+    return context
+
+
 class Client:
     """A raw connection to the proxy. Reads as strictly as it can."""
 
@@ -592,6 +602,13 @@ class Case(unittest.TestCase):
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
+    @classmethod
+    def folder(cls):
+        """One for all tests of the class."""
+        path = tempfile.mkdtemp(prefix="weir-flow-")
+        cls.addClassCleanup(shutil.rmtree, path, True)
+        return path
+
     def start(self, config, **options):
         """A weir for this test alone."""
         return self.enter(Weir(config, **options))
@@ -645,6 +662,10 @@ class Shared(Case):
 
     def ask(self, request=None, method="GET", **options):
         return self.weir.ask(request, method, **options)
+
+    def asked_for(self, target):
+        """What the upstream has seen of it. Who counts asks for a path of its own: another test's request may come late."""
+        return [seen for seen in self.up.seen if seen.target == target.encode()]
 
 
 # ---- load ----

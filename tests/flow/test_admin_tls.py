@@ -33,8 +33,7 @@ class AdminTls(Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.certs = tempfile.mkdtemp(prefix="weir-admin-certs-")
-        cls.addClassCleanup(shutil.rmtree, cls.certs, True)
+        cls.certs = cls.folder()
         cls.ca = make_pair(cls.certs, "ca", "/CN=ops")
         cls.server = make_pair(cls.certs, "server", "/CN=weir", cls.ca)
         cls.later = make_pair(cls.certs, "later", "/CN=weir-later", cls.ca)

@@ -7,7 +7,7 @@ import ssl
 import tempfile
 import unittest
 
-from harness import Case, Client, Shared, free_port, get, one_pool, run, until
+from harness import Case, Shared, client_context, free_port, get, one_pool, run, until
 from test_tls import make_cert
 
 import h2
@@ -16,9 +16,7 @@ SUBJECT = b"${client.certificate.subject}"
 
 
 def context(pair=None, version=None):
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_NONE
+    made = client_context()
     if pair:
         made.load_cert_chain(*pair)
     if version:
@@ -31,8 +29,7 @@ class Certificates(Shared):
 
     @classmethod
     def setUpClass(cls):
-        cls.dir = tempfile.mkdtemp(prefix="weir-certs-")
-        cls.addClassCleanup(shutil.rmtree, cls.dir, True)
+        cls.dir = cls.folder()
         cls.server = make_cert(cls.dir, "server", ["shop.example"])
         cls.ca = make_cert(cls.dir, "ca", ["ca.example"], ca=True)
         cls.other_ca = make_cert(cls.dir, "other-ca", ["other-ca.example"], ca=True)

@@ -419,7 +419,7 @@ class Rollouts(Fleet):
         name = self.look(holder)["id"]
         self.assertEqual(self.server.ask("get", "t:fleet:lease:shop"), [name])
         holder.stop()
-        self.assertNotEqual(self.server.ask("get", "t:fleet:lease:shop"), [name])
+        until(lambda: self.server.ask("get", "t:fleet:lease:shop") != [name], what="the lease given back")
         rest = next(w for w in weirs if w is not holder)
         until(lambda: [i["id"] for i in self.look(rest)["instances"]] == [self.look(rest)["id"]])
 

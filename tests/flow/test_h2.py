@@ -4,20 +4,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import unittest
 
-from harness import Case, Shared, free_port, one_pool, until, upstream as fake
+from harness import Shared, client_context, one_pool, until, upstream as fake
 
 import h2
-import ssl
-
-
-def untrusting():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class H2(Shared):
@@ -279,8 +270,8 @@ class Answers(H2):
 class Streams(H2):
     def test_a_reset_stream_lets_its_upstream_go(self):
         wire = self.client()
-        wire.headers(1, h2.request("/m/wait"))
-        until(lambda: self.up.seen)
+        wire.headers(1, h2.request("/m/wait/reset"))
+        until(lambda: self.asked_for("/m/wait/reset"))
         wire.reset(1)
         wire.headers(3, h2.request("/other"))
         self.assertEqual(wire.answer(3).status, 200)
@@ -289,8 +280,8 @@ class Streams(H2):
     def test_a_client_that_leaves_lets_all_its_upstreams_go(self):
         wire = self.client()
         for stream in (1, 3, 5):
-            wire.headers(stream, h2.request("/m/wait"))
-        until(lambda: len(self.up.seen) == 3)
+            wire.headers(stream, h2.request("/m/wait/all"))
+        until(lambda: len(self.asked_for("/m/wait/all")) == 3)
         wire.close()
         until(lambda: self.weir.metric("weir_http_requests_in_flight") == 0)
         self.assertEqual(self.ask_h2(h2.request("/")).status, 200)
@@ -320,15 +311,16 @@ class Streams(H2):
             sent += 13107
         wire.headers(3, h2.request("/other"))
         self.assertEqual(wire.answer(3).status, 200)
+        until(lambda: self.asked_for("/m/deaf"))
 
     def test_more_streams_than_allowed_are_refused(self):
         weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"max_streams": 4}}}))
         wire = self.enter(h2.client(("127.0.0.1", weir.port)))
         for stream in range(1, 11, 2):
-            wire.headers(stream, h2.request("/m/wait"))
+            wire.headers(stream, h2.request("/m/wait/four"))
         self.assertEqual(wire.answer(9).reset, h2.REFUSED_STREAM)
         self.assertEqual(wire.settings[h2.MAX_STREAMS], 4)
-        self.assertEqual(len(until(lambda: len(self.up.seen) == 4 and self.up.seen)), 4)
+        until(lambda: len(self.asked_for("/m/wait/four")) == 4)
 
 
 class Lifetime(H2):
@@ -336,7 +328,7 @@ class Lifetime(H2):
         weir = self.start(one_pool(self.up.address))
         wire = self.enter(h2.client(("127.0.0.1", weir.port)))
         wire.headers(1, h2.request("/m/delay/1500"))
-        until(lambda: self.up.seen)
+        until(lambda: self.asked_for("/m/delay/1500"))
         weir.process.terminate()
         answer = wire.answer(1)
         self.assertEqual((answer.status, answer.is_ended), (200, True))
@@ -372,12 +364,12 @@ class Lifetime(H2):
     def test_alpn_agrees_on_h2_first(self):
         weir = self.start(one_pool(self.up.address, listeners={"http": {"tls": {"self_signed": True}}}))
         for offer, agreed in ((["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "h2"), (["http/1.1"], "http/1.1")):
-            context = untrusting()
+            context = client_context()
             context.set_alpn_protocols(offer)
             import socket
             with context.wrap_socket(socket.create_connection(("127.0.0.1", weir.port))) as sock:
                 self.assertEqual(sock.selected_alpn_protocol(), agreed)
-        with h2.client(("127.0.0.1", weir.port), tls=untrusting()) as wire:
+        with h2.client(("127.0.0.1", weir.port), tls=client_context()) as wire:
             wire.headers(1, h2.request("/m/big/300000"))
             answer = wire.answer(1)
             self.assertEqual(hashlib.sha256(answer.body).hexdigest(), fake.big_sum(300000))

@@ -21,6 +21,20 @@ def grpc_frame(text):
     return b"\0" + struct.pack(">I", len(text)) + text
 
 
+def echo(wire, stream, message, say_end):
+    """Sends a body back while it comes, in a thread of its own."""
+    def talk():
+        seen = 0
+        while not message.is_over:
+            body = message.body         # it grows in another thread
+            if len(body) > seen:
+                wire.data(stream, body[seen:])
+                seen = len(body)
+            threading.Event().wait(0.002)
+        say_end()
+    threading.Thread(target=talk, daemon=True).start()
+
+
 class Grpc(Pair):
     def serve(self, wire, stream, message):
         path = dict(message.fields)[":path"]
@@ -49,17 +63,7 @@ class Grpc(Pair):
     def test_both_sides_stream_at_once(self):
         def serve(wire, stream, message):
             wire.headers(stream, [(":status", "200"), ("content-type", "application/grpc")], end=False)
-
-            def talk():
-                seen = 0
-                while not message.is_over:
-                    body = message.body         # it grows in another thread
-                    if len(body) > seen:
-                        wire.data(stream, body[seen:])
-                        seen = len(body)
-                    threading.Event().wait(0.002)
-                wire.headers(stream, [("grpc-status", "0")])
-            threading.Thread(target=talk, daemon=True).start()
+            echo(wire, stream, message, lambda: wire.headers(stream, [("grpc-status", "0")]))
         weir = self.weir_to(self.h2_upstream(serve, early=True))
         wire = self.client(weir)
         wire.headers(1, call(), end=False)
@@ -117,17 +121,7 @@ class WebSocket(Pair):
                 wire.headers(stream, [(":status", "400")])
                 return
             wire.headers(stream, [(":status", "200")], end=False)
-
-            def talk():
-                seen = 0
-                while not message.is_over:
-                    body = message.body         # it grows in another thread
-                    if len(body) > seen:
-                        wire.data(stream, body[seen:])
-                        seen = len(body)
-                    threading.Event().wait(0.002)
-                wire.data(stream, b"bye", end=True)
-            threading.Thread(target=talk, daemon=True).start()
+            echo(wire, stream, message, lambda: wire.data(stream, b"bye", end=True))
         return self.h2_upstream(serve, early=True, connect=1)
 
     def check_h2_client(self, weir):

@@ -1,6 +1,5 @@
 """HTTP/2 to upstreams, from clients of both versions: one connection for many requests, and nothing lost when it goes."""
 
-import os
 import ssl
 import struct
 import subprocess
@@ -9,16 +8,9 @@ import threading
 import time
 import unittest
 
-from harness import Case, Client, get, one_pool, post, until, upstream as fake
+from harness import Case, get, one_pool, post, until, upstream as fake
 
 import h2
-
-
-def untrusting():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Pair(Case):

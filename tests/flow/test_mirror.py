@@ -35,6 +35,13 @@ class Copies(Case):
         until(lambda: len(weir.access()) == 1)
         self.assertEqual(weir.metric("weir_upstream_requests_total", pool="green"), 1)
 
+    def test_a_large_answer_is_thrown_away_as_it_comes(self):
+        blue, green, weir = self.both(green="big/40000000")
+        before = weir.rss()
+        weir.ask()
+        until(lambda: self.results(weir, result="other_size") == 1, 30)
+        self.assertLess(weir.rss() - before, 8 << 20)
+
     def test_differences_are_counted(self):
         blue, green, weir = self.both(green="status/500")
         weir.ask()

@@ -15,10 +15,11 @@ import threading
 import time
 import unittest
 
-from harness import Case, Client, SLOW, Shared, free_port, get, one_pool, run, until, websocket
-from test_tls import client_context, make_cert, tls_listener
+from harness import Case, Client, SLOW, Shared, client_context, free_port, get, one_pool, run, until, websocket
+from test_tls import make_cert, tls_listener
 
 import h2
+import ports
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LOCAL, PROXY = 0x20, 0x21
@@ -267,8 +268,7 @@ class Spoken(Shared):
 class BeforeTls(Shared):
     @classmethod
     def setUpClass(cls):
-        cls.certs = tempfile.mkdtemp(prefix="weir-certs-")
-        cls.addClassCleanup(shutil.rmtree, cls.certs, True)
+        cls.certs = cls.folder()
         cls.pair = make_cert(cls.certs, "shop", ["shop.example"])
         super().setUpClass()
 
@@ -390,18 +390,10 @@ class Announced:
         self.listener = socket.create_server(("127.0.0.1", free_port()))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.headers, self.faults, self.socks = [], [], []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.socks.append(sock)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        ports.serve_each(self.listener, self.serve)
 
     def serve(self, sock):
+        self.socks.append(sock)
         data = b""
         while not self.whole(data):
             more = sock.recv(1)

@@ -157,7 +157,7 @@ class Rollouts(Case):
         """Waits until so many latencies of the stable version are known, and nothing has been decided before."""
         def known():
             rollout = self.rollout()
-            self.assertEqual(rollout["state"], "running", json.dumps(self.evidence(), indent=1))
+            self.assertEqual(rollout["state"], "running", "%s\n%s" % (rollout["cause"], json.dumps(self.evidence(), indent=1)))
             return self.guard("latency")["n"]["baseline"] >= least
         until(known, 20, "a baseline of %d latencies" % least)
 

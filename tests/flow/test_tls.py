@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import Case, SLOW, Shared, Weir, get, one_pool, until, upstream as fake, websocket
+from harness import Case, SLOW, Shared, Weir, client_context, get, one_pool, until, upstream as fake, websocket
 
 
 def make_cert(directory, name, hosts, days=365, issuer=None, ca=False):
@@ -25,15 +25,6 @@ def make_cert(directory, name, hosts, days=365, issuer=None, ca=False):
     return cert, key
 
 
-def client_context(**options):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    for name, value in options.items():
-        setattr(context, name, value)
-    return context
-
-
 def tls_listener(*certs, **more):
     return {"http": {"tls": dict({"certificates": [{"cert": c, "key": {"file": k}} for c, k in certs]}, **more)}}
 
@@ -45,8 +36,7 @@ class TlsListener(Shared):
 
     @classmethod
     def setUpClass(cls):
-        cls.certs = tempfile.mkdtemp(prefix="weir-certs-")
-        cls.addClassCleanup(shutil.rmtree, cls.certs, True)
+        cls.certs = cls.folder()
         cls.shop = make_cert(cls.certs, "shop", ["shop.example", "www.shop.example"])
         cls.wild = make_cert(cls.certs, "wild", ["*.wild.example"])
         cls.exact = make_cert(cls.certs, "exact", ["exact.wild.example"])

@@ -51,6 +51,37 @@ told_about(const char *text)
 	return told;
 }
 
+static inline void
+expect_part(const char *text, const char *want)
+{
+	char *told = told_about(text);
+
+	if (strstr(told, want) == NULL)
+		fail_msg("no \"%s\" in:\n%s", want, told);
+	free(told);
+}
+
+/* What is rendered loads again, and renders to the same text; the caller frees
+ * what was loaded. */
+static inline struct config *
+load_rendered(const struct config *config)
+{
+	static const char schema[] = "{\n  \"schema\": \"weir.config/v1\",";
+	char *first = config_render_json(config), *second;
+	char *body = strdup(first);
+	struct config *again;
+
+	assert_int_equal(strncmp(first, schema, strlen(schema)), 0);
+	memset(body + 1, ' ', strlen(schema) - 1);
+	again = load_fine(body);
+	second = config_render_json(again);
+	assert_string_equal(first, second);
+	free(first);
+	free(second);
+	free(body);
+	return again;
+}
+
 #define HEAD "listeners: {http: {bind: \"127.0.0.1:8080\"}}\n"
 #define POOL "pools: {app: {endpoints: \"127.0.0.1:9000\"}}\n"
 #define TAIL "routes: [{pool: app}]\n"

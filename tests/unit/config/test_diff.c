@@ -153,16 +153,9 @@ test_render__what_is_rendered_loads_again(void **state)
 	    "redis: {url: \"rediss://r.test/3\", user: u, prefix: p, "
 	    "on_failure: closed, tls: {server_name: x.test}, timeouts: "
 	    "{answer: 300ms}}\n");
-	char *first = config_render_json(config), *second, *body;
-	struct config *again;
-	size_t head = strlen("{\n  \"schema\": \"weir.config/v1\",");
+	struct config *again = load_rendered(config);
 
 	(void)state;
-	body = strdup(first);
-	memset(body + 1, ' ', head - 1);
-	again = load_fine(body);
-	second = config_render_json(again);
-	assert_string_equal(first, second);
 	assert_int_equal(again->splits[0].weights[0].weight, 6667);
 	assert_true(country_set_has(
 	    &again->routes[3].match.geo.countries, country_of(SPAN("NO"))));
@@ -173,9 +166,6 @@ test_render__what_is_rendered_loads_again(void **state)
 	assert_int_equal(again->routes[4].limit.key.by, KEY_CLIENT_IP);
 	assert_int_equal(again->redis.address.port, 6379);
 	assert_int_equal(again->redis.database, 3);
-	free(first);
-	free(second);
-	free(body);
 	config_free(&config);
 	config_free(&again);
 }

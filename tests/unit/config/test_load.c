@@ -18,16 +18,6 @@ expect(const char *text, const char *want)
 	free(told);
 }
 
-static void
-expect_part(const char *text, const char *want)
-{
-	char *told = told_about(text);
-
-	if (strstr(told, want) == NULL)
-		fail_msg("no \"%s\" in:\n%s", want, told);
-	free(told);
-}
-
 /* ---- keys ---- */
 
 static void

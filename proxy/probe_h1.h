@@ -1,0 +1,36 @@
+/*
+ * A check in the words of HTTP/1: the request, and what an answer means. Over
+ * HTTP/2 answers are looked at in the same words (probe_h2_text).
+ */
+#ifndef WEIR_PROXY_PROBE_H1_H
+#define WEIR_PROXY_PROBE_H1_H
+
+#include "config/config.h"
+
+enum {
+	PROBE_KEPT_MAX = 65536, /* bytes of an answer that are looked at */
+	PROBE_TEXT_MAX = 96,    /* of what was found, in words */
+};
+
+enum probe_verdict { PROBE_MORE, PROBE_GOOD, PROBE_BAD };
+
+/* The caller frees; NULL: no memory. `host` is what the endpoint is called
+ * unless a header says otherwise. */
+char *probe_h1_request(
+    const struct health_cfg *cfg, const char *host, size_t *len_out);
+/*
+ * What the `*n` bytes, with room for one more, say; unless they must grow first
+ * (PROBE_MORE), `text` is told why. Interim answers are taken out of them.
+ * `is_all`: nothing more will come.
+ */
+enum probe_verdict probe_h1_judge(const struct health_cfg *cfg, char *bytes,
+    size_t *n, bool is_all, char text[PROBE_TEXT_MAX]);
+/*
+ * Need not wait for the end of the connection: the text that is looked for is
+ * there, or the answer is whole. Servers that keep the connection open
+ * although they were asked not to are common.
+ */
+bool probe_h1_is_enough(
+    const struct health_cfg *cfg, const char *bytes, size_t n);
+
+#endif
