@@ -28,7 +28,8 @@ static const nsec_t PATIENCE_SQUEEZED = 5 * NSEC_PER_SEC;
 static const nsec_t RELAX = 10 * NSEC_PER_SEC;
 static const nsec_t HALF_SECOND = NSEC_PER_SEC / 2;
 
-static const double GROWTH = 2;
+static const double GROWTH =
+    1.7; /* what fills it is still more than half of it */
 static const double SMOOTHING = 0.2;
 static const double GRADIENT_MIN = 0.5;
 static const double HELPS =
@@ -193,7 +194,8 @@ learn(struct gradient *g, nsec_t since, nsec_t now)
 	} else {
 		return;
 	}
-	be_sure(g, now);
+	if (g->is_proven)
+		be_sure(g, now);
 }
 
 /* ---- the probe ---- */
@@ -220,6 +222,7 @@ halve(struct gradient *g, const struct gradient_cfg *cfg)
 static void
 probe_begin(struct gradient *g, const struct gradient_cfg *cfg)
 {
+	g->resumed = g->state;
 	g->state = GRADIENT_PROBE;
 	g->probes++;
 	g->saved = g->limit;
@@ -231,8 +234,8 @@ probe_begin(struct gradient *g, const struct gradient_cfg *cfg)
 static void
 probe_end(struct gradient *g, const struct gradient_cfg *cfg, nsec_t now)
 {
-	g->state =
-	    g->usual > g->before * NEWS ? GRADIENT_START : GRADIENT_STEADY;
+	g->state = g->usual > g->before * NEWS ? GRADIENT_START : g->resumed;
+	g->is_proven = true;
 	g->was_slow = false;
 	set_limit(g, cfg, g->saved);
 	g->smooth = g->usual;

@@ -2,8 +2,8 @@
  * How many requests a pool answers well at once, found out from how long its
  * answers take. Pure: time and measurements are arguments.
  *
- *   START   from `min` the limit doubles with each window, until answers get
- *           slower
+ *   START   from `min` the limit grows by 70 % with each window, until answers
+ *           get slower
  *   STEADY  limit -> limit * gradient + sqrt(limit), a fifth of the way with
  *           each window; gradient = tolerance * usual / latest, 0.5 to 1: what
  *           is added is a small queue, which shows whether there is more to get
@@ -13,7 +13,8 @@
  * The usual latency is what answers take when few are asked for: the least
  * seen, and what is seen with no more in flight than then. Under a lasting load
  * only a probe can tell whether it is still true; it comes when that was not
- * seen for PATIENCE, or for less when the limit has fallen by half. The moment
+ * seen for PATIENCE, or for less when the limit has fallen by half, and once soon
+ * after the start: what was met there may have been an overload. The moment
  * is jittered by the seed, so that not all instances probe at once.
  *
  * While less than half of the limit is in use it does not move, and it grows
@@ -61,6 +62,8 @@ struct gradient {
 	double sure_limit; /* the limit at that time */
 	/* the probe */
 	double saved, best, before;
+	enum gradient_state resumed;
+	bool is_proven; /* by one of them: the first one comes in any case */
 	bool settles; /* what answers now was asked under the limit before */
 };
 

@@ -53,10 +53,8 @@ class Adaptive(Case):
             time.sleep(3)
             before = self.mean(3)
             self.assertGreater(before, 6)
-            self.assertLess(before, 32)
-            waiting = self.limits()
-            self.assertGreater(waiting["waiting"], 60 - 40)
-            self.assertLessEqual(waiting["taken"], 40)
+            self.assertLess(before, 45)
+            self.assertGreater(self.limits()["waiting"], 5)
             for _ in range(4):          # half of the hands leave
                 self.up.hands.acquire()
             until(lambda: self.value() < 0.75 * before, 20, "a lower limit than %g" % before)

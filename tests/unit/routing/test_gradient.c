@@ -313,6 +313,31 @@ test_gradient__finds_it_with_clients_that_wait(void **state)
 	}
 }
 
+/* All that it has met is the overload: the first answers were no faster than
+   the others. */
+static void
+test_gradient__does_not_believe_a_bad_start(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w, 1, 8, 40);
+	w.steady = 0.8;
+	w.next_arrival = INT64_MAX;
+	w.clients = 60;
+	w.gradient.usual = w.gradient.smooth = 8 * w.service;
+	w.cfg.min = 60;
+	run(&w, 1); /* all of them are let in */
+	assert_int_equal(w.n, 60);
+	w.gradient.usual = w.gradient.smooth = 8 * w.service;
+	w.cfg.min = 4;
+	run(&w, 15);
+	tally_begin(&w);
+	run(&w, 30);
+	assert_true(mean_limit(&w) < 28);
+	assert_true(goodput(&w) > 0.9);
+}
+
 /* The same number of servers, each twice as slow: what was usual is so no
    more, and only a probe can tell. */
 static void
@@ -478,6 +503,7 @@ main(void)
 	    cmocka_unit_test(test_gradient__finds_a_limit_near_the_knee),
 	    cmocka_unit_test(test_gradient__follows_a_lost_half_and_its_return),
 	    cmocka_unit_test(test_gradient__finds_it_with_clients_that_wait),
+	    cmocka_unit_test(test_gradient__does_not_believe_a_bad_start),
 	    cmocka_unit_test(test_gradient__learns_that_all_has_become_slower),
 	    cmocka_unit_test(test_gradient__stays_put_without_load),
 	    cmocka_unit_test(test_gradient__does_not_stand_in_the_way),

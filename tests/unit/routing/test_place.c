@@ -112,7 +112,7 @@ test_place__an_adaptive_limit_is_obeyed(void **state)
 	atomic_store(&view_of(&edge)->pool->places->taken, 0);
 	pool_adaptive_read(view_of(&edge), &stats);
 	assert_int_equal(stats.samples, 800);
-	assert_int_equal(stats.limit, 16); /* 10 do not fill it */
+	assert_in_range(stats.limit, 12, 17); /* 10 do not fill it */
 	take_all(view_of(&edge), stats.limit);
 	edge_reload(&edge, FILE_OF("{in_flight: 12, adaptive: true}"));
 	registry_adapt(edge.registry, now += 100 * NSEC_PER_MSEC);
