@@ -188,6 +188,7 @@ pool_stats_read(
 			out->unkept[j] += counter_read(&cell->unkept[j]);
 		out->full += counter_read(&cell->full);
 		out->late += counter_read(&cell->late);
+		out->held += counter_read(&cell->held);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(
