@@ -36,6 +36,16 @@ struct process_facts {
 	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
+/* The process on its way out. */
+struct drain_facts {
+	bool is_on;                 /* not ready any more */
+	bool is_closing;            /* no listener any more; else its delay lasts */
+	nsec_t delay, limit;        /* as configured, or as it began with */
+	nsec_t closes_in, cut_in;   /* while it is on; 0: now, or done */
+	time_t began_at;            /* wall */
+	char by[160];               /* whose word it was: an actor, a signal */
+};
+
 /* What only the composition root can do or know. All on the control thread. */
 struct admin_hooks {
 	void *ctx;
@@ -44,6 +54,9 @@ struct admin_hooks {
 	/* The pools' endpoints are others in the registry: builds and publishes. False: nothing has changed. */
 	bool (*rebuild)(void *ctx, struct err *err);
 	bool (*is_ready)(void *ctx);  /* false while draining or before the first config */
+	/* Ends the process in order; the answer to whoever asked still leaves. */
+	void (*drain)(void *ctx, const char *by, const char *reason);
+	void (*drain_facts)(void *ctx, struct drain_facts *out);
 	/* Facts for /metrics and status. */
 	void (*process)(void *ctx, struct process_facts *out);
 	/* Certificates of all listeners. */
@@ -117,6 +130,7 @@ struct fleet_ask {
 	const char *thing;         /* what is agreed on */
 	const char *accord, *doc;  /* ours; doc NULL: not to be written now */
 	bool is_fenced;            /* written only while the lease is ours */
+	const char *expected;      /* the decision that ours was made on: not written when there is a later one; "": whatever is there */
 	const char *lease;         /* NULL: none is asked about */
 	int lease_ms;              /* take or keep it for so long; 0: who has it; -1: give it back */
 	const char *cells, *cell;  /* evidence: where, and ours; NULL: not asked for, no news */
@@ -153,6 +167,7 @@ struct fleet_link {
 	bool (*is_up)(void *ctx);
 	bool (*sync)(void *ctx, const struct fleet_ask *ask, fleet_told_fn *fn, void *fn_ctx);
 	bool (*look)(void *ctx, fleet_news_fn *fn, void *fn_ctx); /* a number that grows with every write */
+	bool (*hears)(void *ctx); /* fleet_heard() is called after each write: looking is for the case that it is not */
 	bool (*beat)(void *ctx, const char *id, const char *about, fleet_about_fn *fn, void *fn_ctx);
 	void (*leave)(void *ctx, const char *id);
 };
@@ -164,6 +179,8 @@ void fleet_join(struct fleet *fleet, const struct fleet_link *link);
 /* It can be reached again, or cannot (and why). */
 void fleet_reached(struct fleet *fleet);
 void fleet_lost(struct fleet *fleet, const char *why);
+/* The number that look() would tell, and who has written. */
+void fleet_heard(struct fleet *fleet, int64_t number, const char *by);
 
 /* ---- access log (admin/access_log.c): the log thread's end ---- */
 

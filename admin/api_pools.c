@@ -78,6 +78,17 @@ leaving_json(const struct endpoint *endpoint)
 	    endpoint->is_gone_told);
 }
 
+/* The name that it was found by, as it is drained by; null: by none. */
+static json_t *
+source_json(const struct address *address)
+{
+	if (address->kind != ADDRESS_NAME)
+		return json_null();
+	return address->service ? json_string(address->service)
+	                        : json_sprintf("%s:%u", address->host,
+	                              (unsigned)address->port);
+}
+
 static json_t *
 endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 {
@@ -87,10 +98,12 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
-	return json_pack(
-	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, "
-	    "s:o}",
-	    "address", endpoint->address.text, "state",
+	return json_pack("{s:s, s:o, s:b, s:s, s:b, s:b, s:o, s:o, s:o, s:i, "
+	                 "s:I, s:I, s:I, s:I, s:I, "
+	                 "s:o}",
+	    "address", endpoint->address.text, "from",
+	    source_json(&endpoint->address), "standby", endpoint->tier > 0,
+	    "state",
 	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",
@@ -114,6 +127,22 @@ meta_json(const struct pool_cfg *cfg)
 	return meta;
 }
 
+/* Null without an adaptive limit, and before it has begun. */
+static json_t *
+adaptive_json(const struct pool_view *view)
+{
+	struct adaptive_stats stats;
+
+	if (!pool_adaptive_read(view, &stats))
+		return json_null();
+	return json_pack("{s:I, s:I, s:s, s:f, s:f, s:I, s:I}", "limit",
+	    (json_int_t)stats.limit, "min",
+	    (json_int_t)view->cfg->limits.adaptive.min, "state", stats.state,
+	    "latest_ms", (double)stats.latest / NSEC_PER_MSEC, "usual_ms",
+	    (double)stats.usual / NSEC_PER_MSEC, "samples",
+	    (json_int_t)stats.samples, "probes", (json_int_t)stats.probes);
+}
+
 static json_t *
 limits_json(const struct pool_view *view)
 {
@@ -121,10 +150,10 @@ limits_json(const struct pool_view *view)
 	struct places_stats places;
 
 	pool_places_read(view->pool, &places);
-	return json_pack("{s:I, s:I, s:I, s:I}", "in_flight",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o}", "in_flight",
 	    (json_int_t)cfg->in_flight, "queue", (json_int_t)cfg->queue,
 	    "taken", (json_int_t)places.taken, "waiting",
-	    (json_int_t)places.waiting);
+	    (json_int_t)places.waiting, "adaptive", adaptive_json(view));
 }
 
 struct retired {

@@ -49,6 +49,8 @@ print_endpoints(const char *head, const json_t *list)
 	json_array_foreach (list, i, one) {
 		if (json_is_string(one))
 			printf(" %s", json_string_value(one));
+		else if (json_object_get(one, "srv"))
+			printf(" %s", ctl_text(one, "srv"));
 		else
 			printf(" %s (weight %.0f)", ctl_text(one, "address"),
 			    ctl_number(one, "weight"));

@@ -16,10 +16,15 @@ add_endpoint(struct ctl_table *table, const json_t *pool, const json_t *row)
 
 	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
 	ctl_table_cell(table, "%s", ctl_text(row, "address"));
-	ctl_table_cell(table, "%s", ctl_text(row, "state"));
+	ctl_table_cell(table, "%s",
+	    json_is_true(json_object_get(row, "standby")) &&
+	            strcmp(ctl_text(row, "state"), "active") == 0
+	        ? "standby"
+	        : ctl_text(row, "state"));
 	ctl_table_cell(table, "%s", state);
 	ctl_table_cell(table, "%.0f", ctl_number(row, "in_flight"));
 	ctl_table_cell(table, "%.0f", ctl_number(row, "requests"));
+	ctl_table_cell(table, "%s", ctl_text(row, "from"));
 	if (!is_up)
 		ctl_table_cell(table, "%s", ctl_text(down, "reason"));
 	else if (strcmp(state, "ejected") == 0)
@@ -34,9 +39,9 @@ static struct ctl_table *
 endpoint_table(void)
 {
 	static const char *const heads[] = {"POOL", "ENDPOINT", "STATE",
-	    "HEALTH", "IN FLIGHT", "REQUESTS", "REASON"};
+	    "HEALTH", "IN FLIGHT", "REQUESTS", "FROM", "REASON"};
 
-	return ctl_table_new(heads, 7);
+	return ctl_table_new(heads, 8);
 }
 
 static void
@@ -55,6 +60,35 @@ add_pool(struct ctl_table *table, const json_t *pool)
 	ctl_table_cell(table, "%s", ctl_text(pool, "trouble"));
 }
 
+/* "limit: 37 of 512 (steady), 36 in use, 4 waiting; answers take 12ms, usually
+ * 9ms" */
+static void
+print_limits(const json_t *limits)
+{
+	const json_t *adaptive = json_object_get(limits, "adaptive");
+	bool is_adaptive = json_is_object(adaptive);
+	char latest[24], usual[24];
+
+	if (!limits)
+		return;
+	ctl_print_ms(
+	    latest, sizeof(latest), json_object_get(adaptive, "latest_ms"));
+	ctl_print_ms(
+	    usual, sizeof(usual), json_object_get(adaptive, "usual_ms"));
+	if (is_adaptive)
+		printf("limit: %.0f of %.0f (%s)",
+		    ctl_number(adaptive, "limit"),
+		    ctl_number(limits, "in_flight"),
+		    ctl_text(adaptive, "state"));
+	else
+		printf("limit: %.0f", ctl_number(limits, "in_flight"));
+	printf(", %.0f in use, %.0f waiting", ctl_number(limits, "taken"),
+	    ctl_number(limits, "waiting"));
+	if (is_adaptive)
+		printf("; answers take %s, usually %s", latest, usual);
+	putchar('\n');
+}
+
 static void
 print_pool(const json_t *pool)
 {
@@ -67,6 +101,7 @@ print_pool(const json_t *pool)
 	printf("%s: %.1f requests/s, %.2f%% failures, p50 %s, p95 %s, p99 %s\n",
 	    ctl_text(pool, "name"), ctl_number(pool, "rate"),
 	    ctl_number(pool, "error_rate") * 100, p50, p95, p99);
+	print_limits(json_object_get(pool, "limits"));
 	add_pool(table, pool);
 	ctl_table_print(&table, stdout);
 	if (json_is_true(json_object_get(pool, "panic")))
@@ -114,7 +149,8 @@ pool_has(const json_t *pool, const char *address)
 	size_t i;
 
 	json_array_foreach (json_object_get(pool, "endpoints"), i, row)
-		if (strcmp(ctl_text(row, "address"), address) == 0)
+		if (strcmp(ctl_text(row, "address"), address) == 0 ||
+		    strcmp(ctl_text(row, "from"), address) == 0)
 			return true;
 	return false;
 }

@@ -17,6 +17,12 @@ is_there(const struct pool_view *view, const struct address *address)
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		const struct address *one = &view->endpoints[i]->address;
 
+		if (address->service || one->service) {
+			if (address->service && one->service &&
+			    strcmp(one->service, address->service) == 0)
+				return true;
+			continue;
+		}
 		if (one->kind == ADDRESS_NAME && one->port == address->port &&
 		    strcmp(one->host, address->host) == 0)
 			return true;
