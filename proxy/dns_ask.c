@@ -2,7 +2,8 @@
  * See dns_ask.h.
  *
  *   asked --> c-ares waits for its sockets and for time --> the answer is read
- *     |                                                            |
+ *     |           ^                        |                       |
+ *     |           +--- once more: why? ----+                       |
  *     +-- given up, or no memory ----------------------------------+--> told
  *
  * What c-ares calls back from is still alive when it returns: the question is
