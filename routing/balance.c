@@ -23,7 +23,7 @@
 #include "routing/registry.h"
 
 enum {
-	DRAW_TRIES = 4, /* for two different endpoints when weights differ */
+	DRAW_TRIES = 4, /* for another endpoint, by weight */
 	PROBES_MAX = 8, /* of a key before it goes by weight */
 };
 
@@ -47,7 +47,8 @@ struct local {
 	uint32_t n;
 	bool is_made, is_panic, is_even; /* even: all weights are the same */
 	bool has_trials; /* an endpoint waits for its one request */
-	uint32_t cursor;
+	uint32_t cursor; /* of the round of first attempts */
+	uint32_t again;  /* ... and of further ones */
 	struct draw *draws; /* owned: room for every endpoint */
 	struct turn *turns; /* owned: a heap by due; NULL unless needed */
 	uint32_t *work;     /* owned: as long as draws */
@@ -449,12 +450,14 @@ static struct endpoint *
 pick_random(const struct pool_view *view, const struct local *local,
     struct rng *rng, const struct endpoint *avoid)
 {
-	struct endpoint *endpoint =
-	    view->endpoints[local_draw(local, chance_next(rng))];
+	for (int i = 0; i < DRAW_TRIES; i++) {
+		struct endpoint *endpoint =
+		    view->endpoints[local_draw(local, chance_next(rng))];
 
-	if (endpoint == avoid)
-		return pick_other(view, local, chance_next(rng), avoid);
-	return endpoint;
+		if (endpoint != avoid)
+			return endpoint;
+	}
+	return pick_other(view, local, chance_next(rng), avoid);
 }
 
 static uint32_t
@@ -467,19 +470,37 @@ round_next(struct local *local)
 	return local->draws[local->cursor++].endpoint;
 }
 
+/*
+ * A further attempt has a round of its own. Took it a turn of the first ones',
+ * the endpoint that fails would be the next one's again and again: of two, the
+ * broken one would get every first attempt.
+ */
+static struct endpoint *
+round_other(const struct pool_view *view, struct local *local, struct rng *rng,
+    const struct endpoint *avoid)
+{
+	struct endpoint *endpoint = NULL;
+
+	if (!local->is_even)
+		return pick_random(view, local, rng, avoid);
+	for (int i = 0; i < 2; i++) {
+		if (local->again >= local->n)
+			local->again = 0;
+		endpoint =
+		    view->endpoints[local->draws[local->again++].endpoint];
+		if (endpoint != avoid)
+			break;
+	}
+	return endpoint;
+}
+
 static struct endpoint *
 pick_round_robin(const struct pool_view *view, struct local *local,
     struct rng *rng, const struct endpoint *avoid)
 {
-	struct endpoint *endpoint = view->endpoints[round_next(local)];
-
-	/* A heavy one may have its next turn at once, hence the third choice.
-	 */
-	if (endpoint == avoid)
-		endpoint = view->endpoints[round_next(local)];
-	if (endpoint == avoid)
-		endpoint = pick_other(view, local, chance_next(rng), avoid);
-	return endpoint;
+	if (avoid != NULL)
+		return round_other(view, local, rng, avoid);
+	return view->endpoints[round_next(local)];
 }
 
 /* The same key finds the same endpoint on every worker and instance that has
