@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
-#include "proxy/queue.h"
 #include "proxy/proxied.h"
+#include "proxy/queue.h"
 
 enum { PICKS_MAX = 8 };
 
@@ -296,8 +296,7 @@ upstream_put(struct request *request, bool is_reusable)
 	}
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
-	    upstream->in ||
-	    endpoint_is_leaving(upstream->upstream.endpoint)) {
+	    upstream->in || endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}
@@ -488,7 +487,7 @@ upstream_timeout(struct conn *upstream)
 		conn_deadline(upstream,
 		    request_within(request,
 		        request->decision.pool->cfg->first_byte_timeout));
-	} else if (!retry_slow(request)) {
+	} else if (!hedge_slow(request) && !retry_slow(request)) {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}
 }
