@@ -140,24 +140,66 @@ grpc_status_line(struct span lines, struct span *out)
 	return false;
 }
 
-bool
-grpc_head_fails(const struct h1_head *head)
+static bool
+status_in_head(const struct h1_head *head, unsigned *out)
 {
 	struct span text = field(head, SPAN("grpc-status"));
 
-	return text.ptr && grpc_is_failure(grpc_status(text));
+	*out = grpc_status(text);
+	return text.ptr != NULL;
+}
+
+static bool
+status_in_trailers(const struct buf *trailers, unsigned *out)
+{
+	struct span lines, text;
+
+	if (!trailers)
+		return false;
+	lines =
+	    (struct span){trailers->data + trailers->start, buf_len(trailers)};
+	if (!grpc_status_line(lines, &text))
+		return false;
+	*out = grpc_status(text);
+	return true;
+}
+
+bool
+grpc_head_fails(const struct h1_head *head)
+{
+	unsigned status;
+
+	return status_in_head(head, &status) && grpc_is_failure(status);
 }
 
 bool
 grpc_trailers_fail(const struct buf *trailers)
 {
-	struct span text;
+	unsigned status;
 
-	return trailers &&
-	       grpc_status_line((struct span){trailers->data + trailers->start,
-	                            buf_len(trailers)},
-	           &text) &&
-	       grpc_is_failure(grpc_status(text));
+	return status_in_trailers(trailers, &status) && grpc_is_failure(status);
+}
+
+bool
+grpc_note_head(struct request *request, const struct h1_head *head)
+{
+	unsigned status;
+
+	if (!status_in_head(head, &status))
+		return false;
+	request->grpc_told = (uint16_t)(status + 1);
+	return grpc_is_failure(status);
+}
+
+bool
+grpc_note_trailers(struct request *request)
+{
+	unsigned status;
+
+	if (!status_in_trailers(request->response_body.trailers, &status))
+		return false;
+	request->grpc_told = (uint16_t)(status + 1);
+	return grpc_is_failure(status);
 }
 
 unsigned

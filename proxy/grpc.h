@@ -33,6 +33,9 @@ void grpc_begin(struct request *request, const struct h1_head *head);
  * lines; NULL: none), say that the pool has failed? */
 bool grpc_head_fails(const struct h1_head *head);
 bool grpc_trailers_fail(const struct buf *trailers);
+/* The same, of what the client is told: kept for the log. */
+bool grpc_note_head(struct request *request, const struct h1_head *head);
+bool grpc_note_trailers(struct request *request);
 /* What a client of gRPC is told in place of an HTTP status. */
 unsigned grpc_status_of(enum fail fail);
 

@@ -376,7 +376,7 @@ h2_client_end_block(
 		return;
 	}
 	if (stream->side.request && stream->side.request->is_grpc &&
-	    grpc_trailers_fail(stream->side.request->response_body.trailers))
+	    grpc_note_trailers(stream->side.request))
 		request_note_bad_status(stream->side.request);
 	stream_received_end(stream);
 }

@@ -326,15 +326,36 @@ note_user_agent(struct request *request, const struct h1_head *head,
 		    (uint32_t)(found - out->start), (uint32_t)agent.len};
 }
 
+/* Where no head goes upstream: as much of it as there is room for. */
+static void
+note_agent_cut(
+    struct request *request, const struct h1_head *head, struct writer *out)
+{
+	size_t room = (size_t)(out->end - out->at);
+	struct span agent;
+	char *begin = out->at;
+
+	if (head->first[FIELD_USER_AGENT] == 0)
+		return;
+	agent = h1_value(head, head->first[FIELD_USER_AGENT] - 1u);
+	put(out, agent.ptr, agent.len < room ? agent.len : room);
+	request->user_agent = piece_from(out, begin);
+}
+
+static bool
+is_trusted(const struct request *request)
+{
+	return identity_is_trusted(
+	    snapshot_listener(request->snapshot, request->listener),
+	    &request->client->client.peer);
+}
+
 bool
 headers_write_request(struct request *request, const struct h1_head *head)
 {
 	const struct header_edits *edits =
 	    &request->decision.route->cfg->request;
-	const struct listener_cfg *listener =
-	    snapshot_listener(request->snapshot, request->listener);
-	bool trusted =
-	    identity_is_trusted(listener, &request->client->client.peer);
+	bool trusted = is_trusted(request);
 	struct writer out;
 
 	if (!make_room(request, head, edits, &out))
@@ -372,6 +393,9 @@ headers_note_request(struct request *request, const struct h1_head *head)
 		put_span(&out, head->host);
 		request->host = piece_from(&out, begin);
 	}
+	identity_put_correlation(
+	    &out, request, head, is_trusted(request), false);
+	note_agent_cut(request, head, &out);
 }
 
 /* ---- the response's head ---- */

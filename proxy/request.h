@@ -92,6 +92,7 @@ struct request {
 	nsec_t waits_since;         /* or rests until */
 	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
+	uint16_t grpc_told;         /* gRPC's status that it is told, plus one; 0: none */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
 	struct body request_body, response_body;

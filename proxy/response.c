@@ -338,7 +338,7 @@ void
 request_response_head(struct request *request, struct h1_head *head)
 {
 	note_first_byte(request);
-	if (request->is_grpc && grpc_head_fails(head))
+	if (request->is_grpc && grpc_note_head(request, head))
 		request_note_bad_status(request);
 	if (head->framing == H1_TUNNEL)
 		switch_protocols(request, head);
