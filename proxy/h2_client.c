@@ -16,10 +16,10 @@
 #include <errno.h>
 
 #include "proxy/grpc.h"
-#include "proxy/h1_scan.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
+#include "proxy/upgrade.h"
 #include "proxy/websocket.h"
 
 enum {
@@ -296,33 +296,6 @@ set_framing(struct stream *stream, struct h1_head *head, bool is_end)
 	return true;
 }
 
-/* As it went upstream, or would have gone over HTTP/1. */
-static struct span
-key_of(const struct request *request)
-{
-	const char *at = request->head, *end = at + request->head_len;
-	const char *line_end;
-
-	for (; (line_end = memchr(at, '\r', (size_t)(end - at)));
-	     at = line_end + 2) {
-		const char *colon = memchr(at, ':', (size_t)(line_end - at));
-		struct span value;
-
-		if (!colon ||
-		    field_of((struct span){at, (size_t)(colon - at)}) !=
-		        FIELD_SEC_WEBSOCKET_KEY)
-			continue;
-		value =
-		    (struct span){colon + 1, (size_t)(line_end - colon) - 1};
-		while (value.len > 0 && h1_is_blank(value.ptr[0])) {
-			value.ptr++;
-			value.len--;
-		}
-		return value;
-	}
-	return SPAN("");
-}
-
 static void
 receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 {
@@ -334,7 +307,11 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	uint32_t scanned = 0;
 
 	if (request->asks_upgrade) {
-		websocket_accept(key_of(request), accept);
+		websocket_accept(
+		    upgrade_field(
+		        (struct span){request->head, request->head_len},
+		        SPAN("sec-websocket-key")),
+		    accept);
 		h2->text.accept = accept;
 	}
 	text = h2_text_end(&h2->text);

@@ -18,6 +18,7 @@
 #include "proxy/identity.h"
 #include "proxy/message.h"
 #include "proxy/mirror.h"
+#include "proxy/upgrade.h"
 
 enum {
 	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
@@ -225,12 +226,14 @@ go_upstream(
     struct request *request, const struct h1_head *head, char *rest, size_t len)
 {
 	struct body *body = &request->request_body;
+	unsigned upgrades = request->decision.route->cfg->upgrade;
 	size_t used = 0;
 
+	/* HTTP/2 is asked for WebSockets alone. */
+	if (request->decision.pool->cfg->protocol == PROTOCOL_H2)
+		upgrades &= UPGRADE_WEBSOCKET;
 	request->asks_upgrade =
-	    head->wants_upgrade &&
-	    (request->decision.route->cfg->upgrade &
-	        (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	    head->wants_upgrade && upgrade_is_asked(head, upgrades);
 	if (is_connect(request, head) && !request->asks_upgrade) {
 		headers_note_request(request, head);
 		request_fail(request, FAIL_NO_TUNNEL);
