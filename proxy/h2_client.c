@@ -98,7 +98,7 @@ open_session(struct request *request, enum fail *fail_out)
 {
 	struct endpoint *endpoint = request->endpoint;
 	struct worker *worker = request->worker;
-	int fd = upstream_dial(endpoint, fail_out);
+	int fd = upstream_dial(worker, endpoint, fail_out);
 	struct conn *conn;
 
 	if (fd < 0)

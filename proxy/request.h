@@ -241,7 +241,7 @@ void request_note_failure(struct request *request, enum fail fail, bool was_reus
 /* The attempt was answered, by a status that is the pool's failure. */
 void request_note_bad_status(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
-int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
+int upstream_dial(const struct worker *worker, const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);
 /* Once, on another pool, out of that pool's budget. */
 bool upstream_may_shield(struct request *request, const struct pool_view *by);

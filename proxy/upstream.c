@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
-#include "proxy/queue.h"
 #include "proxy/proxied.h"
+#include "proxy/queue.h"
 
 enum { PICKS_MAX = 8 };
 
@@ -156,10 +156,17 @@ open_socket(const struct endpoint *endpoint)
 }
 
 int
-upstream_dial(const struct endpoint *endpoint, enum fail *fail_out)
+upstream_dial(const struct worker *worker, const struct endpoint *endpoint,
+    enum fail *fail_out)
 {
 	int fd = open_socket(endpoint), error;
 
+	if (fd >= atomic_load_explicit(
+	              &worker->shared->descriptors, memory_order_relaxed)) {
+		close(fd); /* the rest is control's */
+		fd = -1;
+		errno = EMFILE;
+	}
 	if (fd < 0) {
 		*fail_out = upstream_fail_of(errno);
 		return -1;
@@ -181,7 +188,7 @@ open_connection(struct request *request)
 {
 	struct endpoint *endpoint = request->endpoint;
 	enum fail fail;
-	int fd = upstream_dial(endpoint, &fail);
+	int fd = upstream_dial(request->worker, endpoint, &fail);
 	struct conn *upstream;
 
 	if (fd < 0) {
@@ -296,8 +303,7 @@ upstream_put(struct request *request, bool is_reusable)
 	}
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
-	    upstream->in ||
-	    endpoint_is_leaving(upstream->upstream.endpoint)) {
+	    upstream->in || endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}

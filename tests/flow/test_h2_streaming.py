@@ -173,6 +173,7 @@ class WebSocket(Pair):
     def test_an_upstream_of_http_2_names_a_subprotocol_that_was_offered(self):
         def serve(wire, stream, message):
             wire.headers(stream, [(":status", "200"), ("sec-websocket-protocol", "chat"), ("sec-websocket-accept", "none")], end=False)
+            echo(wire, stream, message, lambda: wire.data(stream, b"", end=True))
         weir = self.weir_to(self.h2_upstream(serve, early=True, connect=1))
         with weir.client() as client:
             client.send(UPGRADE)
