@@ -1,4 +1,6 @@
 /* Pools, and how their names are looked up, as a tree; see render.h. */
+#include <stdio.h>
+
 #include "config/render_parts.h"
 
 json_t *
@@ -17,6 +19,9 @@ render_dns(const struct dns_cfg *cfg)
 json_t *
 endpoint_tree(const struct endpoint_cfg *cfg)
 {
+	if (cfg->address.service)
+		return json_pack(
+		    "{s:o}", "srv", render_text(cfg->address.service));
 	if (cfg->weight == 1)
 		return render_text(cfg->address.text);
 	return json_pack("{s:o,s:i}", "address", render_text(cfg->address.text),
@@ -39,6 +44,19 @@ render_pool_tls(const struct pool_tls_cfg *cfg)
 	return map;
 }
 
+static void
+put_hedge(json_t *map, const struct retry_cfg *cfg)
+{
+	char text[8];
+
+	if (cfg->hedge_after > 0) {
+		put_duration(map, "hedge", cfg->hedge_after);
+		return;
+	}
+	snprintf(text, sizeof(text), "p%d", cfg->hedge_quantile / 100);
+	put_text(map, "hedge", cfg->hedge_quantile > 0 ? text : "off");
+}
+
 static json_t *
 retry(const struct retry_cfg *cfg)
 {
@@ -53,6 +71,8 @@ retry(const struct retry_cfg *cfg)
 	json_object_set_new(map, "budget", render_percent(cfg->budget));
 	if (cfg->per_try > 0)
 		put_duration(map, "per_try", cfg->per_try);
+	put_hedge(map, cfg);
+	put_size(map, "replay", cfg->replay);
 	return map;
 }
 

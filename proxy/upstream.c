@@ -494,7 +494,7 @@ upstream_timeout(struct conn *upstream)
 		conn_deadline(upstream,
 		    request_within(request,
 		        request->decision.pool->cfg->first_byte_timeout));
-	} else if (!retry_slow(request)) {
+	} else if (!hedge_slow(request) && !retry_slow(request)) {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}
 }

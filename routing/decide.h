@@ -64,6 +64,7 @@ struct endpoint {
 	struct pool *pool;      /* borrowed: a pool outlives its endpoints */
 	struct address address; /* owned; sa is always filled */
 	uint32_t weight;
+	uint8_t tier;              /* control thread, of the current snapshot: above 0 it stands by */
 	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
@@ -149,7 +150,11 @@ struct pool {
 	bool panic_is_told;          /* control thread: is in the log */
 	struct places *places;       /* owned: place.c */
 	struct pool_cell *cells;     /* owned: [workers] */
+	unsigned workers;
 };
+
+/* From its tick: how long nearly all of the pool's requests take, of late, into the worker's cell (retry.hedge). */
+void pool_look_at_tail(const struct pool_view *view, unsigned worker);
 
 /*
  * Places of a pool with limits.in_flight, counted over all workers. One is
@@ -180,6 +185,7 @@ struct pool_view {
 	const struct pool_cfg *cfg;  /* borrowed from the snapshot's config */
 	struct endpoint **endpoints; /* owned array; endpoints are counted references */
 	size_t n_endpoints;
+	uint8_t *tiers;              /* owned, by endpoint: those above the lowest that has a usable one stand by; NULL: all are alike */
 	void *tls;                   /* proxy's upstream TLS context, NULL when clear; see snapshot_options */
 	void *balancer;              /* balance.c's tables */
 };

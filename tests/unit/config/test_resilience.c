@@ -60,6 +60,43 @@ test_resilience__a_check_is_read(void **state)
 }
 
 static void
+test_resilience__bodies_are_kept_and_nothing_is_hedged(void **state)
+{
+	struct config *config = load_fine(HEAD POOL TAIL);
+	const struct retry_cfg *retry = &config->pools[0].retry;
+
+	(void)state;
+	assert_int_equal(retry->replay, 65536);
+	assert_int_equal(retry->hedge_quantile, 0);
+	assert_int_equal(retry->hedge_after, 0);
+	config_free(&config);
+}
+
+static void
+test_resilience__further_attempts_are_read(void **state)
+{
+	struct config *config = load_fine(
+	    POOL_WITH("    retry: {hedge: p95, replay: 8KiB}\n"
+	              "  like: {like: app, endpoints: \"127.0.0.1:1\", retry: "
+	              "{hedge: 250ms}}\n"));
+	const struct retry_cfg *retry = &config->pools[0].retry;
+	const struct retry_cfg *heir = &config->pools[1].retry;
+
+	(void)state;
+	assert_int_equal(retry->replay, 8192);
+	assert_int_equal(retry->hedge_quantile, 9500);
+	assert_int_equal(retry->hedge_after, 0);
+	assert_int_equal(heir->replay, 8192);
+	assert_int_equal(heir->hedge_quantile, 0);
+	assert_int_equal(heir->hedge_after, 250 * NSEC_PER_MSEC);
+	config_free(&config);
+	expect_part(POOL_WITH("    retry: {hedge: p50}\n"),
+	    "\"p50\" is not one of off, p90, p95, p99, or a duration like "
+	    "\"250ms\"");
+	expect_part(POOL_WITH("    retry: {replay: 1MiB}\n"), "256KiB");
+}
+
+static void
 test_resilience__ejection_has_defaults(void **state)
 {
 	struct config *config = load_fine(POOL_WITH("    outliers: {}\n"));
@@ -132,6 +169,9 @@ main(void)
 	        test_resilience__without_a_word_there_are_no_checks),
 	    cmocka_unit_test(test_resilience__an_empty_check_is_a_connection),
 	    cmocka_unit_test(test_resilience__a_check_is_read),
+	    cmocka_unit_test(
+	        test_resilience__bodies_are_kept_and_nothing_is_hedged),
+	    cmocka_unit_test(test_resilience__further_attempts_are_read),
 	    cmocka_unit_test(test_resilience__ejection_has_defaults),
 	    cmocka_unit_test(test_resilience__what_makes_no_sense_is_refused),
 	    cmocka_unit_test(test_resilience__what_is_rendered_loads_again),
