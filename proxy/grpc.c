@@ -141,23 +141,45 @@ grpc_status_line(struct span lines, struct span *out)
 }
 
 bool
+grpc_lines_fail(struct span lines)
+{
+	struct span text, again, rest;
+
+	if (!grpc_status_line(lines, &text))
+		return true;
+	rest.ptr = text.ptr + text.len;
+	rest.len = lines.len - (size_t)(rest.ptr - lines.ptr);
+	return grpc_status_line(rest, &again) ||
+	       grpc_is_failure(grpc_status(text));
+}
+
+bool
 grpc_head_fails(const struct h1_head *head)
 {
-	struct span text = field(head, SPAN("grpc-status"));
+	struct span name = SPAN("grpc-status"), text = {NULL, 0};
+	unsigned n = 0;
 
-	return text.ptr && grpc_is_failure(grpc_status(text));
+	/* Something follows: then it is the trailers that say it. */
+	if (head->framing != H1_NO_BODY || head->status < 200)
+		return false;
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		if (!span_ieq((struct span){head->bytes + head->fields[i].name,
+		                  head->fields[i].name_len},
+		        name))
+			continue;
+		text = h1_value(head, i);
+		n++;
+	}
+	return n == 0 ? head->status == 200
+	              : n > 1 || grpc_is_failure(grpc_status(text));
 }
 
 bool
 grpc_trailers_fail(const struct buf *trailers)
 {
-	struct span text;
-
-	return trailers &&
-	       grpc_status_line((struct span){trailers->data + trailers->start,
-	                            buf_len(trailers)},
-	           &text) &&
-	       grpc_is_failure(grpc_status(text));
+	return !trailers ||
+	       grpc_lines_fail((struct span){
+	           trailers->data + trailers->start, buf_len(trailers)});
 }
 
 unsigned

@@ -82,6 +82,7 @@ struct h2 {
 	uint8_t why; /* enum fail: told to streams when the connection goes */
 	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
 	bool is_ready : 1;    /* connected; streams may be submitted */
+	bool has_answered : 1; /* a request, with a final head */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
 };
 
@@ -156,6 +157,9 @@ void h2_client_end_block(
 /* Its peer takes no new streams any more. */
 void h2_client_unlist(struct h2 *h2);
 void h2_client_request_gone(struct h2 *h2);
+/* A stream is over, by that code or with its session: is that what happens to
+ * kept connections? */
+void h2_client_end_stream(struct stream *stream, uint32_t code);
 /* The client that it spoke for has gone. */
 void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);

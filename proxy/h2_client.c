@@ -15,7 +15,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "proxy/grpc.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
@@ -307,10 +306,9 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	uint32_t scanned = 0;
 
 	if (request->asks_upgrade) {
-		websocket_accept(
-		    upgrade_field(
-		        (struct span){request->head, request->head_len},
-		        SPAN("sec-websocket-key")),
+		websocket_accept(upgrade_field((struct span){request->head,
+		                                   request->head_len},
+		                     SPAN("sec-websocket-key")),
 		    accept);
 		h2->text.accept = accept;
 	}
@@ -325,6 +323,7 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	head->reason = span_of(status_text(head->status));
 	if (head->status >= 200 || head->framing == H1_TUNNEL) {
 		stream->is_answered = true;
+		h2->has_answered = true;
 		stream->side.is_eof = is_end;
 	}
 	if (head->framing != H1_TUNNEL &&
@@ -352,9 +351,6 @@ h2_client_end_block(
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
-	if (stream->side.request && stream->side.request->is_grpc &&
-	    grpc_trailers_fail(stream->side.request->response_body.trailers))
-		request_note_bad_status(stream->side.request);
 	stream_received_end(stream);
 }
 
@@ -431,10 +427,30 @@ h2_client_request_gone(struct h2 *h2)
 	h2->n_requests--;
 	if (h2->n_requests > 0 || h2->is_ending)
 		return;
-	if (h2->is_listed &&
-	    endpoint_is_leaving(h2->conn->upstream.endpoint))
+	if (h2->is_listed && endpoint_is_leaving(h2->conn->upstream.endpoint))
 		h2_client_unlist(h2);
 	end_unneeded(h2);
+}
+
+/*
+ * A session is a kept connection once it has answered anything: it may end
+ * while it is quiet, or send back what it has not looked at (GOAWAY, RFC 9113
+ * section 6.8; REFUSED_STREAM, 8.7). Any other reset is an answer, and one
+ * that never answered has failed, however it says so.
+ */
+void
+h2_client_end_stream(struct stream *stream, uint32_t code)
+{
+	const struct h2 *h2 = stream->h2;
+	struct conn *side = &stream->side;
+
+	if (!h2->has_answered)
+		side->is_reused = false;
+	else if (h2->is_ending)
+		side->is_reused &= h2->why == FAIL_UPSTREAM_CLOSED ||
+		                   h2->why == FAIL_UPSTREAM_RESET;
+	else
+		side->is_reused = code == NGHTTP2_REFUSED_STREAM;
 }
 
 void

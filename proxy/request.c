@@ -25,8 +25,6 @@ enum {
 	                            spoken for after so long */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a
 	                            retry up to this */
-	BOUNCES_MAX =
-	    10, /* sessions that leave before they look at a request */
 	BODY_WAIT_MS = 1000, /* no upstream is occupied before the body's first
 	                        bytes, for so long */
 };
@@ -548,13 +546,8 @@ void
 request_attempt_failed(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
-	bool was_reused = request->upstream && request->upstream->is_reused &&
-	                  !request->upstream->got_bytes;
+	bool was_reused = retry_is_stale(request, fail);
 
-	/* A session that says goodbye has not looked at this stream. */
-	if (fail == FAIL_UPSTREAM_REFUSED && request->upstream->saw_close &&
-	    request->bounces++ < BOUNCES_MAX)
-		was_reused = true;
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
@@ -569,17 +562,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 		request_abandon(request, fail);
 		return;
 	}
-	/*
-	 * A kept connection that closes before its first byte was closed while
-	 * it was idle: nobody's fault, repeated at once on a fresh one.
-	 */
 	if (was_reused &&
 	    (request->is_idempotent || row->retry == RETRY_SAFE) &&
 	    !request->body_lost && row->retry != RETRY_NEVER) {
-		replay_leave(request);
-		request->fail = FAIL_NONE;
-		request->state = REQUEST_CONNECT;
-		upstream_get(request, NULL, true);
+		retry_renew(request, fail);
 		return;
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)

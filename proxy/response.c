@@ -425,6 +425,9 @@ request_response_end(struct request *request)
 	} else if (body->in == H1_FRAMES) {
 		bool sent;
 
+		if (request->is_grpc && request->status == 200 &&
+		    grpc_trailers_fail(body->trailers))
+			request_note_bad_status(request);
 		if (trial_is_on(request))
 			trial_note_trailers(request);
 		sent = forward_end(body, request->client);

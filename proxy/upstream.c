@@ -257,7 +257,9 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	assert(!request->upstream);
 	if (request->attempts == 0 && !queue_enter(request))
 		return;
-	if (!fresh) {
+	if (fresh) {
+		counter_add(&local_of(request)->retries, 1);
+	} else {
 		request->endpoint = pick(request, avoid);
 		if (!request->endpoint) {
 			request_fail(request, FAIL_NO_ENDPOINT);
