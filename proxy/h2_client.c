@@ -434,9 +434,9 @@ h2_client_request_gone(struct h2 *h2)
 
 /*
  * A session is a kept connection once it has answered anything: it may end
- * while it is quiet, or send back what it has not looked at (GOAWAY, RFC 9113
- * section 6.8; REFUSED_STREAM, 8.7). Any other reset is an answer, and one
- * that never answered has failed, however it says so.
+ * while it is quiet, or send back what it has not looked at (REFUSED_STREAM,
+ * RFC 9113 section 8.7). One that says goodbye (GOAWAY, 6.8) may do that at any
+ * time. Any other reset is an answer, and one that never answered has failed.
  */
 void
 h2_client_end_stream(struct stream *stream, uint32_t code)
@@ -444,13 +444,13 @@ h2_client_end_stream(struct stream *stream, uint32_t code)
 	const struct h2 *h2 = stream->h2;
 	struct conn *side = &stream->side;
 
-	if (!h2->has_answered)
-		side->is_reused = false;
-	else if (h2->is_ending)
-		side->is_reused &= h2->why == FAIL_UPSTREAM_CLOSED ||
-		                   h2->why == FAIL_UPSTREAM_RESET;
+	if (h2->is_ending)
+		side->is_reused &=
+		    h2->has_answered && (h2->why == FAIL_UPSTREAM_CLOSED ||
+		                            h2->why == FAIL_UPSTREAM_RESET);
 	else
-		side->is_reused = code == NGHTTP2_REFUSED_STREAM;
+		side->is_reused = code == NGHTTP2_REFUSED_STREAM &&
+		                  (h2->has_answered || h2->is_leaving);
 }
 
 void
