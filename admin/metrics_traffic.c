@@ -482,6 +482,10 @@ by_pool(struct exposition *x, const struct admin *admin)
 		    (struct label[]){
 		        {"pool", pool->name}, {"reason", "late"}, {0}},
 		    stats.late);
+		family_count(x,
+		    (struct label[]){
+		        {"pool", pool->name}, {"reason", "held"}, {0}},
+		    stats.held);
 	}
 	replays(x, snapshot, workers);
 	hedges(x, snapshot, workers);

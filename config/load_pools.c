@@ -145,7 +145,7 @@ load_client_tls(struct load *load, const struct node *map,
 	if (map == NULL || map->kind != NODE_MAP)
 		return;
 	cfg->on = true;
-	cfg->ca_file = load_path(load, map, ca_row);
+	cfg->ca_file = load_authorities(load, map, ca_row);
 	cfg->server_name = field_lower(map, name_row);
 	cfg->verify = verify != NODE_ABSENT ? VERIFY_SYSTEM + (unsigned)verify
 	              : cfg->ca_file        ? VERIFY_FILE

@@ -117,6 +117,16 @@ outliers(const struct outliers_cfg *cfg)
 }
 
 static json_t *
+adaptive(const struct adaptive_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "min", cfg->min);
+	json_object_set_new(map, "tolerance", render_percent(cfg->tolerance));
+	return map;
+}
+
+static json_t *
 pool_limits(const struct pool_limits_cfg *cfg)
 {
 	json_t *map = json_object();
@@ -125,6 +135,8 @@ pool_limits(const struct pool_limits_cfg *cfg)
 	put_number(map, "queue", cfg->queue);
 	if (cfg->queue > 0)
 		put_duration(map, "queue_timeout", cfg->queue_timeout);
+	if (cfg->adaptive.is_on)
+		json_object_set_new(map, "adaptive", adaptive(&cfg->adaptive));
 	return map;
 }
 

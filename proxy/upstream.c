@@ -53,15 +53,27 @@ upstream_may_shield(struct request *request, const struct pool_view *by)
 
 /* ---- what an attempt tells ---- */
 
+static void
+tell_time(struct request *request, bool is_bad)
+{
+	const struct pool_view *pool = request->decision.pool;
+	const struct worker *worker = request->worker;
+	nsec_t took = worker->now - request->sent_at;
+
+	if (pool->cfg->balance == BALANCE_EWMA)
+		endpoint_took(request->endpoint, worker->id, took, is_bad);
+	if (pool->cfg->limits.adaptive.is_on)
+		pool_took(pool->pool, worker->id, took, is_bad);
+}
+
 void
 upstream_judge(struct request *request, bool is_bad)
 {
 	const struct pool_view *pool = request->decision.pool;
 	const struct worker *worker = request->worker;
 
-	if (pool->cfg->balance == BALANCE_EWMA)
-		endpoint_took(request->endpoint, worker->id,
-		    worker->now - request->sent_at, is_bad);
+	if (pool->cfg->is_timed)
+		tell_time(request, is_bad);
 	if (!request->is_copy) /* those eject nobody */
 		endpoint_answered(pool, request->endpoint, is_bad, worker->now);
 }

@@ -114,6 +114,7 @@ struct worker {
 	struct conn_queue clients;  /* all client connections */
 	uint32_t n_clients;
 	nsec_t warned_at;           /* of a client that was sent away: at most one line a second */
+	nsec_t certificate_told_at; /* a refused client certificate was last told */
 	struct accepting_list accepting;
 	bool accepts_paused;        /* out of descriptors: until the next tick */
 	int spare_fd;               /* given up for a moment to shed a connection politely */

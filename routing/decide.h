@@ -178,6 +178,10 @@ struct places_stats {
 	uint32_t taken, waiting;
 };
 void pool_places_read(const struct pool *pool, struct places_stats *out);
+/* Does an adaptive limit hold the pool below its limits.in_flight just now? */
+bool pool_is_held(const struct pool_view *view);
+/* How long an answer took to begin, for a pool with limits.adaptive. One that failed at once tells nothing. */
+void pool_took(struct pool *pool, unsigned worker, nsec_t took, bool is_bad);
 
 /* A pool as one snapshot sees it: immutable but for what it points at. */
 struct pool_view {

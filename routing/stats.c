@@ -74,7 +74,8 @@ handshake_failure_of(const char *word)
 	for (int i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
 		if (strcmp(handshake_words[i], word) == 0)
 			return (enum handshake_failure)i;
-	return HANDSHAKE_OTHER;
+	return strncmp(word, "alert_", 6) == 0 ? HANDSHAKE_ALERT
+	                                       : HANDSHAKE_OTHER;
 }
 
 const char *
@@ -188,6 +189,7 @@ pool_stats_read(
 			out->unkept[j] += counter_read(&cell->unkept[j]);
 		out->full += counter_read(&cell->full);
 		out->late += counter_read(&cell->late);
+		out->held += counter_read(&cell->held);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(

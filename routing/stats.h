@@ -107,6 +107,7 @@ struct pool_cell {
 	counter_t unkept[REPLAY_LOSS_COUNT];
 	counter_t hedges[HEDGE_RESULT_COUNT];
 	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
+	counter_t held;              /* refused: full by its adaptive limit */
 	gauge_t in_flight;
 	int64_t retry_balance, retry_reserve; /* the worker's alone: see proxy/retry.c */
 	nsec_t retry_refilled;
