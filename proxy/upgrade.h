@@ -8,11 +8,14 @@
 
 #include "proxy/h1_parse.h"
 
-/* May this protocol of the request's Upgrade be asked for, where `allowed` (UPGRADE_...) is? h2c never is. */
-bool upgrade_may_ask(const struct h1_head *head, unsigned allowed, struct span protocol);
+/* May this protocol of the request's Upgrade be asked for, where `allowed`
+ * (UPGRADE_...) is? h2c never is. */
+bool upgrade_may_ask(
+    const struct h1_head *head, unsigned allowed, struct span protocol);
 /* Is there any that may? */
 bool upgrade_is_asked(const struct h1_head *head, unsigned allowed);
-/* The value of a field in a head as weir has written it; "" when it is not there. */
+/* The value of a field in a head as weir has written it; "" when it is not
+ * there. */
 struct span upgrade_field(struct span asked, struct span name);
 /*
  * Is this 101 the answer to the head that was sent? Its protocols are among
