@@ -140,28 +140,55 @@ grpc_status_line(struct span lines, struct span *out)
 	return false;
 }
 
-static bool
-status_in_head(const struct h1_head *head, unsigned *out)
+/* None and several are UNKNOWN to any client. */
+static unsigned
+by_lines(struct span lines)
 {
-	struct span text = field(head, SPAN("grpc-status"));
+	struct span text, again, rest;
 
-	*out = grpc_status(text);
-	return text.ptr != NULL;
+	if (!grpc_status_line(lines, &text))
+		return GRPC_UNKNOWN;
+	rest.ptr = text.ptr + text.len;
+	rest.len = lines.len - (size_t)(rest.ptr - lines.ptr);
+	return grpc_status_line(rest, &again) ? GRPC_UNKNOWN
+	                                      : grpc_status(text);
 }
 
-static bool
-status_in_trailers(const struct buf *trailers, unsigned *out)
+static unsigned
+by_trailers(const struct buf *trailers)
 {
-	struct span lines, text;
-
 	if (!trailers)
+		return GRPC_UNKNOWN;
+	return by_lines(
+	    (struct span){trailers->data + trailers->start, buf_len(trailers)});
+}
+
+/* False: it is not the head that says how the call went. */
+static bool
+by_head(const struct h1_head *head, unsigned *out)
+{
+	struct span name = SPAN("grpc-status"), text = {NULL, 0};
+	unsigned n = 0;
+
+	/* Something follows: then it is the trailers that say it. */
+	if (head->framing != H1_NO_BODY || head->status < 200)
 		return false;
-	lines =
-	    (struct span){trailers->data + trailers->start, buf_len(trailers)};
-	if (!grpc_status_line(lines, &text))
-		return false;
-	*out = grpc_status(text);
-	return true;
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		if (!span_ieq((struct span){head->bytes + head->fields[i].name,
+		                  head->fields[i].name_len},
+		        name))
+			continue;
+		text = h1_value(head, i);
+		n++;
+	}
+	*out = n == 1 ? grpc_status(text) : GRPC_UNKNOWN;
+	return n > 0 || head->status == 200;
+}
+
+bool
+grpc_lines_fail(struct span lines)
+{
+	return grpc_is_failure(by_lines(lines));
 }
 
 bool
@@ -169,15 +196,20 @@ grpc_head_fails(const struct h1_head *head)
 {
 	unsigned status;
 
-	return status_in_head(head, &status) && grpc_is_failure(status);
+	return by_head(head, &status) && grpc_is_failure(status);
 }
 
 bool
 grpc_trailers_fail(const struct buf *trailers)
 {
-	unsigned status;
+	return grpc_is_failure(by_trailers(trailers));
+}
 
-	return status_in_trailers(trailers, &status) && grpc_is_failure(status);
+static bool
+note(struct request *request, unsigned status)
+{
+	request->grpc_told = (uint16_t)(status + 1);
+	return grpc_is_failure(status);
 }
 
 bool
@@ -185,21 +217,13 @@ grpc_note_head(struct request *request, const struct h1_head *head)
 {
 	unsigned status;
 
-	if (!status_in_head(head, &status))
-		return false;
-	request->grpc_told = (uint16_t)(status + 1);
-	return grpc_is_failure(status);
+	return by_head(head, &status) && note(request, status);
 }
 
 bool
 grpc_note_trailers(struct request *request)
 {
-	unsigned status;
-
-	if (!status_in_trailers(request->response_body.trailers, &status))
-		return false;
-	request->grpc_told = (uint16_t)(status + 1);
-	return grpc_is_failure(status);
+	return note(request, by_trailers(request->response_body.trailers));
 }
 
 unsigned

@@ -9,6 +9,7 @@
 #include "proxy/h2.h"
 #include "proxy/head_writer.h"
 #include "proxy/identity.h"
+#include "proxy/upgrade.h"
 
 /* ---- what routing asks ---- */
 
@@ -261,6 +262,30 @@ put_request_line(
 	PUT(out, "\r\n");
 }
 
+/* Of the client's protocols those that the route allows. */
+static void
+put_offers(struct writer *out, const struct request *request,
+    const struct h1_head *head)
+{
+	unsigned allowed = request->decision.route->cfg->upgrade, n = 0;
+
+	PUT(out, "connection: upgrade\r\nupgrade: ");
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		struct span list = h1_value(head, i), protocol;
+
+		if (head->fields[i].id != FIELD_UPGRADE)
+			continue;
+		while (h1_list_next(&list, &protocol)) {
+			if (!upgrade_may_ask(head, allowed, protocol))
+				continue;
+			if (n++ > 0)
+				PUT(out, ", ");
+			put_span(out, protocol);
+		}
+	}
+	PUT(out, "\r\n");
+}
+
 static void
 put_request_framing(struct writer *out, const struct request *request,
     const struct h1_head *head)
@@ -273,9 +298,7 @@ put_request_framing(struct writer *out, const struct request *request,
 		PUT(out, "\r\n");
 	}
 	if (request->asks_upgrade) {
-		PUT(out, "connection: upgrade\r\nupgrade: ");
-		put_span(out, h1_value(head, head->first[FIELD_UPGRADE] - 1u));
-		PUT(out, "\r\n");
+		put_offers(out, request, head);
 	} else if (request->te_trailers) {
 		PUT(out, "connection: te\r\nte: trailers\r\n");
 	}
