@@ -25,8 +25,9 @@
 struct wait {
 	struct fleet *fleet;
 	char name[CONFIG_NAME_MAX + 1], thing[FLEET_THING_MAX];
-	char accord[ACCORD_TEXT]; /* as it was sent */
-	uint64_t era;             /* of the cells */
+	char accord[ACCORD_TEXT];  /* as it was sent */
+	uint64_t era;              /* of the cells */
+	char back[ROLLOUT_ID_MAX]; /* whose way back was asked for */
 };
 
 /* ---- what the rest of the folder asks ---- */
@@ -183,8 +184,10 @@ hear(struct fleet *fleet, struct fleet_item *item, const struct wait *wait,
 	item->is_settled = true;
 	if (!item->name[0])
 		return;
+	/* Perhaps it has just been adopted, and the answer is about the one
+	   before it. */
 	run = rollouts_live(fleet->admin->rollouts, item->name);
-	if (run && told->why[0])
+	if (run && told->why[0] && strcmp(run->rollout.id, wait->back) == 0)
 		fleet_follow_back(fleet, run, told->why);
 	else if (run && item->evidence->era == wait->era)
 		fleet_evidence_hear(fleet, item, run, told);
@@ -222,7 +225,8 @@ back_of(const struct fleet_item *item, const struct run *run,
 		return NULL;
 	snprintf(key, cap, "back:%s", r->id);
 	ask->back = key;
-	if (item->accord.is_back && strcmp(item->went_back, r->id) != 0)
+	if (accord_is_back(&item->accord) &&
+	    strcmp(item->went_back, r->id) != 0)
 		ask->why = r->cause_words[0] ? r->cause_words : "it went back";
 	return ask->why ? r->id : NULL;
 }
@@ -270,6 +274,8 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 		ask.cell = cell = fleet_evidence_cell(fleet, item, live, now);
 	}
 	noted = back_of(item, run, &ask, back, sizeof(back));
+	if (run)
+		memcpy(wait->back, run->rollout.id, sizeof(wait->back));
 	item->asked_at = now;
 	item->sync_at = now + MSEC(live ? FLEET_LIVE_MS : FLEET_IDLE_MS);
 	item->is_asked = true;

@@ -565,6 +565,131 @@ class Rollouts(Fleet):
         self.all_in(id, state="aborted")
 
 
+class Next(Fleet):
+    """What is known of a rollout that is over is not held against the next one."""
+
+    def goes_on(self, id):
+        """On all, and still so when every instance has synced again."""
+        self.all_in(id, state="running", phase="canary")
+        self.agree()
+        time.sleep(0.6)     # two syncs of a live rollout: nothing may happen in them
+        for weir in self.weirs:
+            rollout = self.rollout(weir, id)
+            self.assertEqual((rollout["state"], self.green_of(weir)), ("running", 10), json.dumps(rollout, indent=1))
+
+    def test_after_an_abort_a_rollout_begins_anywhere_many_times(self):
+        weirs = self.fleet(3)
+        for n in range(5):
+            id = self.begin(weirs[n % 3])
+            self.goes_on(id)
+            self.verb(weirs[(n + n // 2) % 3], id, "abort")
+            if n % 2:           # else at once, perhaps before the others have heard
+                self.all_in(id, state="aborted")
+                self.agree()
+            else:
+                self.all_in(id, [weirs[(n + 1) % 3]], state="aborted")
+
+    def test_after_an_automatic_rollback_the_mended_one_goes_through(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 5}])}
+        weirs = self.fleet(2)
+        for n in range(2):
+            id = self.begin(weirs[0])
+            self.goes_on(id)
+            self.green.mood = "boom"
+            with weirs[n].client() as client:
+                for _ in range(150):
+                    client.ask(get("/"))
+            self.all_in(id, state="rolled_back")
+            self.agree()
+            self.green.mood = "good"
+        self.goes_on(self.begin(weirs[1]))
+
+    def test_a_retry_and_a_start_of_an_instance_that_followed(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        self.verb(weirs[1], id, "abort")
+        self.all_in(id, state="aborted")
+        reply = weirs[0].admin("POST", "/v1/rollouts/%s/retry" % id, {})
+        self.assertEqual(reply.status, 201, reply)
+        self.goes_on(reply.json["id"])
+        self.verb(weirs[0], reply.json["id"], "abort")
+        self.all_in(reply.json["id"], state="aborted")
+        self.goes_on(self.begin(weirs[1]))
+
+    def test_who_was_away_during_the_abort_takes_the_next_one(self):
+        weirs = self.fleet(2)
+        old = self.begin(weirs[0])
+        self.goes_on(old)
+        self.cut_off(weirs[1])
+        self.verb(weirs[0], old, "abort")
+        new = self.begin(weirs[0])
+        self.all_in(new, [weirs[0]], state="running", phase="canary")
+        self.mend(weirs[1])
+        self.goes_on(new)
+        # and when it went back itself meanwhile
+        self.cut_off(weirs[1])
+        for weir in weirs:
+            self.verb(weir, new, "abort")
+        newer = self.begin(weirs[0])
+        self.all_in(newer, [weirs[0]], state="running", phase="canary")
+        self.mend(weirs[1])
+        self.goes_on(newer)
+
+    def test_an_abort_and_the_next_start_without_redis(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        for n in range(2):
+            for weir in weirs:
+                self.cut_off(weir)
+            for weir in weirs[:n + 1]:      # alone, and by both
+                self.verb(weir, id, "abort")
+            id = self.begin(weirs[0])
+            for weir in weirs:
+                self.mend(weir)
+            self.goes_on(id)
+
+    def test_an_abort_that_redis_takes_late_does_not_undo_the_next_start(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        for _ in range(2):
+            self.server.freeze()
+            try:
+                self.verb(weirs[0], id, "abort")    # is sent, and gets no answer
+                id = self.begin(weirs[0])
+                until(lambda: not self.look(weirs[0])["up"], 10)
+            finally:
+                self.server.thaw()
+            until(lambda: self.look(weirs[0])["up"] and self.look(weirs[1])["up"], 10)
+            self.goes_on(id)
+
+    def test_both_start_at_the_same_moment_after_an_abort(self):
+        weirs = self.fleet(2)
+        for _ in range(3):
+            old = self.begin(weirs[0])
+            self.goes_on(old)
+            self.verb(weirs[1], old, "abort")
+            self.all_in(old, state="aborted")
+            answers = []
+            body = {"split": "shop", "to": "green", "plan": "plan"}
+            threads = [threading.Thread(target=lambda w=w: answers.append(w.admin("POST", "/v1/rollouts", body))) for w in weirs]
+            self.server.ask("client", "pause", "100", "all")
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            begun = [a.json["id"] for a in answers if a.status == 201]
+            self.assertTrue(begun, answers)
+            live = until(lambda: next((id for id in begun if all(self.rollout(w, id)["state"] == "running" for w in weirs)), None))
+            self.goes_on(live)
+            self.verb(weirs[0], live, "abort")
+            self.all_in(live, state="aborted")
+            self.agree()
+
+
 class Partitions(Fleet):
 
     def test_who_is_cut_off_never_promotes_and_goes_on_with_the_others_afterwards(self):
