@@ -34,9 +34,8 @@ char *
 accord_print(const struct accord *a, char buf[ACCORD_TEXT])
 {
 	snprintf(buf, ACCORD_TEXT, TEXT_FORMAT, (unsigned long long)a->epoch,
-	    (unsigned)a->turns, (unsigned)a->safety,
-	    (unsigned long long)a->line, a->deeds, a->term,
-	    (unsigned long long)a->content);
+	    a->turns & 15u, (unsigned)a->safety, (unsigned long long)a->line,
+	    a->deeds, a->term, (unsigned long long)a->content);
 	return buf;
 }
 
@@ -97,7 +96,6 @@ accord_next(const struct accord *now, uint64_t agreed,
 	    .safety = change->safety,
 	    .line = change->line,
 	    .content = change->content};
-
 	unsigned turns = turns_after(now, agreed, change);
 
 	if (change->line != now->line ||

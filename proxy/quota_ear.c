@@ -44,8 +44,8 @@ read_hash(const char *text, uint64_t *out)
 static void
 read_one(struct span word, const struct quota_ear_hooks *hooks)
 {
-	struct span number = {word.ptr + HASH_DIGITS + 1,
-	    word.len - HASH_DIGITS - 1};
+	struct span number = {
+	    word.ptr + HASH_DIGITS + 1, word.len - HASH_DIGITS - 1};
 	uint64_t hash;
 	int64_t usec;
 
