@@ -144,6 +144,11 @@ find_of_split(struct ctl *ctl, const char *split, struct ctl_answer *out)
 	free(path);
 	if (code != CTL_OK)
 		return code;
+	if (json_is_false(json_object_get(out->json, "others_asked")))
+		fprintf(stderr,
+		    "weirctl: Redis is away: another instance may have begun a "
+		    "newer rollout of %s\n",
+		    split);
 	newest = json_array_get(json_object_get(out->json, "rollouts"), 0);
 	if (newest) {
 		pick(out, newest);

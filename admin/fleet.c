@@ -195,6 +195,8 @@ hear(struct fleet *fleet, struct fleet_item *item, const struct wait *wait,
 		ticker_look(fleet->admin->rollouts);
 }
 
+static void tick_items(struct fleet *fleet, nsec_t now);
+
 static void
 on_told(void *ctx, const struct fleet_told *told)
 {
@@ -202,14 +204,22 @@ on_told(void *ctx, const struct fleet_told *told)
 	struct fleet *fleet = wait->fleet;
 	struct fleet_item *item = fleet_item_find(fleet, wait->name);
 
+	nsec_t asked_at = item ? item->asked_at : 0;
+
 	if (item && strcmp(item->thing, wait->thing) == 0) {
 		item->is_asked = false;
-		if (told)
+		if (told) {
 			hear(fleet, item, wait, told);
+			item->heard_at = asked_at;
+		}
 	} else if (item) {
 		item->is_asked = false;
 	}
 	free(wait);
+	if (TAILQ_EMPTY(&fleet->reads) || !told)
+		return;
+	tick_items(fleet, now_mono()); /* was asked before the reader came */
+	fleet_read_check(fleet);
 }
 
 /* ---- sync: asking ---- */
@@ -466,6 +476,7 @@ fleet_lost(struct fleet *fleet, const char *why)
 		item->expected[0] = '\0';
 	}
 	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_read_end(fleet);
 }
 
 /* Leases are given back: the others need not wait for them to run out. */
@@ -525,6 +536,7 @@ fleet_join(struct fleet *fleet, const struct fleet_link *link)
 	fleet->has_link = link != NULL;
 	fleet->is_up = false;
 	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_read_end(fleet);
 	fleet_members_release(fleet);
 	if (!link) {
 		event_del(fleet->timer);
@@ -567,6 +579,7 @@ fleet_new(struct admin *admin, struct err *err)
 	fleet->admin = admin;
 	TAILQ_INIT(&fleet->items);
 	TAILQ_INIT(&fleet->holds);
+	TAILQ_INIT(&fleet->reads);
 	fleet->timer = event_new(admin->base, -1, EV_PERSIST, on_tick, fleet);
 	if (fleet->timer)
 		return fleet;
@@ -585,6 +598,7 @@ fleet_free(struct fleet **fleet)
 	if (!dead)
 		return;
 	fleet_hold_end(dead, NULL, FLEET_UNKNOWN);
+	fleet_read_end(dead);
 	while ((item = TAILQ_FIRST(&dead->items)) != NULL) {
 		TAILQ_REMOVE(&dead->items, item, link);
 		fleet_item_free(item);

@@ -690,6 +690,62 @@ class Next(Fleet):
             self.agree()
 
 
+class Reads(Fleet):
+    """Who asks an instance right after something was done at another one hears of it."""
+
+    def newest(self, weir):
+        reply = weir.admin("GET", "/v1/rollouts?split=shop")
+        self.assertEqual(reply.status, 200, reply)
+        return reply.json["rollouts"][0]["id"], reply.json.get("others_asked")
+
+    def test_the_rollout_of_a_split_is_the_one_just_begun_elsewhere(self):
+        weirs = self.fleet(3)
+        for n in range(6):
+            id = self.begin(weirs[n % 3])
+            for weir in weirs:
+                self.assertEqual(self.newest(weir), (id, True))
+            self.verb(weirs[(n + 1) % 3], id, "abort")
+            for weir in weirs:
+                rollout = weir.admin("GET", "/v1/rollouts?split=shop").json["rollouts"][0]
+                self.assertEqual((rollout["id"], rollout["state"]), (id, "aborted"))
+
+    def test_a_rollout_begun_elsewhere_is_found_by_its_id(self):
+        first, second = self.fleet(2)
+        id = self.begin(first)
+        self.assertEqual(second.admin("GET", "/v1/rollouts/" + id).status, 200)
+        self.assertEqual(second.admin("GET", "/v1/rollouts/nosuch").status, 404)
+
+    def test_wait_right_after_a_start_elsewhere_waits_for_that_one(self):
+        self.plans = {"quick": plan([{"name": "canary", "weight": 10, "hold": "100ms", "until": "held"}], keep_warm="1s"), "plan": plan()}
+        first, second = self.fleet(2)
+        self.assertEqual(first.ctl("rollout", "start", "shop", "--to", "green", "--plan", "quick", "--wait").returncode, 0)
+        self.agree()
+        id = self.begin(first, to="blue")       # green is the stable one now
+        waited = second.ctl("rollout", "wait", "shop", "--timeout", "1s")
+        self.assertNotEqual(waited.returncode, 0, waited.stdout)
+        self.assertIn(id, waited.stdout + waited.stderr)
+
+    def test_without_redis_it_says_that_it_asked_nobody(self):
+        first, second = self.fleet(2)
+        id = self.begin(first)
+        self.all_in(id, phase="canary")
+        self.server.freeze()
+        began = time.monotonic()
+        self.assertEqual(self.newest(second), (id, False))
+        self.assertLess(time.monotonic() - began, 0.2 + 1 * SLOW)
+        for weir in self.weirs:
+            until(lambda: not self.look(weir)["up"])
+        self.assertEqual(self.newest(second), (id, False))
+        said = second.ctl("rollout", "status", "shop")
+        self.assertIn("Redis is away", said.stderr)
+        self.server.thaw()
+
+    def test_one_alone_asks_nobody(self):
+        weir = self.start(blue_green(self.blue.address, self.green.address, plans=self.plans))
+        id = self.begin(weir)
+        self.assertEqual(self.newest(weir), (id, None))
+
+
 class Partitions(Fleet):
 
     def test_who_is_cut_off_never_promotes_and_goes_on_with_the_others_afterwards(self):
