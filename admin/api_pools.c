@@ -127,6 +127,22 @@ meta_json(const struct pool_cfg *cfg)
 	return meta;
 }
 
+/* Null without an adaptive limit, and before it has begun. */
+static json_t *
+adaptive_json(const struct pool_view *view)
+{
+	struct adaptive_stats stats;
+
+	if (!pool_adaptive_read(view, &stats))
+		return json_null();
+	return json_pack("{s:I, s:I, s:s, s:f, s:f, s:I, s:I}", "limit",
+	    (json_int_t)stats.limit, "min",
+	    (json_int_t)view->cfg->limits.adaptive.min, "state", stats.state,
+	    "latest_ms", (double)stats.latest / NSEC_PER_MSEC, "usual_ms",
+	    (double)stats.usual / NSEC_PER_MSEC, "samples",
+	    (json_int_t)stats.samples, "probes", (json_int_t)stats.probes);
+}
+
 static json_t *
 limits_json(const struct pool_view *view)
 {
@@ -134,10 +150,10 @@ limits_json(const struct pool_view *view)
 	struct places_stats places;
 
 	pool_places_read(view->pool, &places);
-	return json_pack("{s:I, s:I, s:I, s:I}", "in_flight",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o}", "in_flight",
 	    (json_int_t)cfg->in_flight, "queue", (json_int_t)cfg->queue,
 	    "taken", (json_int_t)places.taken, "waiting",
-	    (json_int_t)places.waiting);
+	    (json_int_t)places.waiting, "adaptive", adaptive_json(view));
 }
 
 struct retired {

@@ -54,6 +54,35 @@ add_pool(struct ctl_table *table, const json_t *pool)
 		add_endpoint(table, pool, row);
 }
 
+/* "limit: 37 of 512 (steady), 36 in use, 4 waiting; answers take 12ms, usually
+ * 9ms" */
+static void
+print_limits(const json_t *limits)
+{
+	const json_t *adaptive = json_object_get(limits, "adaptive");
+	bool is_adaptive = json_is_object(adaptive);
+	char latest[24], usual[24];
+
+	if (!limits)
+		return;
+	ctl_print_ms(
+	    latest, sizeof(latest), json_object_get(adaptive, "latest_ms"));
+	ctl_print_ms(
+	    usual, sizeof(usual), json_object_get(adaptive, "usual_ms"));
+	if (is_adaptive)
+		printf("limit: %.0f of %.0f (%s)",
+		    ctl_number(adaptive, "limit"),
+		    ctl_number(limits, "in_flight"),
+		    ctl_text(adaptive, "state"));
+	else
+		printf("limit: %.0f", ctl_number(limits, "in_flight"));
+	printf(", %.0f in use, %.0f waiting", ctl_number(limits, "taken"),
+	    ctl_number(limits, "waiting"));
+	if (is_adaptive)
+		printf("; answers take %s, usually %s", latest, usual);
+	putchar('\n');
+}
+
 static void
 print_pool(const json_t *pool)
 {
@@ -66,6 +95,7 @@ print_pool(const json_t *pool)
 	printf("%s: %.1f requests/s, %.2f%% failures, p50 %s, p95 %s, p99 %s\n",
 	    ctl_text(pool, "name"), ctl_number(pool, "rate"),
 	    ctl_number(pool, "error_rate") * 100, p50, p95, p99);
+	print_limits(json_object_get(pool, "limits"));
 	add_pool(table, pool);
 	ctl_table_print(&table, stdout);
 	if (json_is_true(json_object_get(pool, "panic")))

@@ -214,12 +214,17 @@ static void
 load_top(struct load *load)
 {
 	struct config *config = load->config;
+	const struct node *drain = field(load->root, ROW_DRAIN);
 
 	config->workers = field_word(load->root, ROW_WORKERS) == 0
 	                      ? 0
 	                      : (unsigned)field_number(load->root, ROW_WORKERS);
 	config->user = field_text(load->root, ROW_USER);
 	config->state_dir = load_path(load, load->root, ROW_STATE_DIR);
+	config->drain = (struct drain_cfg){
+	    .delay = field_duration(drain, ROW_DRAIN_DELAY),
+	    .limit = field_duration(drain, ROW_DRAIN_LIMIT),
+	};
 }
 
 static const struct node *

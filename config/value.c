@@ -244,9 +244,10 @@ refuse_word(
 	}
 	fault_set(fault, DIAG_UNKNOWN_WORD, NULL, "\"%.*s\" is not %s%s%s",
 	    QUOTED(shown), words.n > 1 ? "one of " : "", all,
-	    row->types & V_FILE  ? ", or a path with a '/'"
-	    : row->types & V_INT ? ", or a number"
-	                         : "");
+	    row->types & V_FILE       ? ", or a path with a '/'"
+	    : row->types & V_INT      ? ", or a number"
+	    : row->types & V_DURATION ? ", or a duration like \"250ms\""
+	                              : "");
 	fault_suggest(fault, shown, list, words.n);
 	return false;
 }
@@ -530,6 +531,9 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 		return refuse_word(row, shown, fault);
 	if (types & V_WORD && types & V_INT &&
 	    !units_integer(text, &out->number))
+		return refuse_word(row, shown, fault);
+	if (types & V_WORD && types & V_DURATION && text.len > 0 &&
+	    (text.ptr[0] < '0' || text.ptr[0] > '9'))
 		return refuse_word(row, shown, fault);
 	switch (types & ~(unsigned)V_WORD) {
 	case V_INT:

@@ -122,6 +122,7 @@ struct worker {
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
 	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
+	uint32_t hedge_ticks;       /* of the tick, for hedge_tick */
 	struct request_queue resting; /* retry.c: before a further attempt */
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */
