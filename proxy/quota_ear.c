@@ -8,6 +8,9 @@
 #include "admin/log.h"
 
 enum { HASH_DIGITS = 16 };
+/* More than any burst takes to come back (config: 3 days): anybody may have
+   written it. */
+#define USEC_MAX (INT64_C(4) * 86400 * 1000000)
 
 struct quota_ear {
 	struct redis *redis; /* owned */
@@ -53,8 +56,7 @@ read_one(struct span word, const struct quota_ear_hooks *hooks)
 		return;
 	if (number.len == 1 && number.ptr[0] == '-')
 		hooks->forgiven(hooks->ctx, hash);
-	else if (units_integer(number, &usec) && usec > 0 &&
-	         usec <= INT64_MAX / NSEC_PER_USEC)
+	else if (units_integer(number, &usec) && usec > 0 && usec <= USEC_MAX)
 		hooks->owed(hooks->ctx, hash, usec * NSEC_PER_USEC);
 }
 

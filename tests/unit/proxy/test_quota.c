@@ -72,6 +72,7 @@ test_quota__what_we_told_and_what_cannot_be_read_is_skipped(void **state)
 	    "you 0123456789abcdeF:10", "you 0123456789abcdef:0",
 	    "you 0123456789abcdef:-5",
 	    "you 0123456789abcdef:9223372036854775807",
+	    "you 0123456789abcdef:345600000001",
 	    "you 0123456789abcdef:99999999999999999999999",
 	    "you 0123456789abcdef 1000", "you :1000", "you 12:1000"};
 
