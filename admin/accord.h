@@ -32,7 +32,8 @@
 #include <stdint.h>
 
 enum {
-	ACCORD_TEXT = 70, /* with its end */
+	ACCORD_TEXT = 70,     /* with its end */
+	ACCORD_DECISION = 45, /* of it: all but the holder's steps */
 	ACCORD_SAFEST = 10000,
 };
 

@@ -117,6 +117,7 @@ struct fleet_ask {
 	const char *thing;         /* what is agreed on */
 	const char *accord, *doc;  /* ours; doc NULL: not to be written now */
 	bool is_fenced;            /* written only while the lease is ours */
+	const char *expected;      /* the decision that ours was made on: not written when there is a later one; "": whatever is there */
 	const char *lease;         /* NULL: none is asked about */
 	int lease_ms;              /* take or keep it for so long; 0: who has it; -1: give it back */
 	const char *cells, *cell;  /* evidence: where, and ours; NULL: not asked for, no news */
@@ -153,6 +154,7 @@ struct fleet_link {
 	bool (*is_up)(void *ctx);
 	bool (*sync)(void *ctx, const struct fleet_ask *ask, fleet_told_fn *fn, void *fn_ctx);
 	bool (*look)(void *ctx, fleet_news_fn *fn, void *fn_ctx); /* a number that grows with every write */
+	bool (*hears)(void *ctx); /* fleet_heard() is called after each write: looking is for the case that it is not */
 	bool (*beat)(void *ctx, const char *id, const char *about, fleet_about_fn *fn, void *fn_ctx);
 	void (*leave)(void *ctx, const char *id);
 };
@@ -164,6 +166,8 @@ void fleet_join(struct fleet *fleet, const struct fleet_link *link);
 /* It can be reached again, or cannot (and why). */
 void fleet_reached(struct fleet *fleet);
 void fleet_lost(struct fleet *fleet, const char *why);
+/* The number that look() would tell, and who has written. */
+void fleet_heard(struct fleet *fleet, int64_t number, const char *by);
 
 /* ---- access log (admin/access_log.c): the log thread's end ---- */
 

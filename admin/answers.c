@@ -54,7 +54,9 @@ answers_find(const struct answers *answers, const uint8_t key[32], time_t now)
 void
 answers_keep(struct answers *answers, const struct answer *answer, time_t now)
 {
-	struct answer *slot = &answers->ring[answers->next];
+	const struct answer *known = answers_find(answers, answer->key, now);
+	size_t at = known ? (size_t)(known - answers->ring) : answers->next;
+	struct answer *slot = &answers->ring[at];
 	struct answer copy = *answer;
 
 	if (answer->len > ANSWER_BODY_MAX)
@@ -70,5 +72,6 @@ answers_keep(struct answers *answers, const struct answer *answer, time_t now)
 	memcpy(copy.body, answer->body, answer->len);
 	answer_release(slot);
 	*slot = copy;
-	answers->next = (answers->next + 1) % ANSWERS_KEPT;
+	if (!known)
+		answers->next = (answers->next + 1) % ANSWERS_KEPT;
 }

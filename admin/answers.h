@@ -34,7 +34,7 @@ struct answers *answers_new(void);
 void answers_free(struct answers **answers);
 const struct answer *answers_find(
     const struct answers *answers, const uint8_t key[32], time_t now);
-/* Copies; the oldest makes room. */
+/* Copies, in the place of what is kept under that key, or of the oldest. */
 void answers_keep(
     struct answers *answers, const struct answer *answer, time_t now);
 

@@ -124,6 +124,14 @@ void call_json(struct call *call, int status, json_t *body, const char *etag);
 void call_text(struct call *call, int status, const char *type,
     const char *text, size_t len);
 
+/* The end of an answer: with all headers that do not depend on the call. */
+void answer_send(struct evhttp_request *http, int status, const char *type,
+    const char *text, size_t len);
+
+/* True: it is told later, when the fleet has taken what the call did, or has not (fleet_hold.c). */
+bool fleet_hold(struct call *call, int status, const char *type,
+    const char *text, size_t len);
+
 struct problem {
 	int status;
 	const char *code;         /* "pool-unhealthy": stable */

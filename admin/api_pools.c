@@ -78,6 +78,17 @@ leaving_json(const struct endpoint *endpoint)
 	    endpoint->is_gone_told);
 }
 
+/* The name that it was found by, as it is drained by; null: by none. */
+static json_t *
+source_json(const struct address *address)
+{
+	if (address->kind != ADDRESS_NAME)
+		return json_null();
+	return address->service ? json_string(address->service)
+	                        : json_sprintf("%s:%u", address->host,
+	                              (unsigned)address->port);
+}
+
 static json_t *
 endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 {
@@ -87,10 +98,12 @@ endpoint_json(const struct admin *admin, const struct endpoint *endpoint)
 
 	endpoint_stats_read(
 	    endpoint, registry_workers(admin->registry), &stats);
-	return json_pack(
-	    "{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, "
-	    "s:o}",
-	    "address", endpoint->address.text, "state",
+	return json_pack("{s:s, s:o, s:b, s:s, s:b, s:b, s:o, s:o, s:o, s:i, "
+	                 "s:I, s:I, s:I, s:I, s:I, "
+	                 "s:o}",
+	    "address", endpoint->address.text, "from",
+	    source_json(&endpoint->address), "standby", endpoint->tier > 0,
+	    "state",
 	    endpoint_admin_name((enum endpoint_admin)atomic_load_explicit(
 	        &e->admin, memory_order_relaxed)),
 	    "up", !is_down, "usable", endpoint_is_usable(endpoint), "down",

@@ -16,10 +16,15 @@ add_endpoint(struct ctl_table *table, const json_t *pool, const json_t *row)
 
 	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
 	ctl_table_cell(table, "%s", ctl_text(row, "address"));
-	ctl_table_cell(table, "%s", ctl_text(row, "state"));
+	ctl_table_cell(table, "%s",
+	    json_is_true(json_object_get(row, "standby")) &&
+	            strcmp(ctl_text(row, "state"), "active") == 0
+	        ? "standby"
+	        : ctl_text(row, "state"));
 	ctl_table_cell(table, "%s", state);
 	ctl_table_cell(table, "%.0f", ctl_number(row, "in_flight"));
 	ctl_table_cell(table, "%.0f", ctl_number(row, "requests"));
+	ctl_table_cell(table, "%s", ctl_text(row, "from"));
 	if (!is_up)
 		ctl_table_cell(table, "%s", ctl_text(down, "reason"));
 	else if (strcmp(state, "ejected") == 0)
@@ -34,9 +39,9 @@ static struct ctl_table *
 endpoint_table(void)
 {
 	static const char *const heads[] = {"POOL", "ENDPOINT", "STATE",
-	    "HEALTH", "IN FLIGHT", "REQUESTS", "REASON"};
+	    "HEALTH", "IN FLIGHT", "REQUESTS", "FROM", "REASON"};
 
-	return ctl_table_new(heads, 7);
+	return ctl_table_new(heads, 8);
 }
 
 static void
@@ -108,7 +113,8 @@ pool_has(const json_t *pool, const char *address)
 	size_t i;
 
 	json_array_foreach (json_object_get(pool, "endpoints"), i, row)
-		if (strcmp(ctl_text(row, "address"), address) == 0)
+		if (strcmp(ctl_text(row, "address"), address) == 0 ||
+		    strcmp(ctl_text(row, "from"), address) == 0)
 			return true;
 	return false;
 }

@@ -3,7 +3,8 @@
  * answers mean. See fleet.h for the protocol.
  *
  *	every tick   notice local changes; send what is due
- *	look         has anybody written? then all things are synced at once
+ *	heard        somebody has written: all things are synced at once
+ *	look         has anybody? for what was not heard
  *	beat         "I live, and stand here"; the others' in the answer
  *	sync         one thing: write, adopt, lease, evidence
  */
@@ -101,11 +102,14 @@ confirm(struct fleet *fleet, struct fleet_item *item)
 
 	item->is_same = true;
 	item->is_unsent = false;
+	item->expected[0] = '\0';
 	item->trouble[0] = '\0';
 	if (item->agreed < item->accord.epoch)
 		item->agreed = item->accord.epoch;
 	if (is_news)
 		fleet_item_record(fleet, item);
+	if (!fleet_item_has_changed(fleet, item))
+		fleet_hold_end(fleet, item, FLEET_TAKEN);
 }
 
 /* Somebody else's is greater, or the fence has held ours off. */
@@ -125,6 +129,7 @@ take_over(struct fleet *fleet, struct fleet_item *item,
 		return;
 	}
 	fleet->adopted++;
+	fleet_hold_end(fleet, item, FLEET_LOST);
 	item->accord = *theirs;
 	item->agreed = theirs->epoch;
 	free(item->doc);
@@ -243,7 +248,8 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 	char lease[FLEET_THING_MAX], cells[64], back[64], *cell = NULL;
 	struct fleet_ask ask = {.id = fleet->id,
 	    .thing = item->thing,
-	    .is_fenced = item->is_fenced};
+	    .is_fenced = item->is_fenced,
+	    .expected = item->expected};
 	const char *noted;
 
 	if (!wait)
@@ -278,6 +284,35 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 	free(cell);
 }
 
+static void
+tick_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
+{
+	if (item->is_asked)
+		return;
+	if (fleet_item_notice(fleet, item)) {
+		fleet->beat_at = 0;
+		if (!fleet->is_up)
+			fleet_item_record(fleet, item);
+	}
+	if (fleet->is_up && now >= item->sync_at)
+		sync_item(fleet, item, now);
+}
+
+static void
+tick_items(struct fleet *fleet, nsec_t now)
+{
+	struct fleet_item *item;
+
+	TAILQ_FOREACH (item, &fleet->items, link)
+		tick_item(fleet, item, now);
+}
+
+void
+fleet_send_changes(struct fleet *fleet)
+{
+	tick_items(fleet, now_mono());
+}
+
 /* ---- look and beat ---- */
 
 static void
@@ -299,6 +334,21 @@ on_number(void *ctx, bool is_answered, int64_t number)
 		return;
 	fleet->number = number;
 	sync_all_soon(fleet);
+}
+
+/* Of our own write the answer says all, unless another's came between. */
+void
+fleet_heard(struct fleet *fleet, int64_t number, const char *by)
+{
+	bool is_own = strcmp(by, fleet->id) == 0 && number == fleet->number + 1;
+
+	if (!fleet->has_link || !fleet->is_up || number == fleet->number)
+		return;
+	fleet->number = number;
+	if (is_own)
+		return;
+	sync_all_soon(fleet);
+	tick_items(fleet, now_mono());
 }
 
 void
@@ -340,7 +390,9 @@ look(struct fleet *fleet, nsec_t now)
 {
 	if (fleet->is_looking || now < fleet->look_at)
 		return;
-	fleet->look_at = now + MSEC(FLEET_LOOK_MS);
+	fleet->look_at =
+	    now + MSEC(fleet->link.hears(fleet->link.ctx) ? FLEET_CALM_MS
+	                                                  : FLEET_LOOK_MS);
 	fleet->is_looking = fleet->link.look(fleet->link.ctx, on_number, fleet);
 }
 
@@ -362,30 +414,14 @@ beat(struct fleet *fleet, nsec_t now)
 /* ---- the tick ---- */
 
 static void
-tick_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
-{
-	if (item->is_asked)
-		return;
-	if (fleet_item_notice(fleet, item)) {
-		fleet->beat_at = 0;
-		if (!fleet->is_up)
-			fleet_item_record(fleet, item);
-	}
-	if (fleet->is_up && now >= item->sync_at)
-		sync_item(fleet, item, now);
-}
-
-static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct fleet *fleet = arg;
 	nsec_t now = now_mono();
-	struct fleet_item *item;
 
 	(void)fd;
 	(void)what;
-	TAILQ_FOREACH (item, &fleet->items, link)
-		tick_item(fleet, item, now);
+	tick_items(fleet, now);
 	if (!fleet->is_up)
 		return;
 	look(fleet, now);
@@ -421,7 +457,9 @@ fleet_lost(struct fleet *fleet, const char *why)
 		item->held_at = 0;
 		item->holder[0] = '\0';
 		item->is_same = false;
+		item->expected[0] = '\0';
 	}
+	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
 }
 
 /* Leases are given back: the others need not wait for them to run out. */
@@ -480,6 +518,7 @@ fleet_join(struct fleet *fleet, const struct fleet_link *link)
 		say_goodbye(fleet);
 	fleet->has_link = link != NULL;
 	fleet->is_up = false;
+	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
 	fleet_members_release(fleet);
 	if (!link) {
 		event_del(fleet->timer);
@@ -521,6 +560,7 @@ fleet_new(struct admin *admin, struct err *err)
 	}
 	fleet->admin = admin;
 	TAILQ_INIT(&fleet->items);
+	TAILQ_INIT(&fleet->holds);
 	fleet->timer = event_new(admin->base, -1, EV_PERSIST, on_tick, fleet);
 	if (fleet->timer)
 		return fleet;
@@ -538,6 +578,7 @@ fleet_free(struct fleet **fleet)
 	*fleet = NULL;
 	if (!dead)
 		return;
+	fleet_hold_end(dead, NULL, FLEET_UNKNOWN);
 	while ((item = TAILQ_FIRST(&dead->items)) != NULL) {
 		TAILQ_REMOVE(&dead->items, item, link);
 		fleet_item_free(item);

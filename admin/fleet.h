@@ -11,9 +11,17 @@
  *	adopts  the one there when that is greater than its own,
  *
  * both in one script (sync), at once after a change of its own, at once after
- * a number that every write increments has moved (looked at FLEET_LOOK_MS
- * apart), and every second in any case. So all end with the greatest, however
+ * a number that every write increments has moved (told by the script on a
+ * channel; looked at FLEET_CALM_MS apart, or FLEET_LOOK_MS by who hears no
+ * channel), and every second in any case. So all end with the greatest, however
  * often Redis was away or lost its data.
+ *
+ * A change that a person makes while Redis is there is made by compare-and-set:
+ * the script takes it only if no decision came after the one that it was made
+ * on, and the answer to the person waits for the script's (fleet_hold.c). So of
+ * two at the same moment the one that comes first holds, and the other is told.
+ * A way back is never held off, nor is a freeze or all weight to the stable
+ * pool. Without Redis, changes are ordered afterwards.
  *
  * Who moves a rollout forward: the holder of the split's lease, while Redis has
  * confirmed it to him within FLEET_SURE_MS; his writes are fenced by the lease
@@ -36,12 +44,15 @@
 enum {
 	FLEET_TICK_MS = 20,
 	FLEET_LOOK_MS = 50,
+	FLEET_CALM_MS = 250,
 	FLEET_BEAT_MS = 500,
 	FLEET_AWAY_MS = 2000, /* without a beat for longer */
 	FLEET_LIVE_MS = 250,  /* between syncs of a split with a live rollout */
 	FLEET_IDLE_MS = 1000, /* and of all others */
 	FLEET_LEASE_MS = 1500, /* at most so long nobody moves a rollout */
 	FLEET_SURE_MS = 750,
+	FLEET_HOLD_MS = 250, /* an answer waits no longer for Redis's */
+	FLEET_HOLDS_MAX = 256,
 	FLEET_PEERS_MAX = 64,
 	FLEET_ID_MAX = 80,
 	FLEET_THING_MAX = CONFIG_NAME_MAX + 32,
@@ -83,8 +94,11 @@ struct fleet_item {
 	struct fleet_facts facts;
 	char *doc; /* owned; NULL: made anew when it is needed */
 	bool is_unsent, is_fenced;
-	bool is_settled; /* this process has heard from the others */
-	bool is_same;    /* as it was there at the last answer */
+	bool is_by_hand; /* what will be noticed next is a person's */
+	char
+	    expected[ACCORD_TEXT]; /* decision that ours was made on; "": any */
+	bool is_settled;           /* this process has heard from the others */
+	bool is_same;              /* as it was there at the last answer */
 	bool is_asked;
 	nsec_t asked_at, sync_at;
 	char holder[FLEET_ID_MAX];       /* of the lease */
@@ -113,6 +127,8 @@ struct fleet {
 	bool is_looking, is_beating;
 	nsec_t look_at, beat_at;
 	int64_t number; /* of writes, as looked at last */
+	TAILQ_HEAD(fleet_holds, fleet_hold) holds;
+	size_t n_holds;
 	struct fleet_member members[FLEET_PEERS_MAX];
 	size_t n_members;
 	uint64_t adopted, lost;
@@ -134,6 +150,14 @@ const char *fleet_standstill(const struct fleet *fleet);
 /* What makes ids of rollouts differ between instances; "" without a fleet. */
 const char *fleet_tag(const struct fleet *fleet);
 void fleet_members_release(struct fleet *fleet);
+/* Numbers and sends what has changed here, now. */
+void fleet_send_changes(struct fleet *fleet);
+
+/* fleet_hold.c: answers to people that wait for the others' word */
+enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
+/* Of one thing; NULL: of all. */
+void fleet_hold_end(
+    struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);
 
 /* fleet_item.c: what is to be agreed on, noticing, numbering, recording */
 struct fleet_item *fleet_item_find(
@@ -144,6 +168,9 @@ struct split *fleet_item_split(
     const struct fleet *fleet, const struct fleet_item *item);
 /* The rollout that the state is about; NULL: weights by hand. */
 struct run *fleet_item_run(
+    const struct fleet *fleet, const struct fleet_item *item);
+/* It differs from what is numbered. */
+bool fleet_item_has_changed(
     const struct fleet *fleet, const struct fleet_item *item);
 /* Numbers what has changed here. True: there was something. */
 bool fleet_item_notice(struct fleet *fleet, struct fleet_item *item);

@@ -216,15 +216,41 @@ describe(struct fleet *fleet, struct fleet_item *item,
 		out->safety = (uint16_t)(BP_ALL - run->rollout.weight);
 }
 
+/* Made on what all had agreed on: it may only follow that. What makes things
+   safe need not. */
+static void
+expect(const struct fleet *fleet, struct fleet_item *item,
+    const struct accord_change *change)
+{
+	char text[ACCORD_TEXT];
+
+	if (!item->is_by_hand || change->is_back || change->is_holder ||
+	    change->safety == ACCORD_SAFEST || !fleet->is_up)
+		item->expected[0] = '\0';
+	else if (item->is_same)
+		snprintf(item->expected, sizeof(item->expected), "%.*s",
+		    ACCORD_DECISION, accord_print(&item->accord, text));
+}
+
+bool
+fleet_item_has_changed(const struct fleet *fleet, const struct fleet_item *item)
+{
+	struct fleet_facts facts;
+
+	take_facts(fleet, item, &facts);
+	return !are_same(&facts, &item->facts);
+}
+
 /*
  * What is found changed before the others were heard may be old: it counts as
- * the step of a holder, which loses against everything that came after it.
+ * the step of a holder, which loses against everything that came after it. A
+ * person's is none even where the lease is held.
  */
 bool
 fleet_item_notice(struct fleet *fleet, struct fleet_item *item)
 {
 	nsec_t now = now_mono();
-	bool is_ours = fleet_item_is_ours(item, now);
+	bool is_ours = fleet_item_is_ours(item, now) && !item->is_by_hand;
 	struct fleet_facts facts;
 	struct accord_change change;
 	bool is_known_run;
@@ -235,6 +261,8 @@ fleet_item_notice(struct fleet *fleet, struct fleet_item *item)
 	describe(fleet, item, &facts, &change);
 	is_known_run = facts.run[0] && strcmp(facts.run, item->facts.run) == 0;
 	change.is_holder = is_ours || !item->is_settled;
+	expect(fleet, item, &change);
+	item->is_by_hand = false;
 	free(item->doc);
 	item->doc = NULL;
 	change.content =

@@ -70,23 +70,30 @@ add_headers(struct evkeyvalq *headers, const char *type, size_t len)
 	    "default-src 'none'; frame-ancestors 'none'");
 }
 
-static void
-send_bytes(struct call *call, int status, const char *type, const char *text,
-    size_t len)
+void
+answer_send(struct evhttp_request *http, int status, const char *type,
+    const char *text, size_t len)
 {
 	struct evbuffer *body = NULL;
 
 	assert(status >= 200 && status <= 599);
-	call->admin->counts.by_class[status / 100]++;
-	add_headers(evhttp_request_get_output_headers(call->http), type, len);
-	if (evhttp_request_get_command(call->http) != EVHTTP_REQ_HEAD) {
+	add_headers(evhttp_request_get_output_headers(http), type, len);
+	if (evhttp_request_get_command(http) != EVHTTP_REQ_HEAD) {
 		body = evbuffer_new();
 		if (body)
 			evbuffer_add(body, text, len);
 	}
-	evhttp_send_reply(call->http, status, status_phrase(status), body);
+	evhttp_send_reply(http, status, status_phrase(status), body);
 	if (body)
 		evbuffer_free(body);
+}
+
+static void
+send_bytes(struct call *call, int status, const char *type, const char *text,
+    size_t len)
+{
+	call->admin->counts.by_class[status / 100]++;
+	answer_send(call->http, status, type, text, len);
 }
 
 /* What is worth repeating: an outcome, and not that something failed inside. */
@@ -112,7 +119,8 @@ call_text(struct call *call, int status, const char *type, const char *text,
     size_t len)
 {
 	keep_answer(call, status, type, text, len);
-	send_bytes(call, status, type, text, len);
+	if (!fleet_hold(call, status, type, text, len))
+		send_bytes(call, status, type, text, len);
 }
 
 static void

@@ -171,9 +171,42 @@ address_parse(struct span text, struct address *out, struct err *err)
 	return is_fine;
 }
 
+/* Whose service it is: what TLS is to prove. Consul's names have no labels
+   with an underscore. */
+static struct span
+domain_of(struct span service)
+{
+	while (service.len > 0 && service.ptr[0] == '_') {
+		const char *dot = memchr(service.ptr, '.', service.len);
+		size_t label =
+		    dot ? (size_t)(dot - service.ptr) + 1 : service.len;
+
+		service.ptr += label;
+		service.len -= label;
+	}
+	return service;
+}
+
+bool
+address_of_service(struct span name, struct address *out, struct err *err)
+{
+	struct span domain = domain_of(name);
+
+	memset(out, 0, sizeof(*out));
+	if (!is_dns_name(name) || domain.len == 0)
+		return err_set(err, "SRV records have a name like "
+		                    "_http._tcp.shop.internal");
+	out->kind = ADDRESS_NAME;
+	out->text = mem_text(name);
+	out->service = mem_text(name);
+	out->host = mem_text(domain);
+	return true;
+}
+
 void
 address_release(struct address *address)
 {
+	free(address->service);
 	free(address->text);
 	free(address->host);
 	memset(address, 0, sizeof(*address));

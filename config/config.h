@@ -58,11 +58,14 @@ struct address {
 	char *text;    /* owned: as written, the label in metrics and logs */
 	enum { ADDRESS_IP, ADDRESS_UNIX, ADDRESS_NAME } kind;
 	char *host;    /* owned: literal, path or DNS name */
+	char *service; /* owned: the name of SRV records, then host is the domain that it is of; NULL: none */
 	uint16_t port; /* 0 for unix */
 	struct sockaddr_storage sa; /* filled for IP and UNIX */
 	socklen_t sa_len;
 };
 bool address_parse(struct span text, struct address *out, struct err *err);
+/* "_http._tcp.shop.internal": an ADDRESS_NAME without a port. */
+bool address_of_service(struct span name, struct address *out, struct err *err);
 void address_release(struct address *address);
 
 struct cidr {
@@ -175,7 +178,7 @@ struct dns_cfg {
 struct endpoint_cfg {
 	unsigned line;          /* of the file */
 	struct address address; /* ADDRESS_NAME: resolved by proxy/resolve.c, may stand for several */
-	uint32_t weight;        /* 1..1000, default 1 */
+	uint32_t weight;        /* 1..1000, default 1; a service's records have their own */
 };
 
 enum balance { BALANCE_P2C, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_HASH, BALANCE_EWMA };

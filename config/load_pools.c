@@ -16,7 +16,8 @@ refuse_endpoint(struct load *load, const struct node *node, const char *what)
 	char where[WHERE_MAX];
 
 	report_add(load->report, DIAG_ADDRESS, node->at,
-	    "write {address: \"10.0.0.1:80\"} or {dns: name, port: 80}",
+	    "write {address: \"10.0.0.1:80\"}, {dns: name, port: 80} or "
+	    "{srv: _http._tcp.name}",
 	    "%s: %s", node_where(node, where), what);
 }
 
@@ -33,7 +34,7 @@ endpoint_text(struct load *load, const struct node *map)
 	if (has_address == has_dns) {
 		refuse_endpoint(load, map,
 		    has_dns ? "address and dns do not go together"
-		            : "neither address nor dns is given");
+		            : "no address, dns or srv is given");
 		return NULL;
 	}
 	if (has_address) {
@@ -51,6 +52,33 @@ endpoint_text(struct load *load, const struct node *map)
 	return mem_text(span_of(text));
 }
 
+/* All but the name is in the records. */
+static void
+load_service(struct load *load, const struct node *map, struct pool_cfg *pool)
+{
+	static const char *const others[] = {
+	    "address", "dns", "port", "weight"};
+	struct endpoint_cfg *cfg = &pool->endpoints[pool->n_endpoints];
+	const struct node *srv = field(map, ROW_ENDPOINT_SRV);
+	char what[64];
+	struct err err;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		if (node_get(map, span_of(others[i])) == NULL)
+			continue;
+		snprintf(what, sizeof(what), "srv and %s do not go together",
+		    others[i]);
+		refuse_endpoint(load, map, what);
+		return;
+	}
+	if (srv == NULL)
+		return;
+	if (address_of_service(srv->text, &cfg->address, &err))
+		pool->n_endpoints++;
+	else
+		refuse_endpoint(load, map, err.text);
+}
+
 static void
 load_endpoint(struct load *load, const struct node *node, struct pool_cfg *pool)
 {
@@ -62,6 +90,10 @@ load_endpoint(struct load *load, const struct node *node, struct pool_cfg *pool)
 		return;
 	cfg->weight = 1;
 	cfg->line = node->at.line;
+	if (node->kind == NODE_MAP && node_get(node, SPAN("srv"))) {
+		load_service(load, node, pool);
+		return;
+	}
 	if (node->kind == NODE_MAP) {
 		text = endpoint_text(load, node);
 		cfg->weight = (uint32_t)field_number(node, ROW_ENDPOINT_WEIGHT);

@@ -17,6 +17,9 @@ render_dns(const struct dns_cfg *cfg)
 json_t *
 endpoint_tree(const struct endpoint_cfg *cfg)
 {
+	if (cfg->address.service)
+		return json_pack(
+		    "{s:o}", "srv", render_text(cfg->address.service));
 	if (cfg->weight == 1)
 		return render_text(cfg->address.text);
 	return json_pack("{s:o,s:i}", "address", render_text(cfg->address.text),

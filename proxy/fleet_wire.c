@@ -5,10 +5,13 @@
  *	lease:SPLIT     the holder's id; for as long as he asked
  *	evidence:ERA    hash: a cell by instance; for ten minutes
  *	back:ROLLOUT    why it went back; for a month
- *	news            grows with every write of a state
+ *	news            grows with every write of a state; the channel of the
+ *	                same name tells "number id"
  *	about, seen     what instances tell of themselves, and when
  *
  * Each question is one script, so that it is answered as a whole or not at all.
+ * The channel has a connection of its own, the ear: who listens cannot ask. A
+ * user without the right to channels (&PREFIX:*) works without it, and later.
  */
 #include "proxy/fleet_wire.h"
 
@@ -30,26 +33,30 @@ enum {
 
 /*
  * KEYS: state, news, lease, evidence, back. ARGV: id, accord, doc, is fenced,
- * ms of the lease, cell, asks for cells, why. An empty text is none.
+ * ms of the lease, cell, the decision that it was made on, why. An empty text
+ * is none.
  * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}. A lease
  * is given back last: the step that it was held for comes with it.
  */
 static const char sync_script[] =
     "local call=redis.call local ms=tonumber(ARGV[5]) local holder='' "
+    "local function tell() redis.pcall('PUBLISH',KEYS[2],"
+    "string.format('%.0f',call('INCR',KEYS[2]))..' '..ARGV[1]) end "
     "if KEYS[3]~='' then holder=call('GET',KEYS[3]) or '' "
     "if ms>0 and (holder=='' or holder==ARGV[1]) then "
     "call('SET',KEYS[3],ARGV[1],'PX',ms) holder=ARGV[1] "
     "end end "
     "local a=call('HGET',KEYS[1],'a') or '' local doc='' local off='' "
     "if a<ARGV[2] and ARGV[3]~='' then "
-    "if ARGV[4]~='' and holder~=ARGV[1] and a~='' then off='1' "
+    "if a~='' and (ARGV[4]~='' and holder~=ARGV[1] or ARGV[7]~='' and "
+    "string.sub(a,1,#ARGV[7])>ARGV[7]) then off='1' "
     "doc=call('HGET',KEYS[1],'doc') or '' "
     "else call('HSET',KEYS[1],'a',ARGV[2],'doc',ARGV[3],'by',ARGV[1]) "
-    "call('PEXPIRE',KEYS[1],2592000000) call('INCR',KEYS[2]) a=ARGV[2] end "
+    "call('PEXPIRE',KEYS[1],2592000000) tell() a=ARGV[2] end "
     "elseif a>ARGV[2] then doc=call('HGET',KEYS[1],'doc') or '' end "
     "local why='' if KEYS[5]~='' then "
     "if ARGV[8]~='' then call('SET',KEYS[5],ARGV[8],'PX',2592000000) "
-    "call('INCR',KEYS[2]) end why=call('GET',KEYS[5]) or '' end "
+    "tell() end why=call('GET',KEYS[5]) or '' end "
     "if ms<0 and holder==ARGV[1] then call('DEL',KEYS[3]) holder='' end "
     "local out={a,doc,off,holder,why} "
     "if KEYS[4]~='' then if ARGV[6]~='' then "
@@ -79,6 +86,8 @@ struct fleet_wire {
 	fleet_resolve_fn *resolve;
 	void *resolve_ctx;
 	struct redis *redis; /* owned; NULL: not configured */
+	struct redis *ear;   /* owned: the same server, for the channel */
+	bool hears;          /* it is subscribed */
 	char prefix[160];
 };
 
@@ -197,15 +206,7 @@ on_beaten(void *ctx, const redisReply *answer)
 	free(waiting);
 }
 
-/* ---- questions ---- */
-
-static bool
-is_up(void *ctx)
-{
-	const struct fleet_wire *wire = ctx;
-
-	return wire->redis && redis_is_up(wire->redis);
-}
+/* ---- keys ---- */
 
 /* "" without a name. */
 static const char *
@@ -219,11 +220,85 @@ key(const struct fleet_wire *wire, const char *kind, const char *name,
 	return buf;
 }
 
+/* ---- the ear ---- */
+
+static void
+on_subscribed(void *ctx, const redisReply *answer)
+{
+	struct fleet_wire *wire = ctx;
+
+	if (!answer)
+		return; /* it says so itself */
+	wire->hears = answer->type == REDIS_REPLY_ARRAY;
+	if (!wire->hears)
+		log_event(LOG_WARN,
+		    "the fleet's channel cannot be heard: changes of others "
+		    "are found by looking",
+		    "why",
+		    answer->type == REDIS_REPLY_ERROR ? answer->str : "no list",
+		    NULL);
+}
+
+static void
+on_ear_up(void *ctx)
+{
+	struct fleet_wire *wire = ctx;
+	char news[KEY_MAX];
+	const char *words[] = {"SUBSCRIBE", key(wire, "", "news", news)};
+	size_t lens[] = {strlen(words[0]), strlen(words[1])};
+
+	redis_send(wire->ear, 2, words, lens, on_subscribed, wire);
+}
+
+/* The other connection tells what has happened to the server. */
+static void
+on_ear_down(void *ctx, const char *why)
+{
+	struct fleet_wire *wire = ctx;
+
+	(void)why;
+	wire->hears = false;
+}
+
+/* "number id" */
+static void
+on_heard(void *ctx, const char *text)
+{
+	struct fleet_wire *wire = ctx;
+	const char *space = strchr(text, ' ');
+	int64_t number;
+
+	if (space &&
+	    units_integer((struct span){text, (size_t)(space - text)}, &number))
+		fleet_heard(wire->fleet, number, space + 1);
+}
+
+/* A connection that nothing comes from may have ended long ago. */
+static void
+ear_ping(struct fleet_wire *wire)
+{
+	const char *words[] = {"PING"};
+	size_t lens[] = {4};
+
+	if (wire->hears)
+		redis_send(wire->ear, 1, words, lens, NULL, NULL);
+}
+
+/* ---- questions ---- */
+
+static bool
+is_up(void *ctx)
+{
+	const struct fleet_wire *wire = ctx;
+
+	return wire->redis && redis_is_up(wire->redis);
+}
+
 static bool
 ask_redis(struct fleet_wire *wire, int n, const char *const words[],
     redis_answer_fn *fn, struct waiting *waiting)
 {
-	size_t lens[16];
+	size_t lens[16]; /* of all words of the longest question */
 
 	assert(n <= 16);
 	for (int i = 0; i < n; i++)
@@ -253,7 +328,8 @@ sync_thing(
 	    key(wire, "", ask->lease, lease), key(wire, "", ask->cells, cells),
 	    key(wire, "", ask->back, back), ask->id, ask->accord,
 	    text_or_none(ask->doc), ask->is_fenced ? "1" : "", ms,
-	    text_or_none(ask->cell), "", text_or_none(ask->why)};
+	    text_or_none(ask->cell), text_or_none(ask->expected),
+	    text_or_none(ask->why)};
 
 	snprintf(ms, sizeof(ms), "%d", ask->lease_ms);
 	if (!waiting)
@@ -277,6 +353,14 @@ look(void *ctx, fleet_news_fn *fn, void *fn_ctx)
 }
 
 static bool
+hears(void *ctx)
+{
+	const struct fleet_wire *wire = ctx;
+
+	return wire->hears;
+}
+
+static bool
 beat(void *ctx, const char *id, const char *about, fleet_about_fn *fn,
     void *fn_ctx)
 {
@@ -288,6 +372,7 @@ beat(void *ctx, const char *id, const char *about, fleet_about_fn *fn,
 	    about, ms};
 
 	snprintf(ms, sizeof(ms), "%d", FORGET_MS);
+	ear_ping(wire);
 	if (!waiting)
 		return false;
 	waiting->about = fn;
@@ -344,6 +429,8 @@ let_go(struct fleet_wire *wire)
 	if (wire->redis)
 		fleet_join(wire->fleet, NULL);
 	redis_free(&wire->redis);
+	redis_free(&wire->ear);
+	wire->hears = false;
 }
 
 static void
@@ -353,6 +440,7 @@ join(struct fleet_wire *wire)
 	    .is_up = is_up,
 	    .sync = sync_thing,
 	    .look = look,
+	    .hears = hears,
 	    .beat = beat,
 	    .leave = leave};
 
@@ -365,7 +453,12 @@ fleet_wire_apply(
 {
 	struct redis_hooks hooks = {
 	    .ctx = wire, .up = on_up, .down = on_down, .resolve = resolve};
-	struct redis *redis;
+	struct redis_hooks ear_hooks = {.ctx = wire,
+	    .up = on_ear_up,
+	    .down = on_ear_down,
+	    .heard = on_heard,
+	    .resolve = resolve};
+	struct redis *redis, *ear;
 
 	if (!config->redis.is_on) {
 		let_go(wire);
@@ -374,10 +467,15 @@ fleet_wire_apply(
 	if (wire->redis && redis_may_stay(wire->redis, &config->redis))
 		return true;
 	redis = redis_new(wire->base, &config->redis, &hooks, err);
-	if (!redis)
+	ear = redis ? redis_new(wire->base, &config->redis, &ear_hooks, err)
+	            : NULL;
+	if (!ear) {
+		redis_free(&redis);
 		return false;
+	}
 	let_go(wire);
 	wire->redis = redis;
+	wire->ear = ear;
 	snprintf(
 	    wire->prefix, sizeof(wire->prefix), "%s", config->redis.prefix);
 	join(wire);

@@ -233,12 +233,26 @@ flush(struct redis *redis)
 
 /* ---- answers ---- */
 
+/* ["message", channel, text] comes between answers, by itself. */
+static bool
+is_message(const redisReply *answer)
+{
+	if (answer->type != REDIS_REPLY_ARRAY || answer->elements != 3)
+		return false;
+	for (size_t i = 0; i < 3; i++)
+		if (answer->element[i]->type != REDIS_REPLY_STRING)
+			return false;
+	return strcmp(answer->element[0]->str, "message") == 0;
+}
+
 static void
 deliver(struct redis *redis, redisReply *answer)
 {
 	struct waiting *waiting = TAILQ_FIRST(&redis->waiting);
 
-	if (waiting) {
+	if (redis->hooks.heard && is_message(answer)) {
+		redis->hooks.heard(redis->hooks.ctx, answer->element[2]->str);
+	} else if (waiting) {
 		TAILQ_REMOVE(&redis->waiting, waiting, link);
 		if (waiting->fn)
 			waiting->fn(waiting->ctx, answer);

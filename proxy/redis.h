@@ -22,6 +22,7 @@ struct redis_hooks {
 	void *ctx;
 	void (*up)(void *ctx);                   /* logged in: commands are taken */
 	void (*down)(void *ctx, const char *why); /* once when it was up, and for each other reason that it does not come up */
+	void (*heard)(void *ctx, const char *text); /* on a channel; NULL: nobody subscribes */
 	size_t (*resolve)(void *ctx, const struct address *address, struct sockaddr_storage *out, size_t cap);
 };
 

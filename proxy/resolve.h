@@ -1,8 +1,9 @@
 /*
- * DNS names of endpoints (c-ares). At a start and a reload they are looked up
- * before a snapshot is built, all at once and within a bound; then each again
- * by its TTL. The last good answer is kept when a server fails. The environment
- * may name another hosts file (CARES_HOSTS). Control thread only.
+ * DNS names of endpoints, and services by their SRV records. At a start and a
+ * reload they are looked up before a snapshot is built, all at once and within
+ * a bound; then each again by its TTL. The last good answer is kept when a
+ * server fails or says that there is nothing. The environment may name another
+ * hosts file (CARES_HOSTS). Control thread only.
  */
 #ifndef WEIR_PROXY_RESOLVE_H
 #define WEIR_PROXY_RESOLVE_H
@@ -12,7 +13,7 @@
 #include "admin/admin.h"
 #include "routing/control.h"
 
-enum { RESOLVE_WAIT_MS = 3000, RESOLVE_ADDRESSES_MAX = 64 };
+enum { RESOLVE_WAIT_MS = 3000 };
 
 struct resolver;
 
@@ -33,5 +34,7 @@ void resolver_hurry(struct resolver *resolver, const char *name);
 void resolver_facts(const struct resolver *resolver, struct process_facts *out);
 /* The addresses of the last good answer, with the endpoint's port, sorted; 0: none known. */
 size_t resolver_lookup(struct resolver *resolver, const struct address *address, struct sockaddr_storage *out, size_t cap);
+/* Of a service, by address and port; 0: none, or it is decidedly not available. */
+size_t resolver_places(struct resolver *resolver, const char *service, struct service_place *out, size_t cap);
 
 #endif

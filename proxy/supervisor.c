@@ -138,6 +138,15 @@ resolve_name(void *ctx, const struct address *address,
 	return resolver_lookup(sup->resolver, address, out, cap);
 }
 
+static size_t
+find_service(
+    void *ctx, const char *service, struct service_place *out, size_t cap)
+{
+	struct supervisor *sup = ctx;
+
+	return resolver_places(sup->resolver, service, out, cap);
+}
+
 /* Redis: asked when a connection is to be made, again each time. */
 static size_t
 resolve_anew(void *ctx, const struct address *address,
@@ -619,6 +628,7 @@ init(struct supervisor *sup, const struct config *config, struct err *err)
 	sup->build = (struct snapshot_options){
 	    .ctx = sup,
 	    .resolve = resolve_name,
+	    .find_service = find_service,
 	    .listener_tls = build_listener_tls,
 	    .pool_tls = build_pool_tls,
 	    .listener_tls_free = free_listener_tls,

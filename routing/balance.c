@@ -14,6 +14,9 @@
  * hash         Maglev's table (Eisenbud and others, 2016) over all configured
  *              endpoints; a key whose endpoint is out goes on to a few others
  *
+ * With tiers (the priorities of a service's SRV records) the table is of the
+ * lowest that has a usable endpoint; the others stand by.
+ *
  * Everything is allocated when the snapshot is built.
  */
 #include <assert.h>
@@ -47,6 +50,7 @@ struct local {
 	uint32_t n;
 	bool is_made, is_panic, is_even; /* even: all weights are the same */
 	bool has_trials; /* an endpoint waits for its one request */
+	uint8_t tier;    /* of those in the table */
 	uint32_t cursor;
 	struct draw *draws; /* owned: room for every endpoint */
 	struct turn *turns; /* owned: a heap by due; NULL unless needed */
@@ -179,6 +183,36 @@ endpoint_is_tried(struct endpoint *endpoint)
 
 enum fill { FILL_WELL, FILL_USABLE, FILL_ACTIVE };
 
+static bool
+may_fill(struct endpoint *endpoint, enum fill fill)
+{
+	if (fill == FILL_ACTIVE)
+		return endpoint_is_active(endpoint);
+	return endpoint_is_usable(endpoint) &&
+	       (fill != FILL_WELL || !endpoint_is_tried(endpoint));
+}
+
+static uint8_t
+tier_of(const struct pool_view *view, size_t i)
+{
+	return view->tiers != NULL ? view->tiers[i] : 0;
+}
+
+/* The lowest tier that has somebody; UINT8_MAX also when none has. */
+static uint8_t
+tier_to_fill(const struct pool_view *view, enum fill fill)
+{
+	uint8_t tier = UINT8_MAX;
+
+	if (view->tiers == NULL)
+		return 0;
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		if (view->tiers[i] < tier &&
+		    may_fill(view->endpoints[i], fill))
+			tier = view->tiers[i];
+	return tier;
+}
+
 /* False: there is none. */
 static bool
 local_fill(struct local *local, const struct pool_view *view, enum fill fill)
@@ -186,29 +220,31 @@ local_fill(struct local *local, const struct pool_view *view, enum fill fill)
 	local->n = 0;
 	local->is_panic = fill == FILL_ACTIVE;
 	local->has_trials = false;
+	local->tier = tier_to_fill(view, fill);
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		struct endpoint *endpoint = view->endpoints[i];
 
-		if (fill == FILL_ACTIVE ? !endpoint_is_active(endpoint)
-		                        : !endpoint_is_usable(endpoint))
+		if (tier_of(view, i) > local->tier)
 			continue;
-		if (fill == FILL_WELL && endpoint_is_tried(endpoint))
-			local->has_trials = true;
-		else
+		if (tier_of(view, i) == local->tier && may_fill(endpoint, fill))
 			local->draws[local->n++].endpoint = (uint32_t)i;
+		else if (fill == FILL_WELL && endpoint_is_usable(endpoint))
+			local->has_trials = true;
 	}
 	return local->n > 0;
 }
 
 /* The endpoint whose one request this is; NULL: it is an ordinary one. */
 static __attribute__((noinline)) struct endpoint *
-take_trial(const struct pool_view *view, const struct endpoint *avoid)
+take_trial(const struct pool_view *view, const struct local *local,
+    const struct endpoint *avoid)
 {
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		struct endpoint *endpoint = view->endpoints[i];
 		uint8_t due = TRIAL_DUE;
 
-		if (endpoint != avoid && endpoint_is_usable(endpoint) &&
+		if (endpoint != avoid && tier_of(view, i) <= local->tier &&
+		    endpoint_is_usable(endpoint) &&
 		    atomic_compare_exchange_strong_explicit(&endpoint->trial,
 		        &due, TRIAL_OUT, memory_order_relaxed,
 		        memory_order_relaxed))
@@ -507,6 +543,33 @@ pick_hash(const struct pool_view *view, const struct local *local, uint64_t key,
 	return endpoint;
 }
 
+/* Instead of the only one, which has just failed, rather one that stands by. */
+static __attribute__((noinline)) struct endpoint *
+pick_standby(const struct pool_view *view, struct endpoint *failed)
+{
+	struct endpoint *found = failed;
+	uint8_t lowest = UINT8_MAX;
+
+	for (size_t i = 0; i < view->n_endpoints; i++) {
+		if (view->endpoints[i] == failed || view->tiers[i] >= lowest ||
+		    !may_fill(view->endpoints[i], FILL_WELL))
+			continue;
+		lowest = view->tiers[i];
+		found = view->endpoints[i];
+	}
+	return found;
+}
+
+static inline struct endpoint *
+pick_only(const struct pool_view *view, const struct local *local,
+    const struct endpoint *avoid)
+{
+	struct endpoint *only = view->endpoints[local->draws[0].endpoint];
+
+	return only == avoid && view->tiers != NULL ? pick_standby(view, only)
+	                                            : only;
+}
+
 struct endpoint *
 pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
     uint64_t key, const struct endpoint *avoid, bool *panic_out)
@@ -517,13 +580,13 @@ pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
 	if (local->n == 0)
 		return NULL;
 	if (local->has_trials) {
-		struct endpoint *tried = take_trial(view, avoid);
+		struct endpoint *tried = take_trial(view, local, avoid);
 
 		if (tried != NULL)
 			return tried;
 	}
 	if (local->n == 1)
-		return view->endpoints[local->draws[0].endpoint];
+		return pick_only(view, local, avoid);
 	switch (view->cfg->balance) {
 	case BALANCE_ROUND_ROBIN:
 		return pick_round_robin(view, local, rng, avoid);
@@ -540,6 +603,22 @@ pool_pick(const struct pool_view *view, unsigned worker, struct rng *rng,
 }
 
 /* ---- life ---- */
+
+/* Keys belong to those that do not stand by; while these are all out they go
+   by weight. */
+static uint32_t *
+hash_table(const struct pool_view *view, const uint32_t *weights,
+    uint32_t *size_out)
+{
+	uint32_t *shares = memory_take(view->n_endpoints, sizeof(*shares));
+	uint32_t *table;
+
+	for (size_t i = 0; i < view->n_endpoints; i++)
+		shares[i] = tier_of(view, i) == 0 ? weights[i] : 0;
+	table = maglev_new(view, shares, size_out);
+	free(shares);
+	return table;
+}
 
 static void
 local_init(struct local *local, const struct pool_view *view, size_t worker,
@@ -569,7 +648,7 @@ balancer_new(
 		balancer->weights[i] = weights[i] > 0 ? weights[i] : 1;
 	if (view->cfg->balance == BALANCE_HASH)
 		balancer->maglev =
-		    maglev_new(view, balancer->weights, &balancer->n_maglev);
+		    hash_table(view, balancer->weights, &balancer->n_maglev);
 	balancer->locals =
 	    memory_take_lines(workers, sizeof(*balancer->locals));
 	for (unsigned i = 0; i < workers; i++)

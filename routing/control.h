@@ -114,9 +114,19 @@ bool registry_restore_split(struct registry *registry, const char *name, const s
 
 /* ---- snapshots ---- */
 
+/* Where a service is, by the SRV records of its name and the addresses of their targets. */
+enum { SERVICE_PLACES_MAX = 256, SERVICE_TIERS_MAX = 255 };
+struct service_place {
+	struct sockaddr_storage sa; /* with its port */
+	uint32_t weight;            /* against the others of its tier */
+	uint8_t tier;               /* 0: the records' first priority, 1: the next, ... */
+};
+
 /* What the composition root hangs on a snapshot; freed with it. */
 struct snapshot_options {
 	void *ctx;
+	/* A service's places now; writes at most cap; 0: it has none. NULL: services are an error. */
+	size_t (*find_service)(void *ctx, const char *service, struct service_place *out, size_t cap);
 	/* A DNS name's addresses now; writes at most cap; 0: none known (the pool starts without that endpoint). NULL: names are an error. */
 	size_t (*resolve)(void *ctx, const struct address *address, struct sockaddr_storage *out, size_t cap);
 	/* TLS contexts; may return NULL with err set, which fails the build. NULL function: not used. */
@@ -189,7 +199,7 @@ bool endpoint_set_holds(const struct endpoint_set *set, const struct pool_cfg *c
 /* What is in force: the set's, or the file's. */
 const struct endpoint_cfg *registry_endpoints(const struct registry *registry, const struct pool_cfg *cfg, size_t *n_out);
 
-/* As printed, or, of a DNS name, as the file has it: then all its addresses. */
+/* As printed, or, of a DNS name or a service, as the file has it: then all its addresses. */
 bool endpoint_is_named(const struct endpoint *endpoint, const char *address);
 /* Endpoints that are in no snapshot any more but still have something to finish. */
 typedef void endpoint_seen_fn(void *ctx, const struct endpoint *endpoint);

@@ -64,6 +64,7 @@ struct endpoint {
 	struct pool *pool;      /* borrowed: a pool outlives its endpoints */
 	struct address address; /* owned; sa is always filled */
 	uint32_t weight;
+	uint8_t tier;              /* control thread, of the current snapshot: above 0 it stands by */
 	_Atomic bool is_down;      /* taken out after refused connections, until a probe succeeds */
 	_Atomic uint8_t admin;     /* enum endpoint_admin */
 	_Atomic bool is_retired;   /* in no current snapshot: keep no connection to it */
@@ -180,6 +181,7 @@ struct pool_view {
 	const struct pool_cfg *cfg;  /* borrowed from the snapshot's config */
 	struct endpoint **endpoints; /* owned array; endpoints are counted references */
 	size_t n_endpoints;
+	uint8_t *tiers;              /* owned, by endpoint: those above the lowest that has a usable one stand by; NULL: all are alike */
 	void *tls;                   /* proxy's upstream TLS context, NULL when clear; see snapshot_options */
 	void *balancer;              /* balance.c's tables */
 };

@@ -31,6 +31,8 @@ endpoint_new(struct pool *pool, const struct address *address, unsigned workers)
 	endpoint->address = *address;
 	endpoint->address.text = memory_text(address->text);
 	endpoint->address.host = memory_text(address->host);
+	endpoint->address.service =
+	    address->service ? memory_text(address->service) : NULL;
 	endpoint->weight = 1;
 	atomic_init(&endpoint->warmth, WARMTH_ALL);
 	endpoint->local = memory_take_lines(workers, sizeof(*endpoint->local));
@@ -263,6 +265,8 @@ endpoint_is_named(const struct endpoint *endpoint, const char *address)
 		return true;
 	if (endpoint->address.kind != ADDRESS_NAME)
 		return false;
+	if (endpoint->address.service != NULL)
+		return strcmp(endpoint->address.service, address) == 0;
 	snprintf(name, sizeof(name), "%s:%u", endpoint->address.host,
 	    endpoint->address.port);
 	return strcmp(name, address) == 0;

@@ -183,6 +183,7 @@ endpoints_hand_over(struct snapshot *snapshot, struct snapshot *old)
 				endpoint_cool(endpoint);
 			endpoint->generation = snapshot->generation;
 			endpoint->weight = balancer_weight(view, j);
+			endpoint->tier = view->tiers ? view->tiers[j] : 0;
 			atomic_store_explicit(
 			    &endpoint->is_retired, false, memory_order_release);
 		}

@@ -58,12 +58,13 @@ ground_unref(struct ground *ground)
 struct pool_build {
 	struct pool_view *view;
 	uint32_t *weights; /* owned, by endpoint */
-	size_t cap, cap_weights;
+	size_t cap, cap_weights, cap_tiers;
+	bool has_tiers;
 };
 
 static void
 pool_add(struct snapshot *snapshot, struct pool_build *build,
-    const struct address *address, uint32_t weight)
+    const struct address *address, uint32_t weight, uint8_t tier)
 {
 	struct pool_view *view = build->view;
 	struct endpoint *endpoint =
@@ -72,6 +73,10 @@ pool_add(struct snapshot *snapshot, struct pool_build *build,
 	/* Two names may stand for one address: it is one endpoint. In a
 	   snapshot under construction the mark is the snapshot's number. */
 	if (endpoint->built == snapshot->generation) {
+		for (size_t i = 0; i < view->n_endpoints; i++)
+			if (view->endpoints[i] == endpoint &&
+			    view->tiers[i] > tier)
+				view->tiers[i] = tier;
 		endpoint->refs--;
 		return;
 	}
@@ -80,34 +85,40 @@ pool_add(struct snapshot *snapshot, struct pool_build *build,
 	    &build->cap, sizeof(*view->endpoints));
 	build->weights = memory_grow(build->weights, view->n_endpoints,
 	    &build->cap_weights, sizeof(*build->weights));
+	view->tiers = memory_grow(view->tiers, view->n_endpoints,
+	    &build->cap_tiers, sizeof(*view->tiers));
 	build->weights[view->n_endpoints] = weight;
+	view->tiers[view->n_endpoints] = tier;
+	build->has_tiers |= tier > 0;
 	view->endpoints[view->n_endpoints++] = endpoint;
 }
 
 /* One address of a name: printed as numbers, which is what tells it apart;
    the host stays the name, for TLS. */
 static bool
-address_of_name(const struct address *name, const struct sockaddr_storage *sa,
-    char text[static INET6_ADDRSTRLEN + 8], struct address *out)
+address_of_name(const struct address *name, uint16_t port,
+    const struct sockaddr_storage *sa, char text[static INET6_ADDRSTRLEN + 8],
+    struct address *out)
 {
 	char host[INET6_ADDRSTRLEN];
 
 	*out = *name;
 	out->sa = *sa;
+	out->port = port;
 	if (sa->ss_family == AF_INET) {
 		struct sockaddr_in *in = (struct sockaddr_in *)&out->sa;
 
-		in->sin_port = htons(name->port);
+		in->sin_port = htons(port);
 		out->sa_len = sizeof(*in);
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		sprintf(text, "%s:%u", host, name->port);
+		sprintf(text, "%s:%u", host, port);
 	} else if (sa->ss_family == AF_INET6) {
 		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&out->sa;
 
-		in6->sin6_port = htons(name->port);
+		in6->sin6_port = htons(port);
 		out->sa_len = sizeof(*in6);
 		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		sprintf(text, "[%s]:%u", host, name->port);
+		sprintf(text, "[%s]:%u", host, port);
 	} else {
 		return false;
 	}
@@ -133,9 +144,47 @@ pool_add_name(struct snapshot *snapshot, struct pool_build *build,
 		char text[INET6_ADDRSTRLEN + 8];
 		struct address address;
 
-		if (address_of_name(&cfg->address, &found[i], text, &address))
-			pool_add(snapshot, build, &address, cfg->weight);
+		if (address_of_name(&cfg->address, cfg->address.port, &found[i],
+		        text, &address))
+			pool_add(snapshot, build, &address, cfg->weight, 0);
 	}
+	return true;
+}
+
+static uint16_t
+port_of(const struct sockaddr_storage *sa)
+{
+	return ntohs(sa->ss_family == AF_INET6
+	                 ? ((const struct sockaddr_in6 *)sa)->sin6_port
+	                 : ((const struct sockaddr_in *)sa)->sin_port);
+}
+
+static bool
+pool_add_service(struct snapshot *snapshot, struct pool_build *build,
+    const struct endpoint_cfg *cfg, struct err *err)
+{
+	const struct snapshot_options *options = &snapshot->ground->options;
+	const char *service = cfg->address.service;
+	struct service_place *found;
+	size_t n;
+
+	if (options->find_service == NULL)
+		return err_set(
+		    err, "endpoint '%s': names are not resolved here", service);
+	found = memory_take(SERVICE_PLACES_MAX, sizeof(*found));
+	n = options->find_service(
+	    options->ctx, service, found, SERVICE_PLACES_MAX);
+	assert(n <= SERVICE_PLACES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		char text[INET6_ADDRSTRLEN + 8];
+		struct address address;
+
+		if (address_of_name(&cfg->address, port_of(&found[i].sa),
+		        &found[i].sa, text, &address))
+			pool_add(snapshot, build, &address, found[i].weight,
+			    found[i].tier);
+	}
+	free(found);
 	return true;
 }
 
@@ -171,11 +220,17 @@ pool_bind(struct snapshot *snapshot, size_t at, struct err *err)
 	for (size_t i = 0; ok && i < n; i++) {
 		const struct endpoint_cfg *endpoint = &endpoints[i];
 
-		if (endpoint->address.kind == ADDRESS_NAME)
+		if (endpoint->address.service != NULL)
+			ok = pool_add_service(snapshot, &build, endpoint, err);
+		else if (endpoint->address.kind == ADDRESS_NAME)
 			ok = pool_add_name(snapshot, &build, endpoint, err);
 		else
 			pool_add(snapshot, &build, &endpoint->address,
-			    endpoint->weight);
+			    endpoint->weight, 0);
+	}
+	if (!build.has_tiers) {
+		free(view->tiers);
+		view->tiers = NULL;
 	}
 	ok = ok && pool_bind_tls(snapshot, at, err);
 	if (ok)
@@ -194,6 +249,7 @@ pool_unbind(struct pool_view *view)
 	for (size_t i = 0; i < view->n_endpoints; i++)
 		view->endpoints[i]->refs--;
 	free(view->endpoints);
+	free(view->tiers);
 	view->pool->refs--;
 }
 

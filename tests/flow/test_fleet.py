@@ -205,14 +205,144 @@ class Weights(Fleet):
     def test_changes_at_the_same_moment_end_in_one_of_them(self):
         weirs = self.fleet(3)
         for n in range(5):
-            threads = [threading.Thread(target=self.set, args=(w, 10 * (i + 1) + n)) for i, w in enumerate(weirs)]
+            answers = self.at_once(*((w, 10 * (i + 1) + n) for i, w in enumerate(weirs)))
+            until(lambda: len({self.green_of(w) for w in weirs}) == 1)
+            self.agree()
+            self.assertIn(self.green_of(weirs[0]), [green for green, answer in answers.items() if answer.status == 200])
+
+    def at_once(self, *changes):
+        """Weights at several instances in the same moment; the answers by weight."""
+        answers = {}
+
+        def put(weir, green):
+            answers[green] = weir.admin("PUT", "/v1/splits/shop/weights", {"weights": {"blue": 100 - green, "green": green}, "reason": "test"})
+        threads = [threading.Thread(target=put, args=change) for change in changes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    def test_of_two_in_the_same_moment_one_holds_and_the_other_is_told(self):
+        first, second, third = self.fleet(3)
+        lost = 0
+        for a, b in ((30, 10), (11, 40), (20, 50), (31, 12), (13, 41), (21, 51)):   # the safer one here and there
+            self.server.ask("client", "pause", "150", "all")            # both are on their way before one has come
+            answers = self.at_once((first, a), (second, b))
+            held = [green for green, answer in answers.items() if answer.status == 200]
+            self.assertTrue(held, answers)
+            until(lambda: self.green_of(third) in held and len({self.green_of(w) for w in self.weirs}) == 1, 5)
+            self.agree()
+            self.assertIn(self.green_of(third), held)
+            for green, answer in answers.items():
+                if answer.status != 200:
+                    self.assertEqual((answer.status, answer.json["code"], answer.etag), (409, "another-was-first", None))
+                    self.assertTrue(self.audit(first if green == a else second, "fleet_adopt"))
+                    lost += 1
+            if lost > 1:
+                break
+        self.assertTrue(lost, "never at the same moment")
+
+    def test_all_weight_to_the_stable_pool_is_never_held_off(self):
+        first, second = self.fleet(2)
+        for n in range(3):
+            self.set(first, 20 + n)
+            self.all_at(20 + n)
+            self.agree()
+            self.server.ask("client", "pause", "150", "all")
+            answers = self.at_once((first, 50 + n), (second, 0))
+            self.assertEqual(answers[0].status, 200)
+            self.agree()
+            # later than the other, or the other's person was told
+            self.assertTrue(self.green_of(first) == 0 or answers[50 + n].status == 200)
+            self.all_at(self.green_of(first))
+
+    def test_a_way_back_is_never_held_off(self):
+        first, second = self.fleet(2)
+        id = self.begin(first)
+        self.all_in(id, phase="canary")
+        self.agree()
+
+        def verbs(*pairs):
+            statuses = {}       # of those that were asked in the same moment
+
+            def ask(weir, verb):
+                statuses[verb] = weir.admin("POST", "/v1/rollouts/%s/%s" % (id, verb), {}).status
+            threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
+            self.server.ask("client", "pause", "150", "all")
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            until(lambda: len({self.green_of(w) for w in weirs}) == 1)
             self.agree()
-            self.assertIn(self.green_of(weirs[0]), [10 * (i + 1) + n for i in range(3)])
+            return statuses
+        statuses = verbs((first, "pause"), (second, "abort"))
+        self.assertEqual(statuses["abort"], 200)
+        self.assertIn(statuses["pause"], (200, 409))
+        self.all_at(0)
+        self.all_in(id, state="aborted")
+
+    def test_of_two_rollouts_begun_at_once_one_lives_and_a_repetition_says_the_same(self):
+        first, second = self.fleet(2)
+        body = {"split": "shop", "to": "green", "plan": "plan"}
+        for n in range(6):
+            answers = {}
+
+            def begin(weir):
+                answers[weir] = weir.admin("POST", "/v1/rollouts", body, {"Idempotency-Key": "begin-%d" % n})
+            threads = [threading.Thread(target=begin, args=(w,)) for w in (first, second)]
+            self.server.ask("client", "pause", "150", "all")
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.agree()
+            begun = [a for a in answers.values() if a.status == 201]
+            lost = [w for w, a in answers.items() if a.status == 409 and a.json["code"] == "another-was-first"]
+            self.assertTrue(begun, answers)
+            if lost:
+                break
+            self.verb(first, begun[-1].json["id"], "abort")
+            self.all_at(0)
+            self.agree()
+        self.assertEqual((len(begun), len(lost)), (1, 1), "never at the same moment")
+        self.all_in(begun[0].json["id"], phase="canary")
+        again = lost[0].admin("POST", "/v1/rollouts", body, {"Idempotency-Key": "begin-%d" % n})
+        self.assertEqual((again.status, again.json["code"], again.headers["Idempotency-Replayed"]), (409, "another-was-first", "true"))
+
+    def test_a_redis_that_does_not_answer_holds_no_answer_for_long(self):
+        first, second = self.fleet(2)
+        self.server.freeze()
+        try:
+            began = time.monotonic()
+            self.set(first, 20)
+            self.assertLess(time.monotonic() - began, 0.25 + 1 * SLOW)
+            self.assertEqual(self.green_of(first), 20)
+        finally:
+            self.server.thaw()
+        self.all_at(20, limit=10)
+
+    def test_who_may_not_listen_looks(self):
+        self.redis()
+        self.server.ask("acl", "setuser", "default", "resetchannels")
+        first, second = self.fleet(2)
+        until(lambda: "cannot be heard" in first.err())
+        self.set(first, 20)
+        self.all_at(20)
+        self.server.ask("acl", "setuser", "default", "allchannels")
+
+    def test_a_change_is_heard_and_not_looked_for(self):
+        first, second = self.fleet(2)
+        looks = self.calls("get")
+        began = time.monotonic()
+        for n in range(5):
+            self.set(first, 20 + n)
+            self.all_at(20 + n)
+        self.assertLess(self.calls("get") - looks, 2 * (4 + 5) * (time.monotonic() - began) + 10)
+
+    def calls(self, command):
+        line = next((x for x in self.server.ask("info", "commandstats") if x.startswith("cmdstat_%s:" % command)), "calls=0,")
+        return int(line.partition("calls=")[2].partition(",")[0])
 
     def test_who_joins_late_adopts_and_who_restarts_remembers(self):
         first, second = self.fleet(2)

@@ -523,6 +523,11 @@ test_load__other_conflicts_are_told(void **state)
 	    "ca is used with verify: file only");
 	expect_part(HEAD TAIL "pools: {app: {endpoints: {dns: a}}}\n",
 	    "dns needs a port");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: {srv: _h._t.a, port: "
+	                      "80}}}\n",
+	    "srv and port do not go together");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: {srv: _h._t}}}\n",
+	    "SRV records have a name like _http._tcp.shop.internal");
 	expect_part(
 	    "listeners: {a: {bind: \"127.0.0.1:1\", tls: {}}}\n" POOL TAIL,
 	    "\"certificates\" is missing in tls of listener \"a\"");

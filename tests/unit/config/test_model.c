@@ -76,23 +76,27 @@ test_model__json_is_read_as_well(void **state)
 }
 
 static void
-test_model__endpoints_have_four_forms(void **state)
+test_model__endpoints_have_five_forms(void **state)
 {
 	struct config *config = load_fine(
 	    HEAD TAIL "pools:\n  app:\n    endpoints:\n"
 	              "      - \"10.1.0.11:8080\"\n"
 	              "      - {address: \"10.1.0.12:8080\", weight: 2}\n"
 	              "      - {dns: blue.shop.internal, port: 8080}\n"
-	              "      - \"unix:/run/app.sock\"\n");
+	              "      - \"unix:/run/app.sock\"\n"
+	              "      - {srv: _http._tcp.shop.internal}\n");
 	const struct pool_cfg *pool = &config->pools[0];
 
 	(void)state;
-	assert_int_equal(pool->n_endpoints, 4);
+	assert_int_equal(pool->n_endpoints, 5);
 	assert_int_equal(pool->endpoints[1].weight, 2);
 	assert_int_equal(pool->endpoints[2].address.kind, ADDRESS_NAME);
 	assert_string_equal(
 	    pool->endpoints[2].address.text, "blue.shop.internal:8080");
 	assert_int_equal(pool->endpoints[3].address.kind, ADDRESS_UNIX);
+	assert_string_equal(
+	    pool->endpoints[4].address.service, "_http._tcp.shop.internal");
+	assert_string_equal(pool->endpoints[4].address.host, "shop.internal");
 	config_free(&config);
 }
 
@@ -279,7 +283,7 @@ main(void)
 	    cmocka_unit_test(test_model__the_smallest_file_has_every_default),
 	    cmocka_unit_test(test_model__tls_has_its_defaults),
 	    cmocka_unit_test(test_model__json_is_read_as_well),
-	    cmocka_unit_test(test_model__endpoints_have_four_forms),
+	    cmocka_unit_test(test_model__endpoints_have_five_forms),
 	    cmocka_unit_test(
 	        test_model__like_takes_what_is_not_given_in_any_order),
 	    cmocka_unit_test(test_model__a_split_is_read),

@@ -1,0 +1,233 @@
+/*
+ * See dns_ask.h.
+ *
+ *   asked --> c-ares waits for its sockets and for time --> the answer is read
+ *     |                                                            |
+ *     +-- given up, or no memory ----------------------------------+--> told
+ *
+ * What c-ares calls back from is still alive when it returns: the question is
+ * freed after it, by whoever called c-ares.
+ */
+#include "proxy/dns_ask.h"
+
+#include <ares.h>
+#include <arpa/nameser.h>
+#include <netdb.h>
+#include <stdlib.h>
+
+enum { SOCKETS_MAX = 16 }; /* several servers, UDP and TCP */
+
+struct dns_question {
+	dns_replied_fn *fn;
+	void *ctx;
+	const char *name;        /* borrowed: of the owner */
+	struct event_base *base; /* borrowed */
+	ares_channel channel;    /* owned */
+	struct event *timer;     /* owned */
+	struct {
+		ares_socket_t fd;
+		struct event *event; /* owned; NULL: free */
+	} sockets[SOCKETS_MAX];
+	bool is_over;
+};
+
+/* ---- answers ---- */
+
+static void
+tell(struct dns_question *question, struct dns_reply *reply)
+{
+	question->is_over = true;
+	/* Our own impatience is told as what it is. */
+	reply->is_answered = reply->status != ARES_EDESTRUCTION;
+	question->fn(question->ctx, reply);
+}
+
+static void
+on_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info)
+{
+	struct dns_question *question = arg;
+	struct dns_addresses addresses;
+	struct dns_reply reply = {.status = status};
+
+	(void)timeouts;
+	if (status == ARES_SUCCESS && info) {
+		reply.ttl = dns_read_ttl(info);
+		reply.status = dns_read_addresses(info, &addresses);
+		reply.addresses = &addresses;
+	}
+	if (info)
+		ares_freeaddrinfo(info);
+	tell(question, &reply);
+}
+
+static void
+on_service(void *arg, int status, int timeouts, unsigned char *bytes, int len)
+{
+	struct dns_question *question = arg;
+	struct dns_service service = {0};
+	struct dns_reply reply = {.status = status};
+
+	(void)timeouts;
+	if (status == ARES_SUCCESS && len > 0) {
+		reply.status = dns_read_service(
+		    bytes, (size_t)len, question->name, &service);
+		reply.ttl = service.ttl;
+		reply.service = &service;
+	}
+	tell(question, &reply);
+	dns_service_release(&service);
+}
+
+/* ---- c-ares in our loop ---- */
+
+static void
+question_free(struct dns_question *question)
+{
+	if (question->channel)
+		ares_destroy(question->channel); /* closes its sockets */
+	if (question->timer)
+		event_free(question->timer);
+	free(question);
+}
+
+/* After c-ares has had its say: the end, or when it wants to be called. */
+static void
+go_on(struct dns_question *question)
+{
+	struct timeval left;
+
+	if (question->is_over)
+		question_free(question);
+	else if (ares_timeout(question->channel, NULL, &left))
+		evtimer_add(question->timer, &left);
+}
+
+static void
+on_socket(int fd, short what, void *arg)
+{
+	struct dns_question *question = arg;
+
+	ares_process_fd(question->channel,
+	    what & EV_READ ? fd : ARES_SOCKET_BAD,
+	    what & EV_WRITE ? fd : ARES_SOCKET_BAD);
+	go_on(question);
+}
+
+static void
+on_time(int fd, short what, void *arg)
+{
+	struct dns_question *question = arg;
+
+	(void)fd;
+	(void)what;
+	ares_process_fd(question->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	go_on(question);
+}
+
+/* One beyond SOCKETS_MAX is not watched: its server counts as silent. */
+static void
+watch_socket(void *arg, ares_socket_t fd, int readable, int writable)
+{
+	struct dns_question *question = arg;
+	short what = (short)((readable ? EV_READ : 0) |
+	                     (writable ? EV_WRITE : 0) | EV_PERSIST);
+	int free_one = -1, at = -1;
+
+	for (int i = 0; i < SOCKETS_MAX; i++) {
+		if (!question->sockets[i].event)
+			free_one = i;
+		else if (question->sockets[i].fd == fd)
+			at = i;
+	}
+	if (at >= 0) {
+		event_free(question->sockets[at].event);
+		question->sockets[at].event = NULL;
+	} else {
+		at = free_one;
+	}
+	if (at < 0 || (!readable && !writable))
+		return;
+	question->sockets[at].fd = fd;
+	question->sockets[at].event =
+	    event_new(question->base, fd, what, on_socket, question);
+	if (question->sockets[at].event)
+		event_add(question->sockets[at].event, NULL);
+}
+
+/* ---- asking ---- */
+
+static int
+open_channel(struct dns_question *question, const struct dns_settings *settings)
+{
+	struct ares_options options = {.flags = ARES_FLAG_EDNS,
+	    .timeout = (int)(settings->timeout / NSEC_PER_MSEC),
+	    .tries = 2,
+	    .sock_state_cb = watch_socket,
+	    .sock_state_cb_data = question};
+	int status = ares_init_options(&question->channel, &options,
+	    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+	        ARES_OPT_SOCK_STATE_CB);
+
+	if (status != ARES_SUCCESS)
+		question->channel = NULL;
+	else if (settings->servers[0])
+		status = ares_set_servers_ports_csv(
+		    question->channel, settings->servers);
+	return status;
+}
+
+static void
+send_question(struct dns_question *question, enum dns_kind kind)
+{
+	struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
+	    .ai_socktype = SOCK_STREAM,
+	    .ai_flags = ARES_AI_NOSORT | ARES_AI_ENVHOSTS};
+
+	if (kind == DNS_SERVICE)
+		ares_query(question->channel, question->name, ns_c_in, ns_t_srv,
+		    on_service, question);
+	else
+		ares_getaddrinfo(question->channel, question->name, NULL,
+		    &hints, on_addresses, question);
+}
+
+struct dns_question *
+dns_ask(struct event_base *base, const struct dns_settings *settings,
+    enum dns_kind kind, const char *name, dns_replied_fn *fn, void *ctx)
+{
+	struct dns_question *question = calloc(1, sizeof(*question));
+	struct dns_reply failure = {.status = ARES_ENOMEM, .is_answered = true};
+
+	if (!question) {
+		fn(ctx, &failure);
+		return NULL;
+	}
+	question->fn = fn;
+	question->ctx = ctx;
+	question->name = name;
+	question->base = base;
+	question->timer = evtimer_new(base, on_time, question);
+	if (question->timer)
+		failure.status = open_channel(question, settings);
+	if (failure.status != ARES_SUCCESS)
+		tell(question, &failure);
+	else
+		send_question(question, kind);
+	if (question->is_over) { /* a hosts file knew it */
+		question_free(question);
+		return NULL;
+	}
+	go_on(question);
+	return question;
+}
+
+void
+dns_give_up(struct dns_question **question)
+{
+	struct dns_question *dead = *question;
+
+	*question = NULL;
+	ares_destroy(dead->channel); /* tells */
+	dead->channel = NULL;
+	question_free(dead);
+}
