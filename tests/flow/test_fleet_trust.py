@@ -1,11 +1,15 @@
 """What is not believed of what stands in the memory that instances share, and how one's own change comes through all the same."""
 
+import contextlib
 import json
 import os
 import re
+import socket
+import tempfile
 import time
 
 from harness import SLOW, until
+import ports
 from test_fleet import Fleet, plan
 from test_proxy_protocol import crc32c
 
@@ -176,12 +180,21 @@ class Texts(Trust):
         self.all_in(id, state="aborted")
 
     def test_weirctl_prints_no_control_character(self):
+        """Whatever it is told: a weir of another version, or something else, says it."""
         first, = self.fleet(1)
-        self.ask("zadd", "t:fleet:seen", str(int(time.time() * 1000)), EVIL)
-        self.ask("hset", "t:fleet:about", EVIL, json.dumps({"version": EVIL, "things": {}}))
-        for command in (["status"], ["fleet"], ["weights"], ["weights", "-o", "json"], ["audit"]):
-            done = first.ctl(*command)
-            self.assertFalse(re.search("[\x00-\x08\x0b-\x1f\x7f\u0080-\u009f]", done.stdout + done.stderr), (command, done.stdout))
+        evil = json.dumps(EVIL + "\u009b31m\x7f\r\n")[1:-1].replace("\x7f", "\\u007f")
+        mark = "E" * len(evil)
+        reply = first.admin("PUT", "/v1/splits/shop/weights", {"weights": {"blue": 80, "green": 20}, "reason": mark})
+        self.assertEqual(reply.status, 200, reply)
+        address = liar(self, first.admin_path, mark.encode(), evil.encode())
+        told = 0
+        for command in (["status"], ["fleet"], ["weights"], ["weights", "shop"], ["weights", "-o", "json"], ["config", "diff"], ["audit"]):
+            done = first.ctl(*command, env={"WEIR_ADMIN": address})
+            said = done.stdout + done.stderr
+            self.assertEqual(done.returncode, 0, said)
+            told += "pwned" in said
+            self.assertFalse(re.search("[\x00-\x08\x0b-\x1f\x7f\u0080-\u009f]", said), (command, said))
+        self.assertGreater(told, 2)
 
 
 class Keys(Trust):
@@ -234,6 +247,26 @@ class Keys(Trust):
         time.sleep(1)
         self.assertTrue(self.look(first)["up"])
         self.assertEqual(first.metric("weir_fleet_lost_total"), 0, "the connection has held")
+
+
+def liar(case, path, mark, evil):
+    """An admin API that says `evil` where the real one says `mark`."""
+    def answer(sock):
+        with contextlib.suppress(OSError), sock, socket.socket(socket.AF_UNIX) as to:
+            to.connect(path)
+            asked = sock.recv(65536)
+            to.sendall(asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+            said = b""
+            while more := to.recv(65536):
+                said += more
+            sock.sendall(said.replace(mark, evil))
+    folder = case.enter(tempfile.TemporaryDirectory())
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.join(folder, "admin.sock"))
+    listener.listen(8)
+    case.addCleanup(listener.close)
+    ports.serve_each(listener, answer)
+    return "unix:" + os.path.join(folder, "admin.sock")
 
 
 def renumber(weir, old, new):
