@@ -112,7 +112,26 @@ accord_next(const struct accord *now, uint64_t agreed,
 	next.turns = now->turns;
 	next.deeds = now->deeds + !change->is_holder;
 	next.term = now->term + change->is_holder;
+	if (next.deeds <= ACCORD_DEEDS_MAX && next.term <= ACCORD_TERM_MAX)
+		return next;
+	/* Somebody has used them up: it goes on above him. */
+	next.epoch = (agreed > now->epoch ? agreed : now->epoch) + 1;
+	next.deeds = next.term = 0;
 	return next;
+}
+
+bool
+accord_epoch_is_possible(uint64_t epoch, uint64_t wall_ms)
+{
+	return epoch <=
+	       (wall_ms > ACCORD_EPOCH_FLOOR ? wall_ms : ACCORD_EPOCH_FLOOR);
+}
+
+bool
+accord_is_possible(const struct accord *a, uint64_t wall_ms)
+{
+	return accord_epoch_is_possible(a->epoch, wall_ms) &&
+	       a->deeds <= ACCORD_DEEDS_MAX && a->term <= ACCORD_TERM_MAX;
 }
 
 /* FNV-1a, mixed once more: its high bits alone would be weak. */

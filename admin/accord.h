@@ -41,6 +41,24 @@ enum {
 	ACCORD_TURNS_MAX = 15, /* then it takes an epoch */
 };
 
+/*
+ * What honest instances can never come to; beyond it is an error or an attack,
+ * and adopting it would leave no number for what is decided next.
+ *
+ * Epochs count decisions, and there have been fewer of them than milliseconds
+ * since 1970: a change is in the journal of its instance first, which takes
+ * longer. So an epoch is at most the time of day. No bound relative to one's
+ * own would do: who was away for years, or is new, must believe the others.
+ * And this one passes: whoever writes the greatest that is allowed is overtaken
+ * by the next decision, a millisecond later. A clock that says that weir was
+ * not written yet is not believed.
+ */
+#define ACCORD_EPOCH_FLOOR UINT64_C(1767225600000) /* January 2026 */
+enum {
+	ACCORD_DEEDS_MAX = 1 << 20, /* of people, on one rollout */
+	ACCORD_TERM_MAX = 1 << 30,  /* steps: fifty a second for 248 days */
+};
+
 struct accord {
 	uint64_t epoch;
 	uint8_t turns;
@@ -61,6 +79,10 @@ int accord_compare(const struct accord *a, const struct accord *b);
 /* Texts of one length, ordered as the accords are: Redis compares them. */
 char *accord_print(const struct accord *accord, char buf[ACCORD_TEXT]);
 bool accord_parse(const char *text, struct accord *out);
+
+/* `wall_ms`: the time of day. */
+bool accord_is_possible(const struct accord *accord, uint64_t wall_ms);
+bool accord_epoch_is_possible(uint64_t epoch, uint64_t wall_ms);
 
 /* A state that is another than `now` was; what has made it. */
 struct accord_change {

@@ -134,6 +134,7 @@ struct fleet_ask {
 	const char *lease;         /* NULL: none is asked about */
 	int lease_ms;              /* take or keep it for so long; 0: who has it; -1: give it back */
 	const char *cells, *cell;  /* evidence: where, and ours; NULL: not asked for, no news */
+	const char *refused;       /* an accord that counts as none; "": there is no such */
 	const char *back, *why;    /* a rollout that went back: where it is noted, and our note; NULL: none */
 };
 
@@ -142,7 +143,8 @@ struct fleet_cell {
 };
 
 struct fleet_told {
-	const char *accord; /* as it is there now; "" none */
+	const char *accord; /* as it is there now, '?' for what is no digit; "" none */
+	const char *by;     /* who wrote it; "" ourselves, or nobody */
 	const char *doc;    /* when it is greater than ours, or the fence held ours off; else NULL */
 	bool is_fenced_off;
 	const char *holder; /* of the lease; "" nobody */

@@ -9,6 +9,8 @@
 #include <event2/buffer.h>
 #include <string.h>
 
+#include "admin/escape.h"
+
 /* Nesting by brackets outside of strings. */
 static unsigned
 depth_of(struct span text)
@@ -131,24 +133,19 @@ take_reason(struct call *call)
 	return false;
 }
 
-/* A query may hold bytes that are no UTF-8; they would not get into any JSON.
- */
+/* A query may hold bytes that are no UTF-8, which would not get into any JSON;
+   a line break or more would get onto terminals. */
 static bool
 check_reason_text(struct call *call)
 {
-	json_t *probe;
-
 	if (!call->reason)
 		return true;
-	probe = json_string(call->reason);
-	if (probe) {
-		json_decref(probe);
+	if (text_is_printable(call->reason))
 		return true;
-	}
 	call->reason = NULL;
 	call_problem(call,
 	    &(struct problem){400, "bad-reason", NULL, "reason", NULL},
-	    "the reason is not UTF-8");
+	    "the reason is not one line of UTF-8 without control characters");
 	return false;
 }
 

@@ -462,8 +462,9 @@ run(struct ctl *ctl)
 	int code;
 
 	for (;;) {
-		if (ctl->is_watch && isatty(STDOUT_FILENO))
-			fputs("\033[H\033[2J", stdout);
+		if (ctl->is_watch && isatty(STDOUT_FILENO) &&
+		    !ctl_clear_screen())
+			return CTL_INTERNAL;
 		code = ctl->command->run(ctl);
 		if (fflush(stdout) != 0)
 			return CTL_INTERNAL;
@@ -565,6 +566,8 @@ ctl_main(int argc, char **argv)
 	ctl.cert = setting("WEIR_CERT");
 	ctl.key = setting("WEIR_KEY");
 	ctl.has_colour = isatty(STDOUT_FILENO) && (!no_colour || !*no_colour);
+	if (!ctl_guard_terminal())
+		return CTL_INTERNAL;
 	if (argc > 1 && has_word(argv + 1, 1, "--version", "version")) {
 		puts("weirctl " WEIR_VERSION);
 		return CTL_OK;

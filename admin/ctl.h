@@ -55,6 +55,14 @@ struct ctl_command {
 /* Runs the verb that the first word names, with the words after it. */
 int ctl_run_verb(struct ctl *ctl);
 
+/* ---- the terminal (ctl_terminal.c) ---- */
+
+/* From now on no control character but line breaks and tabs gets through
+   stdout and stderr, whoever prints. False: no memory. */
+bool ctl_guard_terminal(void);
+/* Past it. False: it cannot be written to. */
+bool ctl_clear_screen(void);
+
 /* ---- asking (ctl_http.c) ---- */
 
 struct ctl_request {

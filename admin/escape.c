@@ -80,6 +80,20 @@ is_c1(const unsigned char *p, size_t n)
 	return n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
 }
 
+bool
+text_is_printable(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+	size_t left = strlen(text), n;
+
+	for (; left > 0; p += n, left -= n) {
+		n = utf8_length(p, left);
+		if (n == 0 || *p < 0x20 || *p == 0x7f || is_c1(p, n))
+			return false;
+	}
+	return true;
+}
+
 static void
 line_character(struct line *line, const unsigned char *p, size_t n)
 {

@@ -36,4 +36,7 @@ void line_quoted(struct line *line, struct span text, size_t max);
 /* The same escapes without the quotes; used by the readable log. */
 void line_escaped(struct line *line, struct span text, size_t max);
 
+/* Well-formed UTF-8 without a control character, which no terminal obeys. */
+bool text_is_printable(const char *text);
+
 #endif

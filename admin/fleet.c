@@ -105,6 +105,7 @@ confirm(struct fleet *fleet, struct fleet_item *item)
 	item->is_unsent = false;
 	item->expected[0] = '\0';
 	item->trouble[0] = '\0';
+	item->refused[0] = '\0';
 	if (item->agreed < item->accord.epoch)
 		item->agreed = item->accord.epoch;
 	if (is_news)
@@ -123,6 +124,9 @@ take_over(struct fleet *fleet, struct fleet_item *item,
 	memcpy(trouble, item->trouble, sizeof(trouble));
 	if (!fleet_adopt(fleet, item, theirs, doc)) {
 		item->is_same = false;
+		/* What is decided here from now on has seen it. */
+		if (item->agreed < theirs->epoch)
+			item->agreed = theirs->epoch;
 		if (strcmp(trouble, item->trouble) != 0)
 			log_event(LOG_ERROR,
 			    "what the fleet agreed on is not in effect here",
@@ -140,6 +144,16 @@ take_over(struct fleet *fleet, struct fleet_item *item,
 	confirm(fleet, item);
 }
 
+/* Nothing is there, or nothing that is believed. */
+static void
+claim(struct fleet_item *item)
+{
+	item->is_unsent = true;
+	item->is_fenced = false;
+	item->expected[0] = '\0';
+	item->sync_at = 0;
+}
+
 static void
 compare(
     struct fleet *fleet, struct fleet_item *item, const struct fleet_told *told)
@@ -147,10 +161,18 @@ compare(
 	struct accord theirs;
 	int order;
 
-	if (!accord_parse(told->accord, &theirs)) {
-		item->is_unsent = true; /* nothing is there */
-		item->is_fenced = false;
-		item->sync_at = 0;
+	if (!told->accord[0]) {
+		claim(item);
+		return;
+	}
+	if (!accord_parse(told->accord, &theirs) ||
+	    !accord_is_possible(&theirs, fleet_wall_ms())) {
+		fleet_distrust(fleet, item, told->by,
+		    "the number of its state is none that an instance can "
+		    "have come to");
+		snprintf(
+		    item->refused, sizeof(item->refused), "%s", told->accord);
+		claim(item);
 		return;
 	}
 	order = accord_compare(&theirs, &item->accord);
@@ -263,7 +285,8 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 	struct fleet_ask ask = {.id = fleet->id,
 	    .thing = item->thing,
 	    .is_fenced = item->is_fenced,
-	    .expected = item->expected};
+	    .expected = item->expected,
+	    .refused = item->refused};
 	const char *noted;
 
 	if (!wait)

@@ -56,6 +56,8 @@ enum {
 	FLEET_READ_MS = 200, /* a reader waits no longer for it */
 	FLEET_READS_MAX = 256,
 	FLEET_PEERS_MAX = 64,
+	FLEET_DOC_MAX = 1 << 20, /* bytes of a state; the script knows it too */
+	FLEET_TEXT_MAX = 4096,   /* of one text in a rollout's state */
 	FLEET_ID_MAX = 80,
 	FLEET_THING_MAX = CONFIG_NAME_MAX + 32,
 };
@@ -108,6 +110,7 @@ struct fleet_item {
 	nsec_t held_at;                  /* confirmed as ours; 0: it is not */
 	char went_back[ROLLOUT_ID_MAX];  /* noted there already */
 	char trouble[ERR_TEXT_MAX];      /* "": none */
+	char refused[ACCORD_TEXT + 1];   /* stands there and is not believed; "" nothing */
 	struct fleet_evidence *evidence; /* owned; NULL for the freeze */
 };
 
@@ -136,7 +139,9 @@ struct fleet {
 	size_t n_reads;
 	struct fleet_member members[FLEET_PEERS_MAX];
 	size_t n_members;
-	uint64_t adopted, lost;
+	uint64_t adopted, lost, refused;
+	uint64_t distrusted[FLEET_PEERS_MAX]; /* hashes: who was said to be */
+	size_t n_distrusted;
 };
 
 /* fleet.c */
@@ -194,6 +199,17 @@ bool fleet_adopt(struct fleet *fleet, struct fleet_item *item,
     const struct accord *accord, const char *doc);
 /* It went back where the split has other pools. */
 void fleet_follow_back(struct fleet *fleet, struct run *run, const char *why);
+
+/* fleet_trust.c: what is not believed */
+uint64_t fleet_wall_ms(void);
+/* Counts it, and says it once for each `by` and `why`. */
+void fleet_distrust(struct fleet *fleet, const struct fleet_item *item,
+    const char *by, const char *why);
+/* Printable, of at most `max` bytes; the same for all texts in it. */
+bool fleet_text_is_clean(const char *text, size_t max);
+bool fleet_json_is_clean(const json_t *json, size_t max);
+bool fleet_texts_are_clean(const char *text, size_t max); /* of a JSON text */
+bool fleet_id_is_clean(const char *id);
 
 /* fleet_evidence.c */
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/api.h"
 #include "admin/events.h"
 #include "admin/fleet.h"
 #include "admin/log.h"
@@ -34,6 +35,14 @@ refuse(struct fleet_item *item, const char *why)
 {
 	snprintf(item->trouble, sizeof(item->trouble), "%s", why);
 	return false;
+}
+
+/* Texts that the API would not have taken from a person. */
+static bool
+disbelieve(struct fleet *fleet, struct fleet_item *item)
+{
+	fleet->refused++;
+	return refuse(item, "it has texts that are too long or not printable");
 }
 
 /* ---- telling ---- */
@@ -422,6 +431,9 @@ read_split(struct adoption *a, const json_t *doc)
 	const char *run = json_string_value(json_object_get(doc, "rollout"));
 	struct err err;
 
+	if ((split && !fleet_texts_are_clean(split, API_REASON_MAX)) ||
+	    (run && !fleet_texts_are_clean(run, FLEET_TEXT_MAX)))
+		return disbelieve(a->fleet, a->item);
 	if (!split || !split_state_parse(split, &a->state))
 		return refuse(a->item, "it cannot be read");
 	if (!lay_out(a))
@@ -431,6 +443,8 @@ read_split(struct adoption *a, const json_t *doc)
 	a->run = run_from_text(run, &err);
 	if (!a->run)
 		return refuse(a->item, err.text);
+	if (!fleet_id_is_clean(a->run->rollout.id))
+		return disbelieve(a->fleet, a->item);
 	if (strcmp(a->run->rollout.split, a->item->name) != 0 ||
 	    split_slot(a->split, a->run->rollout.to) < 0 ||
 	    split_slot(a->split, a->run->rollout.from) < 0)
@@ -501,15 +515,29 @@ adopt_freeze(struct fleet *fleet, struct fleet_item *item, const json_t *doc)
 
 /* ---- public ---- */
 
+static bool
+says_clearly(const json_t *doc, const char *name, size_t max)
+{
+	const json_t *value = json_object_get(doc, name);
+
+	return !value || fleet_json_is_clean(value, max);
+}
+
 bool
 fleet_adopt(struct fleet *fleet, struct fleet_item *item,
     const struct accord *accord, const char *text)
 {
-	json_t *doc = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	json_t *doc = strlen(text) <= FLEET_DOC_MAX
+	                  ? json_loads(text, JSON_REJECT_DUPLICATES, NULL)
+	                  : NULL;
 	bool ok;
 
 	if (!json_is_object(doc))
 		ok = refuse(item, "it is no JSON object");
+	else if (!says_clearly(doc, "by", FLEET_ID_MAX - 1) ||
+	         !says_clearly(doc, "who", API_REASON_MAX) ||
+	         !says_clearly(doc, "reason", API_REASON_MAX))
+		ok = disbelieve(fleet, item);
 	else if (item->name[0])
 		ok = adopt_split(fleet, item, accord, doc);
 	else
@@ -526,6 +554,8 @@ fleet_follow_back(struct fleet *fleet, struct run *run, const char *why)
 	    .verb = VERB_ABORT, .who = "fleet", .wall = time(NULL)};
 	struct err err;
 
+	if (!fleet_text_is_clean(why, API_REASON_MAX))
+		why = "it does not say it in words";
 	if (!rollout_may(&run->rollout, VERB_ABORT) ||
 	    run->rollout.state == ROLLOUT_ROLLING_BACK)
 		return;

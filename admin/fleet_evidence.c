@@ -23,6 +23,11 @@ enum {
 	SILENT_MS = 1000, /* clocks go on without news */
 };
 
+/* What no instance can have seen in one era: nine years of a million requests
+   a second, or ten years by the clock. Sums of them do not run over. */
+#define COUNT_MAX (UINT64_C(1) << 48)
+#define CLOCK_MAX (UINT64_C(3652) * 86400 * NSEC_PER_SEC)
+
 /* ---- eras ---- */
 
 static uint64_t
@@ -201,13 +206,19 @@ take_number(const char **at, int base, char end, uint64_t *out)
 }
 
 static bool
+take_count(const char **at, char end, uint64_t *out)
+{
+	return take_number(at, 10, end, out) && *out <= COUNT_MAX;
+}
+
+static bool
 read_counts(const char *at, struct cell *out)
 {
 	uint64_t words[WORDS] = {0}, i, n;
 
 	while (*at) {
 		if (!take_number(&at, 10, ':', &i) || i >= WORDS ||
-		    !take_number(&at, 10, ' ', &n))
+		    !take_count(&at, ' ', &n))
 			return false;
 		words[i] = n;
 	}
@@ -220,7 +231,7 @@ take_clock(const char **at, nsec_t *out)
 {
 	uint64_t n;
 
-	if (!take_number(at, 10, ' ', &n) || n > INT64_MAX)
+	if (!take_number(at, 10, ' ', &n) || n > CLOCK_MAX)
 		return false;
 	*out = (nsec_t)n;
 	return true;
@@ -237,11 +248,11 @@ read_cell(const char *text, const struct plan_cfg *plan, struct cell *out)
 	    !take_clock(&text, &out->ramp_ran) ||
 	    !take_clock(&text, &out->hold_ran) ||
 	    !take_clock(&text, &out->phase_ran) ||
-	    !take_number(&text, 10, ' ', &out->phase_requests) ||
+	    !take_count(&text, ' ', &out->phase_requests) ||
 	    !take_number(&text, 10, ' ', &guards) || guards != plan->n_guards)
 		return false;
 	for (size_t g = 0; g < guards; g++)
-		if (!take_number(&text, 10, ' ', &out->signals[g]))
+		if (!take_count(&text, ' ', &out->signals[g]))
 			return false;
 	return read_counts(text, out);
 }
@@ -336,9 +347,14 @@ fleet_evidence_hear(struct fleet *fleet, struct fleet_item *item,
 	if (e->era == 0 || e->era != era_of(&run->rollout))
 		return;
 	for (size_t i = 0; i < told->n_cells; i++) {
-		if (strcmp(told->cells[i].id, fleet->id) == 0 ||
-		    !read_cell(told->cells[i].text, run->rollout.plan, &cell))
+		if (strcmp(told->cells[i].id, fleet->id) == 0)
 			continue;
+		if (!read_cell(told->cells[i].text, run->rollout.plan, &cell)) {
+			fleet_distrust(fleet, item, told->cells[i].id,
+			    "its evidence is none that an instance can have "
+			    "seen");
+			continue;
+		}
 		take_cell(e, told->cells[i].id, &cell);
 		if (strcmp(told->cells[i].id, item->holder) == 0)
 			holders = cell;

@@ -336,6 +336,25 @@ fleet_item_record(struct fleet *fleet, struct fleet_item *item)
 	json_decref(object);
 }
 
+/* Written by a weir that believed anything. */
+static bool
+is_believable(const json_t *object, struct fleet_item *item)
+{
+	json_int_t agreed =
+	    json_integer_value(json_object_get(object, "agreed"));
+	uint64_t wall = fleet_wall_ms();
+
+	if (agreed >= 0 && accord_is_possible(&item->accord, wall) &&
+	    accord_epoch_is_possible((uint64_t)agreed, wall))
+		return true;
+	log_event(LOG_ERROR,
+	    "what the fleet had agreed on had a number that no instance can "
+	    "have come to: it is numbered anew",
+	    "thing", item->name[0] ? item->name : "freeze", NULL);
+	item->accord = (struct accord){0};
+	return false;
+}
+
 static bool
 restore(struct fleet *fleet, struct fleet_item *item)
 {
@@ -350,7 +369,7 @@ restore(struct fleet *fleet, struct fleet_item *item)
 	accord = json_string_value(json_object_get(object, "accord"));
 	run = json_string_value(json_object_get(object, "run"));
 	ok = accord && run && strlen(run) < ROLLOUT_ID_MAX &&
-	     accord_parse(accord, &item->accord);
+	     accord_parse(accord, &item->accord) && is_believable(object, item);
 	if (ok) {
 #define NUMBER(name) json_integer_value(json_object_get(object, name))
 		item->agreed = (uint64_t)NUMBER("agreed");

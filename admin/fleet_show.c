@@ -257,6 +257,9 @@ metrics_fleet(struct exposition *x, const struct fleet *fleet)
 	family_begin(x, FAMILY_COUNTER, "weir_fleet_adopted",
 	    "States taken over from other instances.");
 	family_count(x, NULL, fleet->adopted);
+	family_begin(x, FAMILY_COUNTER, "weir_fleet_refused",
+	    "States and evidence of other instances that were not believed.");
+	family_count(x, NULL, fleet->refused);
 	family_begin(x, FAMILY_COUNTER, "weir_fleet_lost",
 	    "Times that the other instances could not be reached any more.");
 	family_count(x, NULL, fleet->lost);

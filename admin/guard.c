@@ -17,6 +17,8 @@
 #include "admin/dispatch.h"
 #include "tls/tls.h"
 
+enum { HOST_MAX = 300 };
+
 /* ---- the peer ---- */
 
 static bool
@@ -108,11 +110,35 @@ host_is(const char *host, const char *name, uint16_t port)
 	return strcmp(host + len, wanted) == 0;
 }
 
+/*
+ * Whom the request is for: a target in the absolute form says so, and Host then
+ * counts for nothing (RFC 9112, 3.2.2). One that names a user is for nobody.
+ */
+static const char *
+host_of(const struct call *call, char buf[HOST_MAX])
+{
+	const struct evhttp_uri *uri =
+	    evhttp_request_get_evhttp_uri(call->http);
+	const char *host = uri ? evhttp_uri_get_host(uri) : NULL;
+	int port = uri ? evhttp_uri_get_port(uri) : -1;
+
+	if (!host)
+		return call_header(call, "Host");
+	if (evhttp_uri_get_userinfo(uri) || strlen(host) > HOST_MAX - 16)
+		return "";
+	if (port < 0)
+		snprintf(buf, HOST_MAX, "%s", host);
+	else
+		snprintf(buf, HOST_MAX, "%s:%d", host, port);
+	return buf;
+}
+
 bool
 guard_host(struct call *call)
 {
 	const struct door *door = call->door;
-	const char *host = call_header(call, "Host");
+	char buf[HOST_MAX];
+	const char *host = host_of(call, buf);
 
 	if (!has_one_host(call)) {
 		call_problem(call,
@@ -235,7 +261,8 @@ guard_identity(struct call *call)
 static bool
 is_same_origin(const struct call *call, const char *origin)
 {
-	const char *host = call_header(call, "Host");
+	char buf[HOST_MAX];
+	const char *host = host_of(call, buf);
 	const char *rest = strncmp(origin, "http://", 7) == 0    ? origin + 7
 	                   : strncmp(origin, "https://", 8) == 0 ? origin + 8
 	                                                         : NULL;

@@ -20,6 +20,12 @@ struct member {
 	uint64_t max; /* of numbers */
 };
 
+/* Beyond what weir can have counted or a calendar can show; below what sums of
+   it would run over. A record may come from another instance. */
+#define COUNT_MAX (UINT64_C(1) << 53)
+#define TIME_MAX  UINT64_C(253402300799) /* the end of the year 9999 */
+#define CLOCK_MAX (UINT64_C(3652) * 86400 * NSEC_PER_SEC)
+
 #define M(name, kind, max)                                                     \
 	{                                                                      \
 #name, kind, offsetof(struct rollout, name),                   \
@@ -37,11 +43,11 @@ static const struct member members[] = {
     M(retry_of, TEXT, 0),
     M(group, TEXT, 0),
     M(group_size, U32, ROLLOUTS_GROUP_MAX),
-    M(started_at, TIME, INT64_MAX),
+    M(started_at, TIME, TIME_MAX),
     M(salt, U64, UINT64_MAX),
     M(share, U16, BP_ALL),
-    M(before_n, U64, UINT64_MAX),
-    M(before_bad, U64, UINT64_MAX),
+    M(before_n, U64, COUNT_MAX),
+    M(before_bad, U64, COUNT_MAX),
     M(held, U32, HOLD_UNDECIDED),
     M(held_by, U8, PLAN_GUARDS_MAX - 1),
     M(phase, U32, PLAN_PHASES_MAX - 1),
@@ -58,13 +64,13 @@ static const struct member members[] = {
     M(cause_guard, U8, PLAN_GUARDS_MAX - 1),
     M(cause_words, TEXT, 0),
     M(by, TEXT, 0),
-    M(state_at, TIME, INT64_MAX),
-    M(phase_at, TIME, INT64_MAX),
-    M(ramp_ran, NSEC, INT64_MAX),
-    M(hold_ran, NSEC, INT64_MAX),
-    M(phase_ran, NSEC, INT64_MAX),
-    M(phase_requests, U64, UINT64_MAX),
-    M(shielded, U64, UINT64_MAX),
+    M(state_at, TIME, TIME_MAX),
+    M(phase_at, TIME, TIME_MAX),
+    M(ramp_ran, NSEC, CLOCK_MAX),
+    M(hold_ran, NSEC, CLOCK_MAX),
+    M(phase_ran, NSEC, CLOCK_MAX),
+    M(phase_requests, U64, COUNT_MAX),
+    M(shielded, U64, COUNT_MAX),
 };
 #undef M
 
@@ -210,7 +216,7 @@ take_number(const struct member *m, const json_t *value, uint64_t *out)
 		if (!text || *text < '0' || *text > '9')
 			return false;
 		*out = strtoull(text, &end, 10);
-		return *end == '\0';
+		return *end == '\0' && *out <= m->max;
 	}
 	if (!json_is_integer(value) || json_integer_value(value) < 0)
 		return false;
@@ -257,12 +263,36 @@ take_member(const struct member *m, const json_t *value, struct rollout *r)
 	return true;
 }
 
-static void
+static bool
+take_count(const json_t *value, uint64_t *out)
+{
+	json_int_t n = json_integer_value(value);
+
+	*out = (uint64_t)n;
+	return n >= 0 && *out <= COUNT_MAX;
+}
+
+static bool
 take_arms(const json_t *list, uint64_t by_arm[ARM_COUNT])
 {
+	bool ok = true;
+
 	for (size_t i = 0; i < ARM_COUNT; i++)
-		by_arm[i] =
-		    (uint64_t)json_integer_value(json_array_get(list, i));
+		ok &= take_count(json_array_get(list, i), &by_arm[i]);
+	return ok;
+}
+
+/* Times of a monotonic clock and versions: only compared and shown. */
+static bool
+take_driver(const json_t *object, struct run *run)
+{
+	run->decided_ns =
+	    json_integer_value(json_object_get(object, "decided_ns"));
+	run->effective_ns =
+	    json_integer_value(json_object_get(object, "effective_ns"));
+	return take_count(json_object_get(object, "version"), &run->version) &&
+	       take_count(json_object_get(object, "split_version"),
+	           &run->split_version);
 }
 
 static bool
@@ -359,19 +389,13 @@ take_all(const json_t *object, struct run *run, struct err *err)
 			    err, "its \"%s\" is wrong", members[i].name);
 	if (!take_plan(json_object_get(object, "plan"), r, err))
 		return false;
-	take_arms(json_object_get(object, "n"), r->n);
-	take_arms(json_object_get(object, "bad"), r->bad);
+	if (!take_arms(json_object_get(object, "n"), r->n) ||
+	    !take_arms(json_object_get(object, "bad"), r->bad) ||
+	    !take_driver(object, run))
+		return err_set(err, "its counts are wrong");
 	if (!take_approvals(json_object_get(object, "approvals"), r) ||
 	    !take_gates(json_object_get(object, "gates"), r) || !fits_plan(r))
 		return err_set(err, "it does not fit its plan");
-	run->version =
-	    (uint64_t)json_integer_value(json_object_get(object, "version"));
-	run->split_version = (uint64_t)json_integer_value(
-	    json_object_get(object, "split_version"));
-	run->decided_ns =
-	    json_integer_value(json_object_get(object, "decided_ns"));
-	run->effective_ns =
-	    json_integer_value(json_object_get(object, "effective_ns"));
 	run->evidence = json_incref(json_object_get(object, "evidence"));
 	return true;
 }

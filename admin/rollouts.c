@@ -322,6 +322,8 @@ start_from(const struct split *split)
 	return split->pools[heaviest];
 }
 
+enum { NUMBER_MAX = 1000000000 }; /* of a day; others' ids may say anything */
+
 static void
 make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
     char id[ROLLOUT_ID_MAX])
@@ -338,7 +340,8 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
 	len = strlen(day);
 	TAILQ_FOREACH (run, &rollouts->runs, link)
 		if (strncmp(run->rollout.id, day, len) == 0 &&
-		    sscanf(run->rollout.id + len, "%u", &n) == 1 && n > last)
+		    sscanf(run->rollout.id + len, "%u", &n) == 1 && n > last &&
+		    n < NUMBER_MAX)
 			last = n;
 	/* Two instances may begin one at the same moment. */
 	tag = fleet_tag(rollouts->admin->fleet);

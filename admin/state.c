@@ -110,6 +110,15 @@ read_text(const json_t *object, const char *key)
 	return text ? strdup(text) : NULL;
 }
 
+/* What no calendar can show is no time. */
+static time_t
+read_time(const json_t *object, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(object, key));
+
+	return n < 0 || n > 253402300799 ? 0 : (time_t)n;
+}
+
 /* Fills bp[] in the order of split->pools. */
 static bool
 read_weights(
@@ -166,8 +175,7 @@ split_state_parse(const char *text, struct split_state *out)
 	if (ok) {
 		out->has_previous =
 		    read_weights(object, "previous", out, out->previous);
-		out->changed_at = (time_t)json_integer_value(
-		    json_object_get(object, "changed_at"));
+		out->changed_at = read_time(object, "changed_at");
 		out->stable = read_text(object, "stable");
 		out->changed_by = read_text(object, "changed_by");
 		out->reason = read_text(object, "reason");

@@ -13,10 +13,17 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
+#include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
-enum { SOCKETS_MAX = 16 }; /* several servers, UDP and TCP */
+enum {
+	SOCKETS_MAX = 16, /* several servers, UDP and TCP */
+	TURN_READS = 32,
+};
 
 struct dns_question {
 	dns_replied_fn *fn;
@@ -31,6 +38,7 @@ struct dns_question {
 		ares_socket_t fd;
 		struct event *event; /* owned; NULL: free */
 	} sockets[SOCKETS_MAX];
+	unsigned n_reads; /* in this turn of the loop */
 	bool is_over;
 	bool wants_reason, is_second; /* see ask_why() */
 };
@@ -92,6 +100,60 @@ on_service(void *arg, int status, int timeouts, unsigned char *bytes, int len)
 static void watch_socket(
     void *arg, ares_socket_t fd, int readable, int writable);
 
+/*
+ * c-ares reads a socket until it is empty, and who fills it as fast keeps this
+ * thread: so it looks empty after TURN_READS, until the loop's next turn.
+ */
+static ares_ssize_t
+receive(ares_socket_t fd, void *buf, size_t cap, int flags,
+    struct sockaddr *from, ares_socklen_t *from_len, void *arg)
+{
+	struct dns_question *question = arg;
+
+	if (question->n_reads++ < TURN_READS)
+		return recvfrom(fd, buf, cap, flags, from, from_len);
+	errno = EAGAIN;
+	return -1;
+}
+
+static ares_socket_t
+open_socket(int family, int type, int protocol, void *arg)
+{
+	(void)arg;
+	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+
+static int
+close_socket(ares_socket_t fd, void *arg)
+{
+	(void)arg;
+	return close(fd);
+}
+
+static int
+connect_socket(ares_socket_t fd, const struct sockaddr *to,
+    ares_socklen_t to_len, void *arg)
+{
+	(void)arg;
+	return connect(fd, to, to_len);
+}
+
+static ares_ssize_t
+send_some(ares_socket_t fd, const struct iovec *parts, int n, void *arg)
+{
+	(void)arg;
+	return writev(fd, parts, n);
+}
+
+/* All of them: with one, c-ares makes none of its own. */
+static const struct ares_socket_functions sockets = {
+    .asocket = open_socket,
+    .aclose = close_socket,
+    .aconnect = connect_socket,
+    .arecvfrom = receive,
+    .asendv = send_some,
+};
+
 static int
 open_channel(struct dns_question *question)
 {
@@ -108,7 +170,10 @@ open_channel(struct dns_question *question)
 
 	if (status != ARES_SUCCESS)
 		question->channel = NULL;
-	else if (settings->servers[0])
+	else
+		ares_set_socket_functions(
+		    question->channel, &sockets, question);
+	if (status == ARES_SUCCESS && settings->servers[0])
 		status = ares_set_servers_ports_csv(
 		    question->channel, settings->servers);
 	return status;
@@ -180,6 +245,7 @@ on_socket(int fd, short what, void *arg)
 {
 	struct dns_question *question = arg;
 
+	question->n_reads = 0;
 	ares_process_fd(question->channel,
 	    what & EV_READ ? fd : ARES_SOCKET_BAD,
 	    what & EV_WRITE ? fd : ARES_SOCKET_BAD);
@@ -193,6 +259,7 @@ on_time(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	question->n_reads = 0;
 	ares_process_fd(question->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 	go_on(question);
 }

@@ -32,53 +32,80 @@ enum {
 };
 
 /*
+ * Anybody who may write there may write anything; what is of another type or
+ * too large is as good as nothing, and goes. A lease without an end is none.
+ *
  * KEYS: state, news, lease, evidence, back. ARGV: id, accord, doc, is fenced,
- * ms of the lease, cell, the decision that it was made on, why. An empty text
- * is none.
- * Answers {accord, doc, was fenced off, holder, why, id, cell, ...}. A lease
- * is given back last: the step that it was held for comes with it.
+ * ms of the lease, cell, the decision that it was made on, why, an accord that
+ * counts as none. An empty text is none.
+ * Answers {accord, doc, was fenced off, holder, why, by, id, cell, ...}. A
+ * lease is given back last: the step that it was held for comes with it.
  */
 static const char sync_script[] =
     "local call=redis.call local ms=tonumber(ARGV[5]) local holder='' "
-    "local function tell() redis.pcall('PUBLISH',KEYS[2],"
-    "string.format('%.0f',call('INCR',KEYS[2]))..' '..ARGV[1]) end "
+    "for i,t in ipairs({'hash','string','string','hash','string'}) do "
+    "if KEYS[i]~='' then local is=call('TYPE',KEYS[i]).ok "
+    "if is~=t and is~='none' then call('DEL',KEYS[i]) end end end "
+    "local function tell() local n=redis.pcall('INCR',KEYS[2]) "
+    "if type(n)=='table' then call('DEL',KEYS[2]) n=call('INCR',KEYS[2]) end "
+    "redis.pcall('PUBLISH',KEYS[2],string.format('%.0f',n)..' '..ARGV[1]) end "
     "if KEYS[3]~='' then holder=call('GET',KEYS[3]) or '' "
+    "if holder~='' then local left=call('PTTL',KEYS[3]) "
+    "if left<0 or left>15000 or #holder>80 then call('DEL',KEYS[3]) "
+    "holder='' end end "
     "if ms>0 and (holder=='' or holder==ARGV[1]) then "
     "call('SET',KEYS[3],ARGV[1],'PX',ms) holder=ARGV[1] "
     "end end "
+    "if call('HSTRLEN',KEYS[1],'doc')>1048576 then call('DEL',KEYS[1]) end "
     "local a=call('HGET',KEYS[1],'a') or '' local doc='' local off='' "
+    "local by='' a=string.gsub(string.sub(a,1,70),'[^0-9a-f]','?') "
+    "if a==ARGV[9] then a='' end "
     "if a<ARGV[2] and ARGV[3]~='' then "
     "if a~='' and (ARGV[4]~='' and holder~=ARGV[1] or ARGV[7]~='' and "
     "string.sub(a,1,#ARGV[7])>ARGV[7]) then off='1' "
     "doc=call('HGET',KEYS[1],'doc') or '' "
     "else call('HSET',KEYS[1],'a',ARGV[2],'doc',ARGV[3],'by',ARGV[1]) "
     "call('PEXPIRE',KEYS[1],2592000000) tell() a=ARGV[2] end "
-    "elseif a>ARGV[2] then doc=call('HGET',KEYS[1],'doc') or '' end "
+    "elseif a>ARGV[2] then doc=call('HGET',KEYS[1],'doc') or '' "
+    "by=string.sub(call('HGET',KEYS[1],'by') or '',1,80) end "
     "local why='' if KEYS[5]~='' then "
     "if ARGV[8]~='' then call('SET',KEYS[5],ARGV[8],'PX',2592000000) "
-    "tell() end why=call('GET',KEYS[5]) or '' end "
+    "tell() end why=string.sub(call('GET',KEYS[5]) or '',1,512) end "
     "if ms<0 and holder==ARGV[1] then call('DEL',KEYS[3]) holder='' end "
-    "local out={a,doc,off,holder,why} "
+    "local out={a,doc,off,holder,why,by} "
     "if KEYS[4]~='' then if ARGV[6]~='' then "
     "call('HSET',KEYS[4],ARGV[1],ARGV[6]) call('PEXPIRE',KEYS[4],600000) end "
-    "local all=call('HGETALL',KEYS[4]) "
-    "for i=1,#all do out[#out+1]=all[i] end end "
+    "local all=call('HGETALL',KEYS[4]) local size=0 "
+    "for i=1,#all,2 do local n=#all[i+1] "
+    "if #all[i]<=80 and n<=65536 and size+n<=2097152 and #out<518 then "
+    "size=size+n out[#out+1]=all[i] out[#out+1]=all[i+1] end end end "
     "return out";
 
-/* KEYS: seen, about. ARGV: id, about, ms. Answers {now, id, seen, about, ...}
+/*
+ * Who says that he was seen tomorrow goes, and of too many the oldest are left
+ * out.
+ *
+ * KEYS: seen, about. ARGV: id, about, ms. Answers {now, id, seen, about, ...}
  */
 static const char beat_script[] =
     "local call=redis.call local t=call('TIME') "
     "local now=t[1]*1000+math.floor(t[2]/1000) "
+    "for i,t in ipairs({'zset','hash'}) do local is=call('TYPE',KEYS[i]).ok "
+    "if is~=t and is~='none' then call('DEL',KEYS[i]) end end "
     "local function n(x) return string.format('%.0f',x) end "
     "call('ZADD',KEYS[1],n(now),ARGV[1]) call('HSET',KEYS[2],ARGV[1],ARGV[2]) "
+    "call('ZREMRANGEBYSCORE',KEYS[1],n(now+60000),'+inf') "
     "for _,id in ipairs(call('ZRANGEBYSCORE',KEYS[1],'-inf',"
-    "n(now-tonumber(ARGV[3])))) do call('ZREM',KEYS[1],id) "
+    "n(now-tonumber(ARGV[3])),'LIMIT',0,1000)) do call('ZREM',KEYS[1],id) "
     "call('HDEL',KEYS[2],id) end "
     "call('PEXPIRE',KEYS[1],600000) call('PEXPIRE',KEYS[2],600000) "
-    "local out={n(now)} local all=call('ZRANGE',KEYS[1],0,-1,'WITHSCORES') "
-    "for i=1,#all,2 do out[#out+1]=all[i] out[#out+1]=all[i+1] "
-    "out[#out+1]=call('HGET',KEYS[2],all[i]) or '' end return out";
+    "local out={n(now)} local size=0 "
+    "local all=call('ZRANGE',KEYS[1],-256,-1,'WITHSCORES') "
+    "for i=1,#all,2 do local about='' local len=call('HSTRLEN',KEYS[2],all[i]) "
+    "if #all[i]<=80 and size+len<=2097152 then size=size+len "
+    "about=call('HGET',KEYS[2],all[i]) or '' "
+    "out[#out+1]=all[i] out[#out+1]=all[i+1] out[#out+1]=about end end "
+    "return out";
 
 struct fleet_wire {
 	struct event_base *base; /* borrowed */
@@ -140,7 +167,7 @@ on_synced(void *ctx, const redisReply *answer)
 	struct fleet_cell cells[CELLS_MAX];
 	struct fleet_told told = {.cells = cells};
 
-	if (!redis_accepts(waiting->wire->redis, answer, is_texts(answer, 5))) {
+	if (!redis_accepts(waiting->wire->redis, answer, is_texts(answer, 6))) {
 		waiting->told(waiting->ctx, NULL);
 		free(waiting);
 		return;
@@ -150,7 +177,8 @@ on_synced(void *ctx, const redisReply *answer)
 	told.is_fenced_off = answer->element[2]->len > 0;
 	told.holder = text_at(answer, 3);
 	told.why = text_at(answer, 4);
-	for (size_t i = 5; i + 1 < answer->elements && told.n_cells < CELLS_MAX;
+	told.by = text_at(answer, 5);
+	for (size_t i = 6; i + 1 < answer->elements && told.n_cells < CELLS_MAX;
 	     i += 2)
 		cells[told.n_cells++] = (struct fleet_cell){
 		    text_at(answer, i), text_at(answer, i + 1)};
@@ -222,6 +250,14 @@ key(const struct fleet_wire *wire, const char *kind, const char *name,
 
 /* ---- the ear ---- */
 
+static bool
+is_up(void *ctx)
+{
+	const struct fleet_wire *wire = ctx;
+
+	return wire->redis && redis_is_up(wire->redis);
+}
+
 static void
 on_subscribed(void *ctx, const redisReply *answer)
 {
@@ -256,8 +292,10 @@ on_ear_down(void *ctx, const char *why)
 {
 	struct fleet_wire *wire = ctx;
 
-	(void)why;
 	wire->hears = false;
+	if (is_up(wire))
+		log_event(
+		    LOG_WARN, "the fleet's channel is away", "why", why, NULL);
 }
 
 /* "number id" */
@@ -287,20 +325,12 @@ ear_ping(struct fleet_wire *wire)
 /* ---- questions ---- */
 
 static bool
-is_up(void *ctx)
-{
-	const struct fleet_wire *wire = ctx;
-
-	return wire->redis && redis_is_up(wire->redis);
-}
-
-static bool
 ask_redis(struct fleet_wire *wire, int n, const char *const words[],
     redis_answer_fn *fn, struct waiting *waiting)
 {
-	size_t lens[16]; /* of all words of the longest question */
+	size_t lens[17]; /* of all words of the longest question */
 
-	assert(n <= 16);
+	assert(n <= 17);
 	for (int i = 0; i < n; i++)
 		lens[i] = strlen(words[i]);
 	if (redis_send(wire->redis, n, words, lens, fn, waiting))
@@ -329,13 +359,13 @@ sync_thing(
 	    key(wire, "", ask->back, back), ask->id, ask->accord,
 	    text_or_none(ask->doc), ask->is_fenced ? "1" : "", ms,
 	    text_or_none(ask->cell), text_or_none(ask->expected),
-	    text_or_none(ask->why)};
+	    text_or_none(ask->why), text_or_none(ask->refused)};
 
 	snprintf(ms, sizeof(ms), "%d", ask->lease_ms);
 	if (!waiting)
 		return false;
 	waiting->told = fn;
-	return ask_redis(wire, 16, words, on_synced, waiting);
+	return ask_redis(wire, 17, words, on_synced, waiting);
 }
 
 static bool

@@ -7,6 +7,17 @@
 
 /* ---- what goes ---- */
 
+void
+probe_h1_host(const struct address *address, char *out, size_t cap)
+{
+	if (address->kind == ADDRESS_UNIX)
+		snprintf(out, cap, "localhost");
+	else if (address->kind == ADDRESS_NAME)
+		snprintf(out, cap, "%s:%u", address->host, address->port);
+	else
+		snprintf(out, cap, "%s", address->text);
+}
+
 char *
 probe_h1_request(
     const struct health_cfg *cfg, const char *host, size_t *len_out)
@@ -130,36 +141,54 @@ status_of(const char *line, size_t len)
 	return status >= 100 ? status : 0;
 }
 
+/* Interim answers go. False: there are too many of them. */
+static bool
+drop_interim(struct probe_answer *answer)
+{
+	size_t at = 0, head;
+
+	while ((head = head_length(answer->bytes + at, answer->n - at)) > 0) {
+		unsigned status = status_of(answer->bytes + at, answer->n - at);
+
+		if (status == 0 || status >= 200)
+			break;
+		if (++answer->n_interim > PROBE_INTERIM_MAX)
+			return false;
+		at += head;
+	}
+	answer->n -= at;
+	memmove(answer->bytes, answer->bytes + at, answer->n);
+	return true;
+}
+
 enum probe_verdict
-probe_h1_judge(const struct health_cfg *cfg, char *bytes, size_t *n,
+probe_h1_judge(const struct health_cfg *cfg, struct probe_answer *answer,
     bool is_all, char text[PROBE_TEXT_MAX])
 {
-	size_t head = head_length(bytes, *n);
+	bool is_bearable = drop_interim(answer);
+	size_t n = answer->n, head = head_length(answer->bytes, n);
 	unsigned status;
 
-	bytes[*n] = '\0';
-	if (*n >= 13 || head > 0 || is_all) {
-		status = status_of(bytes, *n);
+	if (!is_bearable)
+		return bad(text, "interim answers without end");
+	answer->bytes[n] = '\0';
+	if (n >= 13 || head > 0 || is_all) {
+		status = status_of(answer->bytes, n);
 		if (status == 0)
-			return bad(text, *n ? "the answer is not HTTP"
-			                    : "closed without an answer");
-		if (status < 200 && head > 0) {
-			*n -= head;
-			memmove(bytes, bytes + head, *n);
-			return probe_h1_judge(cfg, bytes, n, is_all, text);
-		}
+			return bad(text, n ? "the answer is not HTTP"
+			                   : "closed without an answer");
 		snprintf(text, PROBE_TEXT_MAX, "status %u", status);
 		if (status >= 200 && !status_is_good(cfg, status))
 			return PROBE_BAD;
 		if (status >= 200 && cfg->body == NULL)
 			return PROBE_GOOD;
 		if (status >= 200 && head > 0 &&
-		    (is_all || *n == PROBE_KEPT_MAX))
-			return judge_body(cfg, bytes, *n, head, text);
+		    (is_all || n == PROBE_KEPT_MAX))
+			return judge_body(cfg, answer->bytes, n, head, text);
 		if (is_all)
 			return bad(text, "closed within its answer");
 	}
-	if (*n < PROBE_KEPT_MAX)
+	if (n < PROBE_KEPT_MAX)
 		return PROBE_MORE;
 	return bad(text, "the answer's head is too long");
 }

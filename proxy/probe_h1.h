@@ -10,21 +10,30 @@
 enum {
 	PROBE_KEPT_MAX = 65536, /* bytes of an answer that are looked at */
 	PROBE_TEXT_MAX = 96,    /* of what was found, in words */
+	PROBE_INTERIM_MAX = 16, /* answers 1xx before the one that counts */
 };
 
 enum probe_verdict { PROBE_MORE, PROBE_GOOD, PROBE_BAD };
 
-/* The caller frees; NULL: no memory. `host` is what the endpoint is called
- * unless a header says otherwise. */
+/* What an endpoint is called unless a header says otherwise. */
+void probe_h1_host(const struct address *address, char *out, size_t cap);
+/* The caller frees; NULL: no memory. */
 char *probe_h1_request(
     const struct health_cfg *cfg, const char *host, size_t *len_out);
+/* What has come. */
+struct probe_answer {
+	char *bytes; /* PROBE_KEPT_MAX + 1 */
+	size_t n;
+	unsigned n_interim; /* taken out */
+};
+
 /*
- * What the `*n` bytes, with room for one more, say; unless they must grow first
- * (PROBE_MORE), `text` is told why. Interim answers are taken out of them.
+ * What the answer says; unless it must grow first (PROBE_MORE), `text` is told
+ * why. Interim answers are taken out of it, and too many are a bad sign.
  * `is_all`: nothing more will come.
  */
-enum probe_verdict probe_h1_judge(const struct health_cfg *cfg, char *bytes,
-    size_t *n, bool is_all, char text[PROBE_TEXT_MAX]);
+enum probe_verdict probe_h1_judge(const struct health_cfg *cfg,
+    struct probe_answer *answer, bool is_all, char text[PROBE_TEXT_MAX]);
 /*
  * Need not wait for the end of the connection: the text that is looked for is
  * there, or the answer is whole. Servers that keep the connection open

@@ -65,15 +65,15 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 	if (frame->hd.stream_id != h2->stream)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS && h2->status[0]) {
-		if (h2->status[0] < '2') /* interim heads say nothing */
-			h2->grpc = (struct probe_grpc){0};
-		else if (h2->is_grpc)
-			h2->grpc.http_status =
-			    (unsigned)strtoul(h2->status, NULL, 10);
-		else
+		if (!h2->is_grpc)
 			put(h2, head,
 			    (size_t)snprintf(head, sizeof(head),
 			        "HTTP/1.1 %.3s \r\n\r\n", h2->status));
+		else if (h2->status[0] < '2') /* interim heads say nothing */
+			h2->grpc = (struct probe_grpc){0};
+		else
+			h2->grpc.http_status =
+			    (unsigned)strtoul(h2->status, NULL, 10);
 		memset(h2->status, 0, sizeof(h2->status));
 	}
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
@@ -221,13 +221,22 @@ probe_h2_free(struct probe_h2 **h2)
 	*h2 = NULL;
 }
 
-struct span
-probe_h2_send(struct probe_h2 *h2)
+char *
+probe_h2_request(struct probe_h2 *h2, size_t *len_out)
 {
-	const uint8_t *bytes = NULL;
-	ssize_t len = nghttp2_session_mem_send(h2->session, &bytes);
+	char *request = NULL;
+	const uint8_t *bytes;
+	FILE *out = open_memstream(&request, len_out);
+	ssize_t len;
 
-	return (struct span){(const char *)bytes, len > 0 ? (size_t)len : 0};
+	if (out == NULL)
+		return NULL;
+	while ((len = nghttp2_session_mem_send(h2->session, &bytes)) > 0)
+		fwrite(bytes, 1, (size_t)len, out);
+	if (fclose(out) == 0)
+		return request;
+	free(request);
+	return NULL;
 }
 
 bool

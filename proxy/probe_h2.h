@@ -15,8 +15,10 @@ struct probe_h2;
 struct probe_h2 *probe_h2_new(
     const struct health_cfg *cfg, const char *authority, bool secure);
 void probe_h2_free(struct probe_h2 **h2);
-/* What is to be sent now; "" when nothing is. Valid until the next call. */
-struct span probe_h2_send(struct probe_h2 *h2);
+/* All that is ever sent, the caller frees: the peer's settings need no word of
+   ours before the answer, and its windows are wider than what is read of it.
+   NULL: out of memory. */
+char *probe_h2_request(struct probe_h2 *h2, size_t *len_out);
 /* False: this is no HTTP/2. */
 bool probe_h2_receive(struct probe_h2 *h2, const char *bytes, size_t len);
 /* Text for at most `cap` bytes; `is_all_out`: the stream has ended. */

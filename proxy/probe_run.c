@@ -8,6 +8,11 @@
  * The answer is read only as far as it matters: to the end of its first final
  * status line, or, when a text is looked for, to its end or PROBE_KEPT_MAX
  * bytes.
+ *
+ * Who is asked may send as fast as it can and never come to an end, and all
+ * else on this thread waits meanwhile. So every byte is received in one place
+ * (receive), which knows the bounds: of a turn of the loop, of the whole check,
+ * and the clock.
  */
 #include "proxy/probe_run.h"
 
@@ -26,7 +31,11 @@
 #include "proxy/proxy_header.h"
 #include "proxy/worker.h"
 
-enum { CIPHER = 17 << 10 };
+enum {
+	CIPHER = 17 << 10,
+	TURN_READS = 8,                 /* then others have their turn */
+	HEARD_MAX = 4 * PROBE_KEPT_MAX, /* with frames, records, certificates */
+};
 
 struct probe_run {
 	struct event_base *base; /* borrowed */
@@ -42,8 +51,9 @@ struct probe_run {
 	uint8_t *cipher; /* owned: what came, what goes */
 	char *request;   /* owned */
 	size_t to_send, sent;
-	char *answer; /* owned: PROBE_KEPT_MAX + 1 */
-	size_t n;
+	struct probe_answer answer; /* owned */
+	size_t heard;               /* bytes received in all */
+	unsigned n_reads;           /* in this turn */
 	int fd;
 	nsec_t began;
 	bool is_good; /* when it is over: */
@@ -124,9 +134,8 @@ end_tls(struct probe_run *run)
 	end(run, false, text);
 }
 
-/* The timeout; or an end that was known before the run could return. */
 static void
-on_timer(int fd, short what, void *arg)
+end_late(struct probe_run *run)
 {
 	static const char *const places[] = {
 	    [RUN_CONNECT] = " to connect",
@@ -134,19 +143,26 @@ on_timer(int fd, short what, void *arg)
 	    [RUN_ASK] = " to send",
 	    [RUN_ANSWER] = "",
 	};
-	struct probe_run *run = arg;
 	char after[64], text[PROBE_TEXT_MAX];
 
-	(void)fd;
-	(void)what;
-	if (run->text[0]) {
-		tell(run);
-		return;
-	}
 	units_print_duration(run->ask.cfg->timeout, after, sizeof(after));
 	snprintf(text, sizeof(text), "timeout after %s%s", after,
 	    places[run->state]);
 	end(run, false, text);
+}
+
+/* The timeout; or an end that was known before the run could return. */
+static void
+on_timer(int fd, short what, void *arg)
+{
+	struct probe_run *run = arg;
+
+	(void)fd;
+	(void)what;
+	if (run->text[0])
+		tell(run);
+	else
+		end_late(run);
 }
 
 /* ---- the descriptor ---- */
@@ -199,22 +215,57 @@ flush_cipher(struct probe_run *run)
 	return result;
 }
 
-/* 1: there is some, 0: wait, -1: the end or broken (errno 0 or not). */
-static int
+enum heard {
+	HEARD_SOME,
+	HEARD_LATER, /* the event is set: nothing there, or not this turn */
+	HEARD_LAST,  /* the end or broken (errno 0 or not) */
+	HEARD_OVER,  /* the run has ended, and is gone */
+};
+
+/*
+ * The one way in. What is not read now stands in the kernel, so the descriptor
+ * stays readable; nothing may wait in the TLS window meanwhile.
+ */
+static enum heard
+receive(struct probe_run *run, void *to, size_t cap, size_t *n_out)
+{
+	ssize_t n = -1;
+
+	if (clock_now() - run->began > run->ask.cfg->timeout) {
+		end_late(run);
+		return HEARD_OVER;
+	}
+	errno = EAGAIN;
+	if (run->n_reads++ < TURN_READS)
+		n = recv(run->fd, to, cap, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		if (await(run, EV_READ))
+			return HEARD_LATER;
+		end(run, false, "weir is out of memory");
+		return HEARD_OVER;
+	}
+	if (n <= 0) {
+		errno = n == 0 ? 0 : errno;
+		return HEARD_LAST;
+	}
+	run->heard += (size_t)n;
+	if (run->heard > HEARD_MAX) {
+		end(run, false, "an answer without end");
+		return HEARD_OVER;
+	}
+	*n_out = (size_t)n;
+	return HEARD_SOME;
+}
+
+static enum heard
 fill_cipher(struct probe_run *run)
 {
-	ssize_t n = recv(run->fd, run->cipher, CIPHER, 0);
+	enum heard heard =
+	    receive(run, run->cipher, CIPHER, &run->window.in_len);
 
-	if (n > 0) {
+	if (heard == HEARD_SOME)
 		run->window.in = run->cipher;
-		run->window.in_len = (size_t)n;
-		return 1;
-	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n == 0)
-		errno = 0;
-	return -1;
+	return heard;
 }
 
 /* ---- the steps ---- */
@@ -236,7 +287,8 @@ judged(struct probe_run *run, enum probe_verdict verdict, const char *text)
 static bool
 received(struct probe_run *run, size_t n, bool is_all)
 {
-	char *bytes = run->answer + run->n, text[PROBE_TEXT_MAX];
+	struct probe_answer *answer = &run->answer;
+	char *bytes = answer->bytes + answer->n, text[PROBE_TEXT_MAX];
 	bool is_over = false;
 	enum probe_verdict verdict;
 
@@ -249,13 +301,14 @@ received(struct probe_run *run, size_t n, bool is_all)
 			return judged(run,
 			    probe_h2_judge_grpc(run->h2, is_all, text), text);
 		n = probe_h2_text(
-		    run->h2, bytes, PROBE_KEPT_MAX - run->n, &is_over);
+		    run->h2, bytes, PROBE_KEPT_MAX - answer->n, &is_over);
+		if (n == 0 && !is_over && !is_all)
+			return false; /* frames that say nothing */
 	}
-	run->n += n;
-	is_over |=
-	    is_all || probe_h1_is_enough(run->ask.cfg, run->answer, run->n);
-	verdict =
-	    probe_h1_judge(run->ask.cfg, run->answer, &run->n, is_over, text);
+	answer->n += n;
+	is_over |= is_all ||
+	           probe_h1_is_enough(run->ask.cfg, answer->bytes, answer->n);
+	verdict = probe_h1_judge(run->ask.cfg, answer, is_over, text);
 	return judged(run, verdict, text);
 }
 
@@ -263,54 +316,60 @@ static void
 read_clear(struct probe_run *run)
 {
 	for (;;) {
-		ssize_t n = recv(
-		    run->fd, run->answer + run->n, PROBE_KEPT_MAX - run->n, 0);
+		size_t n = 0;
+		enum heard heard =
+		    receive(run, run->answer.bytes + run->answer.n,
+		        PROBE_KEPT_MAX - run->answer.n, &n);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			wait_or_end(run, EV_READ);
+		if (heard == HEARD_LATER || heard == HEARD_OVER)
 			return;
-		}
-		if (n < 0 && run->n == 0) {
+		if (heard == HEARD_LAST && errno != 0 && run->answer.n == 0) {
 			end(run, false, words_of(errno));
 			return;
 		}
-		if (received(run, n > 0 ? (size_t)n : 0, n <= 0))
+		if (received(run, n, heard == HEARD_LAST))
 			return;
 	}
 }
 
+/* True: there is more to read; else the run waits, or is over. */
+static bool
+refill(struct probe_run *run)
+{
+	enum heard heard =
+	    flush_cipher(run) < 0 ? HEARD_LAST : fill_cipher(run);
+
+	if (heard == HEARD_LAST)
+		received(run, 0, true);
+	return heard == HEARD_SOME;
+}
+
+/*
+ * Turns end where the window is empty: its bytes wake nobody. All that it holds
+ * is looked at together, since records may be as small as a byte.
+ */
 static void
 read_secret(struct probe_run *run)
 {
-	for (;;) {
-		size_t n = 0;
+	for (size_t got = 0;;) {
+		size_t at = run->answer.n + got, n = 0;
 		enum tls_result result = tls_read(run->stream,
-		    run->answer + run->n, PROBE_KEPT_MAX - run->n, &n);
-		int more;
+		    run->answer.bytes + at, PROBE_KEPT_MAX - at, &n);
+		bool is_last = result == TLS_CLOSED || result == TLS_FAILED;
 
-		if (result == TLS_DONE) {
-			if (received(run, n, false))
-				return;
+		got += n;
+		at += n;
+		if (result == TLS_DONE && at < PROBE_KEPT_MAX)
 			continue;
-		}
-		if (result == TLS_FAILED && run->n == 0) {
+		if (result == TLS_FAILED && at == 0) {
 			end_tls(run);
 			return;
 		}
-		if (result == TLS_CLOSED || result == TLS_FAILED) {
-			received(run, 0, true);
+		if ((got > 0 || is_last) && received(run, got, is_last))
 			return;
-		}
-		if (flush_cipher(run) < 0 || (more = fill_cipher(run)) < 0) {
-			received(run, 0, true);
+		got = 0;
+		if (result != TLS_DONE && !refill(run))
 			return;
-		}
-		if (more == 0) {
-			wait_or_end(run, EV_READ);
-			return;
-		}
 	}
 }
 
@@ -361,47 +420,18 @@ ask_secret(struct probe_run *run)
 	read_secret(run);
 }
 
-/* What the endpoint is called unless a header says otherwise. */
-static void
-print_host(const struct address *address, char *out, size_t cap)
-{
-	if (address->kind == ADDRESS_UNIX)
-		snprintf(out, cap, "localhost");
-	else if (address->kind == ADDRESS_NAME)
-		snprintf(out, cap, "%s:%u", address->host, address->port);
-	else
-		snprintf(out, cap, "%s", address->text);
-}
-
-/* All that is ever sent: the peer's settings need no word of ours before the
-   answer, and its windows are wider than what is read of it. */
-static bool
-write_frames(struct probe_run *run, const char *host)
-{
-	struct span frames;
-	size_t len = 0;
-	FILE *out;
-
-	run->h2 = probe_h2_new(run->ask.cfg, host, run->stream != NULL);
-	out = run->h2 ? open_memstream(&run->request, &len) : NULL;
-	if (out == NULL)
-		return false;
-	while ((frames = probe_h2_send(run->h2)).len > 0)
-		fwrite(frames.ptr, 1, frames.len, out);
-	if (fclose(out) != 0)
-		return false;
-	run->to_send = len;
-	return true;
-}
-
 static bool
 write_request(struct probe_run *run)
 {
 	char host[300];
 
-	print_host(run->ask.address, host, sizeof(host));
-	if (run->ask.is_h2)
-		return write_frames(run, host);
+	probe_h1_host(run->ask.address, host, sizeof(host));
+	if (run->ask.is_h2) {
+		run->h2 = probe_h2_new(run->ask.cfg, host, run->stream != NULL);
+		run->request =
+		    run->h2 ? probe_h2_request(run->h2, &run->to_send) : NULL;
+		return run->request != NULL;
+	}
 	run->request = probe_h1_request(run->ask.cfg, host, &run->to_send);
 	return run->request != NULL;
 }
@@ -445,7 +475,8 @@ shake_hands(struct probe_run *run)
 {
 	for (;;) {
 		enum tls_result result = tls_handshake(run->stream);
-		int sent = flush_cipher(run), more;
+		int sent = flush_cipher(run);
+		enum heard heard;
 
 		if (result == TLS_FAILED || result == TLS_CLOSED) {
 			end_tls(run);
@@ -465,17 +496,13 @@ shake_hands(struct probe_run *run)
 		}
 		if (result == TLS_WANT_WRITE)
 			continue;
-		more = fill_cipher(run);
-		if (more < 0) {
+		heard = fill_cipher(run);
+		if (heard == HEARD_LAST)
 			end(run, false,
 			    errno ? words_of(errno)
 			          : "closed in the TLS handshake");
+		if (heard != HEARD_SOME)
 			return;
-		}
-		if (more == 0) {
-			wait_or_end(run, EV_READ);
-			return;
-		}
 	}
 }
 
@@ -526,6 +553,7 @@ on_ready(int fd, short what, void *arg)
 	socklen_t len = sizeof(error);
 
 	(void)what;
+	run->n_reads = 0;
 	switch (run->state) {
 	case RUN_CONNECT:
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
@@ -618,7 +646,7 @@ probe_run_free(struct probe_run **run_in)
 		close(run->fd);
 	free(run->cipher);
 	free(run->request);
-	free(run->answer);
+	free(run->answer.bytes);
 	free(run);
 }
 
@@ -645,7 +673,8 @@ probe_run_new(struct event_base *base, const struct probe_ask *ask,
 	if (is_fine && ask->tls)
 		is_fine = (run->cipher = malloc(2 * CIPHER)) != NULL;
 	if (is_fine && ask->cfg->path)
-		is_fine = (run->answer = malloc(PROBE_KEPT_MAX + 1)) != NULL;
+		is_fine =
+		    (run->answer.bytes = malloc(PROBE_KEPT_MAX + 1)) != NULL;
 	if (is_fine)
 		dial(run);
 	else

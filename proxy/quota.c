@@ -32,15 +32,25 @@ enum {
 	BATCHES_MAX = 32, /* scripts without an answer */
 	KEY_MAX = 192,    /* bytes of a key's name */
 	NUMBER_MAX = 32,
+	INSTANCES_MAX = 1024,
 };
 
-/* Adds the cost of each key to its debt; answers with the debts, in us. ARGV:
-   the costs; a text of "1" and "0": is the key told; the channel; who tells. */
+/* More than any burst takes to come back (config: 3 days), in us. */
+#define DEBT_MAX_US (INT64_C(4) * 86400 * 1000000)
+
+/*
+ * Adds the cost of each key to its debt; answers with the debts, in us. What is
+ * no debt, or one that no burst can make (DEBT_MAX_US), is none: anybody may
+ * have written it. ARGV: the costs; a text of "1" and "0": is the key told; the
+ * channel; who tells.
+ */
 static const char spend_script[] =
     "local t=redis.call('TIME') local now=t[1]*1000000+t[2] local out={} "
     "local told={ARGV[#KEYS+3]} "
-    "for i=1,#KEYS do local due=tonumber(redis.call('GET',KEYS[i]) or '0') "
-    "if due<now then due=now end local cost=tonumber(ARGV[i]) "
+    "for i=1,#KEYS do local due=redis.pcall('GET',KEYS[i]) "
+    "due=type(due)=='string' and tonumber(due) or now "
+    "if not (due>=now and due<=now+345600000000) then due=now end "
+    "local cost=tonumber(ARGV[i]) "
     "if cost>0 then due=due+cost "
     "redis.call('SET',KEYS[i],string.format('%.0f',due),'PX',"
     "string.format('%.0f',math.ceil((due-now)/1000)+1)) end "
@@ -54,7 +64,11 @@ static const char spend_script[] =
 /* The instances that were here within the time; this one among them. */
 static const char beat_script[] =
     "local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000) "
+    "local is=redis.call('TYPE',KEYS[1]).ok "
+    "if is~='zset' and is~='none' then redis.call('DEL',KEYS[1]) end "
     "redis.call('ZADD',KEYS[1],string.format('%.0f',now),ARGV[1]) "
+    "redis.call('ZREMRANGEBYSCORE',KEYS[1],"
+    "string.format('%.0f',now+60000),'+inf') "
     "redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf',"
     "string.format('%.0f',now-tonumber(ARGV[2]))) "
     "redis.call('PEXPIRE',KEYS[1],60000) return redis.call('ZCARD',KEYS[1])";
@@ -138,6 +152,15 @@ resolve(void *ctx, const struct address *address, struct sockaddr_storage *out,
 
 /* ---- who is there ---- */
 
+/* Anybody may say that he is there. */
+static uint32_t
+bounded(long long instances)
+{
+	if (instances < 1)
+		return 1;
+	return instances > INSTANCES_MAX ? INSTANCES_MAX : (uint32_t)instances;
+}
+
 static void
 on_beat(void *ctx, const redisReply *answer)
 {
@@ -146,8 +169,7 @@ on_beat(void *ctx, const redisReply *answer)
 	quota->is_beating = false;
 	if (redis_accepts(quota->redis, answer,
 	        answer && answer->type == REDIS_REPLY_INTEGER))
-		share(
-		    quota, answer->integer > 0 ? (uint32_t)answer->integer : 1);
+		share(quota, bounded(answer->integer));
 }
 
 static void
@@ -193,6 +215,8 @@ on_spent(void *ctx, const redisReply *answer)
 			if (one->type == REDIS_REPLY_STRING)
 				units_integer(
 				    (struct span){one->str, one->len}, &debt);
+			if (debt < 0 || debt > DEBT_MAX_US)
+				debt = 0;
 			registry_settle(quota->registry, batch->keys[i].hash,
 			    now, aged > 0 ? aged : 0, debt * NSEC_PER_USEC);
 		}

@@ -18,6 +18,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "proxy/redis_bound.h"
 #include "proxy/worker.h"
 #include "tls/tls.h"
 
@@ -28,8 +29,7 @@ enum {
 	PROVEN_MS = 5000, /* up for so long: the next pause is short again */
 	READ_SIZE = 16384,
 	WINDOW_SIZE = 32768,
-	QUEUE_MAX = 4 << 20,  /* unsent bytes */
-	ANSWER_MAX = 4 << 20, /* bytes of answers that are not whole yet */
+	QUEUE_MAX = 4 << 20, /* unsent bytes */
 	ADDRESSES_MAX = 8,
 };
 
@@ -67,6 +67,7 @@ struct redis {
 	struct event *tick; /* owned, as all below */
 	struct event *readable, *writable;
 	redisReader *reader;
+	struct redis_bound bound;    /* of what it makes */
 	struct evbuffer *out, *wire; /* to encrypt; to send */
 	struct tls_stream *stream;
 	struct tls_window window;
@@ -277,14 +278,17 @@ feed(struct redis *redis, const char *bytes, size_t len)
 		void *answer = NULL;
 
 		if (redisReaderGetReply(reader, &answer) != REDIS_OK) {
-			redis_fail(redis, "not the protocol of Redis");
+			redis_fail(redis, redis->bound.is_over
+			                      ? "an answer that is too large"
+			                      : "not the protocol of Redis");
 			return;
 		}
 		if (!answer) {
-			if (reader->len - reader->pos > ANSWER_MAX)
+			if (redis_bound_is_reached(&redis->bound, reader))
 				redis_fail(redis, "an answer without end");
 			return;
 		}
+		redis_bound_reset(&redis->bound);
 		deliver(redis, answer);
 	}
 }
@@ -519,7 +523,7 @@ open_socket(struct redis *redis, const struct sockaddr_storage *sa)
 	if (sa->ss_family != AF_UNIX)
 		setsockopt(redis->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1},
 		    sizeof(int));
-	redis->reader = redisReaderCreate();
+	redis->reader = redis_bound_reader(&redis->bound);
 	redis->readable = event_new(
 	    redis->base, redis->fd, EV_READ | EV_PERSIST, on_readable, redis);
 	redis->writable =

@@ -1,8 +1,10 @@
 """Rate limits that instances share: what they add up to, and what happens while Redis is away."""
 
+import contextlib
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -10,6 +12,7 @@ import time
 
 from harness import SLOW, Case, Client, get, one_pool, run, until
 
+import ports
 from redis import Redis
 
 ALL = {"name": "all", "match": {"path_prefix": "/"}, "pool": "app"}
@@ -416,6 +419,86 @@ class Login(Global):
         weir.reload(self.config({"rate": "1/h", "burst": 3}, settings))
         until(lambda: weir.metric("weir_redis_up") == 0 and weir.metric("weir_redis_failures_total") >= 1)
         self.assertRegex(weir.err(), "redis is away.*wrong_host")
+
+
+class Hostile(Global):
+    """Who answers in the place of Redis says things about sizes."""
+
+    def serve(self, first, again=b""):
+        self.asked = 0
+
+        def answer(sock):
+            with contextlib.suppress(OSError), sock:
+                while sock.recv(65536):
+                    self.asked += 1
+                    sock.sendall(first)
+                    while again:
+                        sock.sendall(again)
+        listener = socket.create_server(("127.0.0.1", ports.take()))
+        self.addCleanup(listener.close)
+        ports.serve_each(listener, answer)
+        return "127.0.0.1:%d" % listener.getsockname()[1]
+
+    def endures(self, words, first, again=b""):
+        config = one_pool(self.up.address, redis={"url": "redis://" + self.serve(first, again)})
+        weir = self.start(config)
+        until(lambda: self.asked > 0, 10)
+        before, worst = weir.rss(), 0
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            began = time.monotonic()
+            self.assertEqual(weir.admin("GET", "/v1/version").status, 200)
+            worst = max(worst, time.monotonic() - began)
+            time.sleep(0.02)
+        self.assertLess(worst, 0.5 * SLOW, "an answer of the admin API")
+        if SLOW == 1:       # a sanitizer keeps what is freed
+            self.assertLess(weir.rss() - before, 24 << 20)
+        until(lambda: weir.metric("weir_redis_failures_total") > 0, 10)
+        self.assertIn(words, weir.err())
+        weir.stop()
+
+    def test_lists_that_say_they_are_long(self):
+        for first in (b"*2147483647\r\n", b"*1000000\r\n"):
+            with self.subTest(first):
+                self.endures("too large", first)
+
+    def test_a_long_list_of_small_things(self):
+        self.endures("too large", b"*50000000\r\n", b":1\r\n" * 20000)
+
+    def test_lists_in_lists(self):
+        self.endures("too large", b"*1000\r\n" * 3)
+
+    def test_texts_without_end(self):
+        self.endures("too large", b"*1000\r\n", b"$10000\r\n" + b"x" * 10000 + b"\r\n")
+
+    def test_a_line_without_end(self):
+        self.endures("without end", b"+", b"x" * 65536)
+
+
+class Poisoned(Global):
+    """What others have written below the same prefix."""
+
+    def test_debts_that_no_burst_makes_are_none(self):
+        server = self.redis()
+        weir, = self.fleet(1, {"rate": "1000/s", "burst": 1000})
+        self.assertEqual(self.statuses(weir, 3), [200] * 3)
+        key = until(lambda: next(iter(k for k in server.ask("keys", "t:limit:*")), None))
+        for words in (("set", key, "1e308"), ("set", key, "nan"), ("set", key, "junk"), ("set", key, "9" * 400), ("set", key, "-1e308"),
+                      ("hset", key, "a", "b")):
+            with self.subTest(words):
+                server.ask("del", key)
+                server.ask(*words)
+                end = time.monotonic() + 0.5
+                while time.monotonic() < end:
+                    self.assertEqual(self.statuses(weir, 3), [200] * 3)
+        for words in (("set", "t:instances", "x"), ("zadd", "t:instances", "inf", "evil"),
+                      ("zadd", "t:instances", *sum([[str(int(time.time() * 1000) + 10 ** 9), "i%d" % i] for i in range(2000)], []))):
+            if words[0] == "set":
+                server.ask("del", words[1])
+            server.ask(*words)
+            time.sleep(0.7)
+            until(lambda: weir.metric("weir_rate_limit_instances") == 1)
+        self.assertEqual(weir.metric("weir_redis_failures_total"), 0, "the connection has held")
 
 
 class Mistakes(Global):

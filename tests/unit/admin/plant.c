@@ -235,9 +235,12 @@ plant_ask(struct plant *plant, const struct ask *ask, struct answer_seen *out)
 	*out = (struct answer_seen){0};
 	if (!ask->by_tcp)
 		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, plant->socket);
+	if (strncmp(ask->path, "http:", 5) == 0) /* as through a proxy */
+		curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, ask->path);
 	if (ask->by_tcp)
 		snprintf(url, sizeof(url), "http://127.0.0.1:%u%s",
-		    ask->port ? ask->port : PLANT_PORT, ask->path);
+		    ask->port ? ask->port : PLANT_PORT,
+		    *ask->path == '/' ? ask->path : "/");
 	else
 		snprintf(url, sizeof(url), "http://localhost%s", ask->path);
 	curl_easy_setopt(curl, CURLOPT_URL, url);

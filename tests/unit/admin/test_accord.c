@@ -248,6 +248,53 @@ test_accord__what_people_do_beats_a_step_at_the_same_moment(void **state)
 	assert_true(accord_compare(&stepped, &paused) > 0);
 }
 
+static void
+test_accord__what_nobody_can_have_come_to_is_not_possible(void **state)
+{
+	const uint64_t wall = UINT64_C(1798761600000); /* 2027 */
+	struct accord a = begun;
+
+	(void)state;
+	assert_true(accord_is_possible(&a, wall));
+	a.epoch = wall;
+	assert_true(accord_is_possible(&a, wall));
+	a.epoch = wall + 1;
+	assert_false(accord_is_possible(&a, wall));
+	a.epoch = UINT64_MAX;
+	assert_false(accord_is_possible(&a, wall));
+	/* a machine whose clock begins in 1970 believes the others */
+	a.epoch = ACCORD_EPOCH_FLOOR;
+	assert_true(accord_is_possible(&a, 10000));
+	a = begun;
+	a.deeds = ACCORD_DEEDS_MAX + 1;
+	assert_false(accord_is_possible(&a, wall));
+	a = begun;
+	a.term = UINT32_MAX;
+	assert_false(accord_is_possible(&a, wall));
+}
+
+static void
+test_accord__what_is_used_up_goes_on_above(void **state)
+{
+	const uint64_t wall = UINT64_C(1798761600000);
+	struct accord all = begun, next;
+
+	(void)state;
+	all.deeds = ACCORD_DEEDS_MAX;
+	all.term = ACCORD_TERM_MAX;
+	for (int holder = 0; holder < 2; holder++) {
+		next = accord_next(&all, 5,
+		    &(struct accord_change){
+		        .line = 70, .content = 9, .is_holder = holder});
+		assert_true(accord_compare(&next, &all) > 0);
+		assert_true(accord_is_possible(&next, wall));
+		assert_int_equal(next.epoch, 6);
+	}
+	/* and before Redis has confirmed it */
+	next = accord_next(&all, 4, &(struct accord_change){.line = 70});
+	assert_true(accord_compare(&next, &all) > 0);
+}
+
 int
 main(void)
 {
@@ -270,6 +317,9 @@ main(void)
 	    cmocka_unit_test(test_accord__the_further_way_back_wins),
 	    cmocka_unit_test(
 	        test_accord__what_people_do_beats_a_step_at_the_same_moment),
+	    cmocka_unit_test(
+	        test_accord__what_nobody_can_have_come_to_is_not_possible),
+	    cmocka_unit_test(test_accord__what_is_used_up_goes_on_above),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

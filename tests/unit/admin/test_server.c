@@ -443,6 +443,16 @@ test_server__a_rebound_name_is_turned_away(void **state)
 		    .path = "/healthz", .headers = {hosts[i]});
 	EXPECT(plant, 200, "", .by_tcp = true, .path = "/healthz",
 	    .headers = {"Host: localhost:21040"});
+	/* the absolute form wins over Host */
+	EXPECT(plant, 421, "unknown-host", .by_tcp = true,
+	    .path = "http://evil.example.com/healthz",
+	    .headers = {"Host: localhost:21040"});
+	EXPECT(plant, 421, "unknown-host", .by_tcp = true,
+	    .path = "http://me@localhost:21040/healthz",
+	    .headers = {"Host: localhost:21040"});
+	EXPECT(plant, 200, "", .by_tcp = true,
+	    .path = "http://localhost:21040/healthz",
+	    .headers = {"Host: evil.example.com"});
 	EXPECT(plant, 421, "unknown-host", .by_tcp = true,
 	    .port = PLANT_METRICS_PORT, .path = "/metrics",
 	    .headers = {"Host: evil.example.com"});

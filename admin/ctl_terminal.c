@@ -1,0 +1,121 @@
+/*
+ * What weirctl prints came over the wire, from a weir that has it from people,
+ * files and other instances: nothing of it may move a cursor, ring, or rename a
+ * window. So stdout and stderr are streams of our own that let no control
+ * character through, and no command has to think of it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/ctl.h"
+
+enum { PIECE = 4096 };
+
+/* One for each of the two, for as long as the process lives. */
+struct gate {
+	int fd;
+	unsigned char lead; /* the first byte of a character that goes on */
+	unsigned left;      /* how many of it are to come */
+};
+
+static unsigned
+bytes_after(unsigned char lead)
+{
+	return lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc2 ? 1 : 0;
+}
+
+/* C1 controls are 80..9f alone, and c2 80..9f in UTF-8. */
+static char
+let_through(struct gate *gate, unsigned char c)
+{
+	bool goes_on = gate->left > 0 && c >= 0x80 && c < 0xc0;
+	bool is_c1 = c >= 0x80 && c < 0xa0 && (!goes_on || gate->lead == 0xc2);
+
+	if (goes_on) {
+		gate->left--;
+	} else {
+		gate->lead = c;
+		gate->left = bytes_after(c);
+	}
+	return is_c1 || c == 0x7f || (c < 0x20 && c != '\n' && c != '\t')
+	           ? '?'
+	           : (char)c;
+}
+
+static bool
+write_all(int fd, const char *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, bytes, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+static ssize_t
+on_write(void *ctx, const char *bytes, size_t len)
+{
+	struct gate *gate = ctx;
+	char clean[PIECE];
+	size_t done = 0;
+
+	while (done < len) {
+		size_t n = len - done < PIECE ? len - done : PIECE;
+
+		for (size_t i = 0; i < n; i++)
+			clean[i] =
+			    let_through(gate, (unsigned char)bytes[done + i]);
+		if (!write_all(gate->fd, clean, n))
+			return 0; /* an error, as fopencookie(3) has it */
+		done += n;
+	}
+	return (ssize_t)len;
+}
+
+static FILE *
+guarded(int fd)
+{
+	const cookie_io_functions_t functions = {.write = on_write};
+	struct gate *gate = calloc(1, sizeof(*gate));
+	FILE *file = gate ? fopencookie(gate, "w", functions) : NULL;
+
+	if (!file) {
+		free(gate);
+		return NULL;
+	}
+	gate->fd = fd;
+	setvbuf(file, NULL, fd == STDERR_FILENO || isatty(fd) ? _IOLBF : _IOFBF,
+	    BUFSIZ);
+	return file;
+}
+
+bool
+ctl_guard_terminal(void)
+{
+	FILE *to_out = guarded(STDOUT_FILENO), *to_err = guarded(STDERR_FILENO);
+
+	if (!to_out || !to_err)
+		return false; /* the process ends */
+	fflush(stdout);
+	stdout = to_out;
+	stderr = to_err;
+	return true;
+}
+
+bool
+ctl_clear_screen(void)
+{
+	static const char clear[] = "\033[H\033[2J";
+
+	return fflush(stdout) == 0 &&
+	       write_all(STDOUT_FILENO, clear, sizeof(clear) - 1);
+}
