@@ -189,7 +189,7 @@ class Texts(Trust):
         address = liar(self, first.admin_path, mark.encode(), evil.encode())
         told = 0
         for command in (["status"], ["fleet"], ["weights"], ["weights", "shop"], ["weights", "-o", "json"], ["config", "diff"], ["audit"]):
-            done = first.ctl(*command, env={"WEIR_ADMIN": address})
+            done = first.ctl("--admin", address, *command)
             said = done.stdout + done.stderr
             self.assertEqual(done.returncode, 0, said)
             told += "pwned" in said
