@@ -1,10 +1,10 @@
 /* What an answer of a Redis server may cost, whatever it says of itself. */
 /* clang-format off: cmocka.h wants these before it */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
 /* clang-format on */
 
 #include <stdio.h>
