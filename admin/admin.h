@@ -36,6 +36,16 @@ struct process_facts {
 	uint64_t limits_synced, limits_lost; /* keys told, requests not told to the others */
 };
 
+/* The process on its way out. */
+struct drain_facts {
+	bool is_on;                 /* not ready any more */
+	bool is_closing;            /* no listener any more; else its delay lasts */
+	nsec_t delay, limit;        /* as configured, or as it began with */
+	nsec_t closes_in, cut_in;   /* while it is on; 0: now, or done */
+	time_t began_at;            /* wall */
+	char by[160];               /* whose word it was: an actor, a signal */
+};
+
 /* What only the composition root can do or know. All on the control thread. */
 struct admin_hooks {
 	void *ctx;
@@ -44,6 +54,9 @@ struct admin_hooks {
 	/* The pools' endpoints are others in the registry: builds and publishes. False: nothing has changed. */
 	bool (*rebuild)(void *ctx, struct err *err);
 	bool (*is_ready)(void *ctx);  /* false while draining or before the first config */
+	/* Ends the process in order; the answer to whoever asked still leaves. */
+	void (*drain)(void *ctx, const char *by, const char *reason);
+	void (*drain_facts)(void *ctx, struct drain_facts *out);
 	/* Facts for /metrics and status. */
 	void (*process)(void *ctx, struct process_facts *out);
 	/* Certificates of all listeners. */

@@ -174,6 +174,13 @@ const struct pool_view *admin_pool(const struct admin *admin, const char *name);
 const struct pool_view *pool_of(struct call *call);
 uint64_t pool_version(const struct admin *admin, const struct pool_view *view);
 void pool_answer(struct call *call, const struct pool_view *view);
+json_t *pool_to_json(const struct admin *admin, const struct pool_view *view);
+/* Why nothing may go there; null when something may. */
+json_t *pool_trouble(const struct admin *admin, const struct pool_view *view);
+/* Its endpoints that are names without an address. */
+json_t *pool_unresolved(const struct admin *admin, const struct pool_view *view);
+/* Who changed something by hand, when and why, as members of `row`. */
+void json_set_change(json_t *row, time_t at, const char *by, const char *reason);
 json_t *json_time(time_t wall); /* RFC 3339, null for 0 */
 json_t *json_percent(bp_t bp);
 json_t *weights_to_json(const struct split *split, const bp_t *bp);

@@ -39,6 +39,18 @@ runs_as_written(const struct split *split)
 	           split->n_pools * sizeof(split->file[0])) == 0;
 }
 
+void
+json_set_change(json_t *row, time_t at, const char *by, const char *reason)
+{
+	json_object_set_new(row, "changed_at", json_time(at));
+	json_object_set_new(row, "age_seconds",
+	    at ? json_integer(time(NULL) - at) : json_null());
+	json_object_set_new(
+	    row, "changed_by", by ? json_string(by) : json_null());
+	json_object_set_new(
+	    row, "reason", reason ? json_string(reason) : json_null());
+}
+
 static json_t *
 diff_splits(const struct admin *admin)
 {
@@ -54,37 +66,44 @@ diff_splits(const struct admin *admin)
 		row = json_pack("{s:s, s:o, s:o}", "split", split->name, "file",
 		    weights_to_json(split, split->file), "runtime",
 		    weights_to_json(split, split_weights(split)->bp));
-		json_object_set_new(
-		    row, "changed_at", json_time(split->changed_at));
-		json_object_set_new(row, "age_seconds",
-		    split->changed_at
-		        ? json_integer(time(NULL) - split->changed_at)
-		        : json_null());
-		json_object_set_new(row, "changed_by",
-		    split->changed_by ? json_string(split->changed_by)
-		                      : json_null());
-		json_object_set_new(row, "reason",
-		    split->reason ? json_string(split->reason) : json_null());
+		json_set_change(
+		    row, split->changed_at, split->changed_by, split->reason);
 		json_array_append_new(list, row);
 	}
 	return list;
 }
 
+/* One that is drained or in maintenance. */
+static json_t *
+diff_endpoint(const struct admin *admin, const struct pool_view *view,
+    const struct endpoint *endpoint, enum endpoint_admin state)
+{
+	json_t *change =
+	    state_endpoint_change(admin->state, view->pool->name, endpoint);
+	json_t *row =
+	    json_pack("{s:s, s:s, s:s}", "pool", view->pool->name, "endpoint",
+	        endpoint->address.text, "state", endpoint_admin_name(state));
+
+	json_set_change(row,
+	    (time_t)json_integer_value(json_object_get(change, "at")),
+	    json_string_value(json_object_get(change, "by")),
+	    json_string_value(json_object_get(change, "reason")));
+	json_decref(change);
+	return row;
+}
+
 static void
-diff_pool(const struct pool_view *view, json_t *list)
+diff_pool(const struct admin *admin, const struct pool_view *view, json_t *list)
 {
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		struct endpoint *endpoint = view->endpoints[i];
-		enum endpoint_admin admin =
+		enum endpoint_admin state =
 		    (enum endpoint_admin)atomic_load_explicit(
 		        &endpoint->admin, memory_order_relaxed);
 
-		if (admin != ENDPOINT_ACTIVE)
+		if (state != ENDPOINT_ACTIVE)
 			json_array_append_new(
-			    list, json_pack("{s:s, s:s, s:s}", "pool",
-			              view->pool->name, "endpoint",
-			              endpoint->address.text, "state",
-			              endpoint_admin_name(admin)));
+			    list, diff_endpoint(admin, view, endpoint, state));
 	}
 }
 
@@ -96,7 +115,42 @@ diff_endpoints(const struct admin *admin)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++)
-		diff_pool(snapshot_pool(snapshot, i), list);
+		diff_pool(admin, snapshot_pool(snapshot, i), list);
+	return list;
+}
+
+static json_t *
+list_of(const struct endpoint_cfg *at, size_t n)
+{
+	char *text = endpoints_text(at, n);
+	json_t *list = json_loads(text, 0, NULL);
+
+	free(text);
+	return list;
+}
+
+/* Pools whose endpoints are not the file's. */
+static json_t *
+diff_sets(const struct admin *admin)
+{
+	const struct config *config = admin_config(admin);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->n_pools; i++) {
+		const struct pool_cfg *cfg = &config->pools[i];
+		const struct endpoint_set *set =
+		    registry_set(admin->registry, cfg->name);
+		json_t *row;
+
+		if (!set || !endpoint_set_holds(set, cfg))
+			continue;
+		row = json_pack("{s:s, s:o, s:o}", "pool", cfg->name, "file",
+		    list_of(cfg->endpoints, cfg->n_endpoints), "runtime",
+		    list_of(set->at, set->n));
+		json_set_change(
+		    row, set->changed_at, set->changed_by, set->reason);
+		json_array_append_new(list, row);
+	}
 	return list;
 }
 
@@ -133,9 +187,10 @@ void
 api_config_diff(struct call *call)
 {
 	const struct config *config = admin_config(call->admin);
-	json_t *body = json_pack("{s:s, s:s, s:o, s:o}", "schema",
+	json_t *body = json_pack("{s:s, s:s, s:o, s:o, s:o}", "schema",
 	    "weir.config_diff/v1", "file", config->path, "splits",
-	    diff_splits(call->admin), "endpoints", diff_endpoints(call->admin));
+	    diff_splits(call->admin), "pools", diff_sets(call->admin),
+	    "endpoints", diff_endpoints(call->admin));
 
 	diff_pending(config, body);
 	call_json(call, 200, body, NULL);

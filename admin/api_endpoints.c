@@ -38,7 +38,7 @@ refuse(struct call *call, const struct diags *diags)
 
 /* NULL: answered. */
 static struct endpoint_set *
-set_of_body(struct call *call, const struct pool_view *view)
+set_of_body(struct call *call, const struct pool_view *view, json_t *warnings)
 {
 	static const char *const known[] = {"endpoints", "reason", NULL};
 	struct endpoint_set *set;
@@ -68,6 +68,9 @@ set_of_body(struct call *call, const struct pool_view *view)
 		endpoint_set_free(&set);
 		return NULL;
 	}
+	for (size_t i = 0; i < diags.n; i++)
+		json_array_append_new(
+		    warnings, json_string(diags.at[i].message));
 	diags_release(&diags);
 	set->pool = strdup(view->pool->name);
 	set->file =
@@ -142,9 +145,31 @@ apply(struct call *call, const char *pool, struct endpoint_set *set)
 	return false;
 }
 
+/* The pool, and what is likely to be a mistake in what was asked for. */
 static void
-replace(
-    struct call *call, const struct pool_view *view, struct endpoint_set *set)
+answer(struct call *call, const struct pool_view *view, json_t *warnings)
+{
+	json_t *body = pool_to_json(call->admin, view), *name;
+	json_t *names = pool_unresolved(call->admin, view);
+	char etag[32];
+	size_t i;
+
+	if (!call->is_dry_run)
+		json_array_foreach (names, i, name)
+			json_array_append_new(warnings,
+			    json_sprintf("%s does not resolve (yet): it gets "
+			                 "no request until it does",
+			        json_string_value(name)));
+	json_object_set(body, "warnings", warnings);
+	snprintf(etag, sizeof(etag), "\"%llu\"",
+	    (unsigned long long)pool_version(call->admin, view));
+	json_decref(names);
+	call_json(call, 200, body, etag);
+}
+
+static void
+replace(struct call *call, const struct pool_view *view,
+    struct endpoint_set *set, json_t *warnings)
 {
 	char pool[CONFIG_NAME_MAX + 1];
 	json_t *before = effective(call->admin, view), *after;
@@ -168,7 +193,7 @@ replace(
 	after = effective(call->admin, view);
 	if (!call->is_dry_run)
 		tell(call, pool, before, after);
-	pool_answer(call, view);
+	answer(call, view, warnings);
 	json_decref(before);
 	json_decref(after);
 }
@@ -178,12 +203,15 @@ api_endpoints_put(struct call *call)
 {
 	const struct pool_view *view = pool_of(call);
 	struct endpoint_set *set;
+	json_t *warnings;
 
 	if (!view || !call_matches(call, pool_version(call->admin, view), NULL))
 		return;
-	set = set_of_body(call, view);
+	warnings = json_array();
+	set = set_of_body(call, view, warnings);
 	if (set)
-		replace(call, view, set);
+		replace(call, view, set, warnings);
+	json_decref(warnings);
 }
 
 void
@@ -191,6 +219,9 @@ api_endpoints_delete(struct call *call)
 {
 	const struct pool_view *view = pool_of(call);
 
+	json_t *warnings = json_array();
+
 	if (view && call_matches(call, pool_version(call->admin, view), NULL))
-		replace(call, view, NULL);
+		replace(call, view, NULL, warnings);
+	json_decref(warnings);
 }

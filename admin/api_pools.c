@@ -127,6 +127,22 @@ meta_json(const struct pool_cfg *cfg)
 	return meta;
 }
 
+/* Null without an adaptive limit, and before it has begun. */
+static json_t *
+adaptive_json(const struct pool_view *view)
+{
+	struct adaptive_stats stats;
+
+	if (!pool_adaptive_read(view, &stats))
+		return json_null();
+	return json_pack("{s:I, s:I, s:s, s:f, s:f, s:I, s:I}", "limit",
+	    (json_int_t)stats.limit, "min",
+	    (json_int_t)view->cfg->limits.adaptive.min, "state", stats.state,
+	    "latest_ms", (double)stats.latest / NSEC_PER_MSEC, "usual_ms",
+	    (double)stats.usual / NSEC_PER_MSEC, "samples",
+	    (json_int_t)stats.samples, "probes", (json_int_t)stats.probes);
+}
+
 static json_t *
 limits_json(const struct pool_view *view)
 {
@@ -134,10 +150,10 @@ limits_json(const struct pool_view *view)
 	struct places_stats places;
 
 	pool_places_read(view->pool, &places);
-	return json_pack("{s:I, s:I, s:I, s:I}", "in_flight",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o}", "in_flight",
 	    (json_int_t)cfg->in_flight, "queue", (json_int_t)cfg->queue,
 	    "taken", (json_int_t)places.taken, "waiting",
-	    (json_int_t)places.waiting);
+	    (json_int_t)places.waiting, "adaptive", adaptive_json(view));
 }
 
 struct retired {
@@ -178,8 +194,8 @@ replaced_json(const struct admin *admin, const struct pool_view *view)
 	    set->reason);
 }
 
-static json_t *
-pool_json(const struct admin *admin, const struct pool_view *view)
+json_t *
+pool_to_json(const struct admin *admin, const struct pool_view *view)
 {
 	json_t *endpoints = json_array(), *object = json_object();
 	struct pool_stats stats;
@@ -194,6 +210,7 @@ pool_json(const struct admin *admin, const struct pool_view *view)
 	json_object_set_new(
 	    object, "usable", json_integer((json_int_t)pool_n_usable(view)));
 	json_object_set_new(object, "panic", json_boolean(pool_panics(view)));
+	json_object_set_new(object, "trouble", pool_trouble(admin, view));
 	json_object_set_new(
 	    object, "in_flight", json_integer((json_int_t)stats.in_flight));
 	if (view->cfg->limits.in_flight > 0)
@@ -242,7 +259,7 @@ pool_answer(struct call *call, const struct pool_view *view)
 
 	snprintf(etag, sizeof(etag), "\"%llu\"",
 	    (unsigned long long)pool_version(call->admin, view));
-	call_json(call, 200, pool_json(call->admin, view), etag);
+	call_json(call, 200, pool_to_json(call->admin, view), etag);
 }
 
 static struct snapshot *
@@ -259,8 +276,8 @@ api_pools(struct call *call)
 
 	sampler_read(call->admin->sampler, now_mono());
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++)
-		json_array_append_new(
-		    list, pool_json(call->admin, snapshot_pool(snapshot, i)));
+		json_array_append_new(list,
+		    pool_to_json(call->admin, snapshot_pool(snapshot, i)));
 	call_json(call, 200,
 	    json_pack("{s:s, s:o}", "schema", "weir.pools/v1", "pools", list),
 	    NULL);
@@ -351,7 +368,10 @@ put_state(struct call *call, const struct pool_view *view,
 	struct err err;
 
 	(void)endpoint;
-	if (!state_put_endpoint(admin->state, pool, address, state, &err)) {
+	struct endpoint_change change = {
+	    state, time(NULL), call->actor.name, call->reason};
+
+	if (!state_put_endpoint(admin->state, pool, address, &change, &err)) {
 		log_event(LOG_ERROR,
 		    "a change of an endpoint was refused: it cannot be "
 		    "recorded",

@@ -22,17 +22,56 @@ print_weights(const char *head, const json_t *weights)
 	putchar('\n');
 }
 
+/* ", changed 3m ago by uid:0: why"; nothing when nobody did it by hand. */
 static void
-print_split_diff(const json_t *row)
+print_change(const json_t *row)
 {
 	char age[24];
 
+	if (!json_is_string(json_object_get(row, "changed_at"))) {
+		putchar('\n');
+		return;
+	}
 	ctl_print_age(age, sizeof(age), ctl_text(row, "changed_at"));
-	printf("split %s, changed %s ago by %s", ctl_text(row, "split"), age,
-	    ctl_text(row, "changed_by"));
+	printf(", changed %s ago by %s", age, ctl_text(row, "changed_by"));
 	if (json_is_string(json_object_get(row, "reason")))
 		printf(": %s", ctl_text(row, "reason"));
 	putchar('\n');
+}
+
+static void
+print_endpoints(const char *head, const json_t *list)
+{
+	json_t *one;
+	size_t i;
+
+	fputs(head, stdout);
+	json_array_foreach (list, i, one) {
+		if (json_is_string(one))
+			printf(" %s", json_string_value(one));
+		else if (json_object_get(one, "srv"))
+			printf(" %s", ctl_text(one, "srv"));
+		else
+			printf(" %s (weight %.0f)", ctl_text(one, "address"),
+			    ctl_number(one, "weight"));
+	}
+	putchar('\n');
+}
+
+static void
+print_set_diff(const json_t *row)
+{
+	printf("endpoints of pool %s", ctl_text(row, "pool"));
+	print_change(row);
+	print_endpoints("  - loaded file", json_object_get(row, "file"));
+	print_endpoints("  + runtime    ", json_object_get(row, "runtime"));
+}
+
+static void
+print_split_diff(const json_t *row)
+{
+	printf("split %s", ctl_text(row, "split"));
+	print_change(row);
 	print_weights("  - loaded file", json_object_get(row, "file"));
 	print_weights("  + runtime    ", json_object_get(row, "runtime"));
 }
@@ -42,17 +81,23 @@ print_diff(const json_t *diff)
 {
 	json_t *splits = json_object_get(diff, "splits"), *row;
 	json_t *endpoints = json_object_get(diff, "endpoints");
+	json_t *sets = json_object_get(diff, "pools");
 	const char *pending =
 	    json_string_value(json_object_get(diff, "pending"));
 	size_t i;
 
 	json_array_foreach (splits, i, row)
 		print_split_diff(row);
-	json_array_foreach (endpoints, i, row)
-		printf("endpoint %s of pool %s: %s\n",
-		    ctl_text(row, "endpoint"), ctl_text(row, "pool"),
-		    ctl_text(row, "state"));
-	if (json_array_size(splits) + json_array_size(endpoints) == 0)
+	json_array_foreach (sets, i, row)
+		print_set_diff(row);
+	json_array_foreach (endpoints, i, row) {
+		printf("endpoint %s of pool %s: %s", ctl_text(row, "endpoint"),
+		    ctl_text(row, "pool"), ctl_text(row, "state"));
+		print_change(row);
+	}
+	if (json_array_size(splits) + json_array_size(sets) +
+	        json_array_size(endpoints) ==
+	    0)
 		puts("runtime is as the loaded file says");
 	if (!pending)
 		printf("%s on disk has errors: a reload would be refused (weir "

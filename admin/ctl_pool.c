@@ -47,11 +47,46 @@ endpoint_table(void)
 static void
 add_pool(struct ctl_table *table, const json_t *pool)
 {
-	json_t *row;
+	json_t *endpoints = json_object_get(pool, "endpoints"), *row;
 	size_t i;
 
-	json_array_foreach (json_object_get(pool, "endpoints"), i, row)
+	json_array_foreach (endpoints, i, row)
 		add_endpoint(table, pool, row);
+	if (json_array_size(endpoints) > 0)
+		return;
+	ctl_table_cell(table, "%s", ctl_text(pool, "name"));
+	for (i = 0; i < 5; i++)
+		ctl_table_cell(table, "-");
+	ctl_table_cell(table, "%s", ctl_text(pool, "trouble"));
+}
+
+/* "limit: 37 of 512 (steady), 36 in use, 4 waiting; answers take 12ms, usually
+ * 9ms" */
+static void
+print_limits(const json_t *limits)
+{
+	const json_t *adaptive = json_object_get(limits, "adaptive");
+	bool is_adaptive = json_is_object(adaptive);
+	char latest[24], usual[24];
+
+	if (!limits)
+		return;
+	ctl_print_ms(
+	    latest, sizeof(latest), json_object_get(adaptive, "latest_ms"));
+	ctl_print_ms(
+	    usual, sizeof(usual), json_object_get(adaptive, "usual_ms"));
+	if (is_adaptive)
+		printf("limit: %.0f of %.0f (%s)",
+		    ctl_number(adaptive, "limit"),
+		    ctl_number(limits, "in_flight"),
+		    ctl_text(adaptive, "state"));
+	else
+		printf("limit: %.0f", ctl_number(limits, "in_flight"));
+	printf(", %.0f in use, %.0f waiting", ctl_number(limits, "taken"),
+	    ctl_number(limits, "waiting"));
+	if (is_adaptive)
+		printf("; answers take %s, usually %s", latest, usual);
+	putchar('\n');
 }
 
 static void
@@ -66,6 +101,7 @@ print_pool(const json_t *pool)
 	printf("%s: %.1f requests/s, %.2f%% failures, p50 %s, p95 %s, p99 %s\n",
 	    ctl_text(pool, "name"), ctl_number(pool, "rate"),
 	    ctl_number(pool, "error_rate") * 100, p50, p95, p99);
+	print_limits(json_object_get(pool, "limits"));
 	add_pool(table, pool);
 	ctl_table_print(&table, stdout);
 	if (json_is_true(json_object_get(pool, "panic")))
@@ -133,6 +169,30 @@ unknown_address(const json_t *pools, const char *address)
 	return ctl_unknown("endpoint", address, words, n);
 }
 
+/* All of them by name, or the first few. */
+static int
+refuse_many(struct ctl *ctl, const json_t *pools, const char *address)
+{
+	char names[400] = "";
+	size_t n = 0, len = 0, i;
+	json_t *pool;
+
+	json_array_foreach (pools, i, pool) {
+		if (!pool_has(pool, address))
+			continue;
+		n++;
+		if (len + CONFIG_NAME_MAX + 8 < sizeof(names))
+			len += (size_t)snprintf(names + len,
+			    sizeof(names) - len, "%s%s", n > 1 ? ", " : "",
+			    ctl_text(pool, "name"));
+		else if (names[len - 1] != '.')
+			len += (size_t)snprintf(
+			    names + len, sizeof(names) - len, ", ...");
+	}
+	return ctl_usage(ctl, "%s is in %zu pools (%s): say which with --pool",
+	    address, n, names);
+}
+
 /* The pool that has the address, when exactly one has. */
 static int
 find_pool(
@@ -149,10 +209,7 @@ find_pool(
 		    (ctl->pool && strcmp(ctl->pool, name) != 0))
 			continue;
 		if (found)
-			return ctl_usage(ctl,
-			    "%s is in the pools %s and %s: say which with "
-			    "--pool",
-			    address, found, name);
+			return refuse_many(ctl, pools, address);
 		found = name;
 	}
 	*out = found;

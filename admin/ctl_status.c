@@ -75,6 +75,10 @@ print_down(const json_t *pools)
 	size_t i, j;
 
 	json_array_foreach (pools, i, pool)
+		if (json_is_string(json_object_get(pool, "trouble")))
+			printf("NO ENDPOINT: pool %s: %s\n",
+			    ctl_text(pool, "name"), ctl_text(pool, "trouble"));
+	json_array_foreach (pools, i, pool)
 		json_array_foreach (json_object_get(pool, "endpoints"), j, row)
 			if (!json_is_true(json_object_get(row, "usable")))
 				printf("OUT: %s %s: %s%s%s\n",

@@ -78,9 +78,7 @@ on_write(void *ctx, const char *bytes, size_t len)
 	size_t done = 0;
 
 	while (done < len) {
-		size_t n = len - done < PIECE ? len - done : PIECE;
-
-		size_t m = 0;
+		size_t n = len - done < PIECE ? len - done : PIECE, m = 0;
 
 		for (size_t i = 0; i < n; i++)
 			m += let_through(

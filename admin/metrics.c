@@ -157,6 +157,7 @@ metrics_text(struct admin *admin, bool is_open, size_t *len_out)
 	sampler_read(admin->sampler, now_mono());
 	about_weir(&x, &facts);
 	metrics_traffic(&x, admin);
+	metrics_limits(&x, admin);
 	metrics_mirror(&x, admin);
 	metrics_policy(&x, admin, &facts);
 	about_splits(&x, admin);

@@ -11,6 +11,8 @@ char *metrics_text(struct admin *admin, bool is_open, size_t *len_out);
 /* The parts of it. */
 void metrics_traffic(
     struct exposition *x, const struct admin *admin); /* metrics_traffic.c */
+void metrics_limits(
+    struct exposition *x, const struct admin *admin); /* metrics_limits.c */
 void metrics_mirror(
     struct exposition *x, const struct admin *admin); /* metrics_mirror.c */
 void metrics_policy(struct exposition *x, const struct admin *admin,

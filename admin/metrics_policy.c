@@ -75,7 +75,7 @@ metrics_policy(struct exposition *x, const struct admin *admin,
 	    "Keys forgotten before their debt was paid: more keys than room.");
 	registry_each_limit(admin->registry, put_evictions, x);
 	family_begin(x, FAMILY_GAUGE, "weir_rate_limit_keys",
-	    "Keys that owe something, counted once an hour.");
+	    "Keys that owe something, counted once a minute.");
 	family_value(x, NULL, (double)registry_limit_keys(admin->registry));
 	family_begin(x, FAMILY_COUNTER, "weir_access_denied",
 	    "Requests that a route's access rules refused.");

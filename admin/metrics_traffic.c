@@ -397,6 +397,59 @@ by_endpoint(struct exposition *x, const struct admin *admin)
 }
 
 static void
+replays(struct exposition *x, struct snapshot *snapshot, unsigned workers)
+{
+	family_begin(x, FAMILY_COUNTER, "weir_pool_replays",
+	    "Request bodies that were sent again, having come after their "
+	    "head.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool *pool = snapshot_pool(snapshot, i)->pool;
+		struct pool_stats stats;
+
+		pool_stats_read(pool, workers, &stats);
+		family_count(x, (struct label[]){{"pool", pool->name}, {0}},
+		    stats.replays);
+	}
+	family_begin(x, FAMILY_COUNTER, "weir_pool_replay_lost",
+	    "Request bodies that were not kept, so that their requests could "
+	    "not be tried again.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool *pool = snapshot_pool(snapshot, i)->pool;
+		struct pool_stats stats;
+
+		pool_stats_read(pool, workers, &stats);
+		for (int j = 0; j < REPLAY_LOSS_COUNT; j++)
+			family_count(x,
+			    (struct label[]){{"pool", pool->name},
+			        {"reason",
+			            replay_loss_name((enum replay_loss)j)},
+			        {0}},
+			    stats.unkept[j]);
+	}
+}
+
+static void
+hedges(struct exposition *x, struct snapshot *snapshot, unsigned workers)
+{
+	family_begin(x, FAMILY_COUNTER, "weir_pool_hedges",
+	    "Second attempts beside a first one that was slow, by what became "
+	    "of them.");
+	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {
+		const struct pool *pool = snapshot_pool(snapshot, i)->pool;
+		struct pool_stats stats;
+
+		pool_stats_read(pool, workers, &stats);
+		for (int j = 0; j < HEDGE_RESULT_COUNT; j++)
+			family_count(x,
+			    (struct label[]){{"pool", pool->name},
+			        {"result",
+			            hedge_result_name((enum hedge_result)j)},
+			        {0}},
+			    stats.hedges[j]);
+	}
+}
+
+static void
 by_pool(struct exposition *x, const struct admin *admin)
 {
 	struct snapshot *snapshot =
@@ -429,7 +482,13 @@ by_pool(struct exposition *x, const struct admin *admin)
 		    (struct label[]){
 		        {"pool", pool->name}, {"reason", "late"}, {0}},
 		    stats.late);
+		family_count(x,
+		    (struct label[]){
+		        {"pool", pool->name}, {"reason", "held"}, {0}},
+		    stats.held);
 	}
+	replays(x, snapshot, workers);
+	hedges(x, snapshot, workers);
 	family_begin(x, FAMILY_GAUGE, "weir_pool_panic",
 	    "1 while all endpoints are out and get requests all the same.");
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++) {

@@ -333,11 +333,13 @@ endpoint_key(const char *pool, const char *address, char *key, size_t cap)
 
 bool
 state_put_endpoint(struct state *state, const char *pool, const char *address,
-    enum endpoint_admin admin, struct err *err)
+    const struct endpoint_change *change, struct err *err)
 {
 	char key[STATE_KEY_MAX], *text;
-	json_t *object = json_pack("{s:s, s:s, s:s}", "pool", pool, "address",
-	    address, "state", endpoint_admin_name(admin));
+	json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:s*}", "pool",
+	    pool, "address", address, "state",
+	    endpoint_admin_name(change->admin), "at", (json_int_t)change->at,
+	    "by", change->by, "reason", change->reason);
 	bool ok;
 
 	endpoint_key(pool, address, key, sizeof(key));
@@ -347,6 +349,41 @@ state_put_endpoint(struct state *state, const char *pool, const char *address,
 	free(text);
 	json_decref(object);
 	return ok || err_wrap(err, "endpoint '%s' was not recorded", address);
+}
+
+static bool
+is_of(const json_t *object, const char *pool, const struct endpoint *endpoint)
+{
+	const char *in = json_string_value(json_object_get(object, "pool"));
+	const char *address =
+	    json_string_value(json_object_get(object, "address"));
+
+	return in && address && strcmp(in, pool) == 0 &&
+	       endpoint_is_named(endpoint, address);
+}
+
+json_t *
+state_endpoint_change(const struct state *state, const char *pool,
+    const struct endpoint *endpoint)
+{
+	json_t *last = NULL;
+
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+		json_t *object;
+
+		if (strncmp(item->key, "endpoint/", 9) != 0)
+			continue;
+		object = json_loads(item->text, JSON_REJECT_DUPLICATES, NULL);
+		if (is_of(object, pool, endpoint) &&
+		    json_integer_value(json_object_get(object, "at")) >=
+		        json_integer_value(json_object_get(last, "at"))) {
+			json_decref(last);
+			last = json_incref(object);
+		}
+		json_decref(object);
+	}
+	return last;
 }
 
 /* At a reload most endpoints have their state already: nothing to tell then. */

@@ -15,8 +15,17 @@ char *split_state_print(const struct split_state *split);
 /* The caller releases `out` either way. */
 bool split_state_parse(const char *text, struct split_state *out);
 /* An endpoint's administrative state; ENDPOINT_ACTIVE is recorded too. */
+struct endpoint_change {
+	enum endpoint_admin admin;
+	time_t at;
+	const char *by, *reason; /* borrowed; NULL: not known */
+};
 bool state_put_endpoint(struct state *state, const char *pool,
-    const char *address, enum endpoint_admin admin, struct err *err);
+    const char *address, const struct endpoint_change *change, struct err *err);
+/* The last change of it, or of the name that it comes from, as an object with
+ * "at", "by" and "reason"; the caller unrefs. NULL: none is known. */
+struct json_t *state_endpoint_change(const struct state *state,
+    const char *pool, const struct endpoint *endpoint);
 /* Gives endpoints that appeared (a start, a reload) their recorded state. */
 void state_restore_endpoints(struct state *state, struct registry *registry);
 

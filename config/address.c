@@ -4,6 +4,7 @@
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
 
@@ -169,6 +170,26 @@ address_parse(struct span text, struct address *out, struct err *err)
 	else
 		address_release(out);
 	return is_fine;
+}
+
+bool
+address_parse_dns(struct span text, struct address *out, struct err *err)
+{
+	bool is_bracketed =
+	    text.len > 2 && text.ptr[0] == '[' && text.ptr[text.len - 1] == ']';
+	struct span host =
+	    is_bracketed ? (struct span){text.ptr + 1, text.len - 2} : text;
+	char with_port[INET6_ADDRSTRLEN + 8];
+	struct cidr cidr;
+	bool is_v6 = host.len > 0 && memchr(host.ptr, ':', host.len);
+
+	if (host.len >= INET6_ADDRSTRLEN || (is_bracketed && !is_v6) ||
+	    (host.len > 0 && memchr(host.ptr, '/', host.len)) ||
+	    !cidr_parse(host, &cidr))
+		return address_parse(text, out, err);
+	snprintf(with_port, sizeof(with_port), is_v6 ? "[%.*s]:53" : "%.*s:53",
+	    (int)host.len, host.ptr);
+	return address_parse(span_of(with_port), out, err);
 }
 
 /* Whose service it is: what TLS is to prove. Consul's names have no labels

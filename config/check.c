@@ -364,4 +364,5 @@ check_whole(struct load *load)
 		return; /* what was dropped would look unused */
 	check_unused(load);
 	check_reached(load);
+	check_vain(load);
 }

@@ -64,6 +64,8 @@ struct address {
 	socklen_t sa_len;
 };
 bool address_parse(struct span text, struct address *out, struct err *err);
+/* Of a name server: an IP address alone has port 53, and `text` is written with it. */
+bool address_parse_dns(struct span text, struct address *out, struct err *err);
 /* "_http._tcp.shop.internal": an ADDRESS_NAME without a port. */
 bool address_of_service(struct span name, struct address *out, struct err *err);
 void address_release(struct address *address);
@@ -206,6 +208,9 @@ struct retry_cfg {
 	unsigned max;       /* further attempts, 0..5 */
 	bp_t budget;        /* of requests, per worker */
 	nsec_t per_try;     /* 0: first_byte_timeout, and no further attempt after it */
+	bp_t hedge_quantile; /* a second attempt beside one that takes longer than so many do; 0: see hedge_after */
+	nsec_t hedge_after; /* ... than this; 0 with hedge_quantile 0: never */
+	uint32_t replay;    /* bytes kept of a body that came after its head; 0: none */
 };
 
 /* How an endpoint is asked whether it is well. */
@@ -233,11 +238,19 @@ struct outliers_cfg {
 	bp_t max_ejected;   /* of the pool's endpoints */
 };
 
+/* Less than in_flight, as answers get slower. */
+struct adaptive_cfg {
+	bool is_on;
+	uint32_t min;
+	bp_t tolerance; /* how much slower than usual answers may be */
+};
+
 /* How much a pool takes at once. */
 struct pool_limits_cfg {
 	uint32_t in_flight; /* all workers together; 0: no limit */
 	uint32_t queue;
 	nsec_t queue_timeout;
+	struct adaptive_cfg adaptive;
 };
 
 struct pool_cfg {
@@ -256,6 +269,7 @@ struct pool_cfg {
 	struct health_cfg health;
 	struct outliers_cfg outliers;
 	struct pool_limits_cfg limits;
+	bool is_timed;      /* balance or limits want to know how long each answer took */
 	nsec_t slow_start;  /* 0: none */
 	nsec_t drain;       /* for an endpoint that is taken out; CONFIG_NEVER: as long as it takes */
 };
@@ -531,12 +545,19 @@ struct plan_cfg {
 
 /* ---- the whole ---- */
 
+/* How the process leaves. */
+struct drain_cfg {
+	nsec_t delay; /* not ready, but all goes on */
+	nsec_t limit; /* then, for what is in flight */
+};
+
 struct config {
 	char *path;       /* owned: the file, or "-" when made by the program */
 	uint64_t hash;    /* of the bytes: equal files have equal hashes */
 	unsigned workers; /* 0: one per CPU that we may run on */
 	char *user;       /* owned; NULL: stay */
 	char *state_dir;  /* owned */
+	struct drain_cfg drain;
 	struct admin_cfg admin;
 	struct logs_cfg logs;
 	struct redis_cfg redis;

@@ -42,21 +42,98 @@ load_path(const struct load *load, const struct node *map, enum row_id id)
 	return path;
 }
 
+/* What to do about a file that cannot be read. */
 static void
-check_readable(
-    const struct load *load, const struct node *node, const char *path)
+hint_unreadable(
+    const struct load *load, const char *path, int why, char *hint, size_t cap)
 {
-	char where[WHERE_MAX];
+	const char *slash = strrchr(path, '/');
+	int folder_len = slash && slash > path ? (int)(slash - path) : 1;
+	char folder[512];
 	struct stat st;
 
-	if (stat(path, &st) != 0 || access(path, R_OK) != 0)
+	snprintf(folder, sizeof(folder), "%.*s", folder_len, path);
+	if (why == EACCES)
+		snprintf(hint, cap,
+		    "uid %u may not read it: look at the rights of the file "
+		    "and of the folders above",
+		    (unsigned)geteuid());
+	else if (why != ENOENT && why != ENOTDIR)
+		snprintf(hint, cap, "name a file that can be read");
+	else if (slash && stat(folder, &st) != 0)
+		snprintf(hint, cap,
+		    "put it there, or mend the path: there is no folder %.200s",
+		    folder);
+	else
+		snprintf(hint, cap,
+		    "put it there, or mend the path; relative ones begin in "
+		    "%.200s",
+		    load->folder[0] ? load->folder
+		                    : "the folder that weir was started in");
+}
+
+bool
+load_can_read(
+    const struct load *load, const struct node *node, const char *path)
+{
+	char where[WHERE_MAX], hint[320];
+	struct stat st;
+
+	if (load->is_trusted)
+		return true;
+	if (stat(path, &st) != 0 || access(path, R_OK) != 0) {
+		int why = errno;
+
+		hint_unreadable(load, path, why, hint, sizeof(hint));
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-		    NULL, "%s: %s: %s", node_where(node, where), path,
-		    strerror(errno));
-	else if (S_ISDIR(st.st_mode))
+		    hint, "%s: %s: %s", node_where(node, where), path,
+		    strerror(why));
+		return false;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return true;
+	report_add(load->report, DIAG_FILE_NAMED, node_place(node),
+	    "name a file in it", "%s: %s is a directory",
+	    node_where(node, where), path);
+	return false;
+}
+
+/* Does a line of it begin a certificate? What stands in that, TLS finds out. */
+static bool
+holds_certificate(const char *path)
+{
+	static const char begin[] = "-----BEGIN ";
+	FILE *in = fopen(path, "re");
+	char *line = NULL;
+	size_t cap = 0, left = 4 << 20;
+	bool is_found = in == NULL; /* told elsewhere */
+	ssize_t n;
+
+	while (!is_found && left > 0 && (n = getline(&line, &cap, in)) > 0) {
+		is_found = strncmp(line, begin, sizeof(begin) - 1) == 0 &&
+		           strstr(line, "CERTIFICATE-----");
+		left -= (size_t)n < left ? (size_t)n : left;
+	}
+	free(line);
+	if (in)
+		fclose(in);
+	return is_found;
+}
+
+char *
+load_authorities(
+    const struct load *load, const struct node *map, enum row_id id)
+{
+	const struct node *node = field(map, id);
+	char *path = load_path(load, map, id), where[WHERE_MAX];
+
+	if (path && load_can_read(load, node, path) && !load->is_trusted &&
+	    !holds_certificate(path))
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-		    NULL, "%s: %s is a directory", node_where(node, where),
+		    "a PEM file begins with -----BEGIN CERTIFICATE-----",
+		    "%s: %s holds no certificate", node_where(node, where),
 		    path);
+	return path;
 }
 
 struct strings
@@ -70,7 +147,7 @@ load_paths(const struct load *load, const struct node *map, enum row_id id)
 		if (entries.at[i]->is_bad)
 			continue;
 		out.at[out.n] = path_join(load->folder, entries.at[i]->text);
-		check_readable(load, entries.at[i], out.at[out.n++]);
+		load_can_read(load, entries.at[i], out.at[out.n++]);
 	}
 	return out;
 }
@@ -100,13 +177,15 @@ check_secret(const struct load *load, const struct node *node,
 		return;
 	switch (secret->from) {
 	case SECRET_FILE:
-		check_readable(load, node, secret->where);
-		check_key_mode(load, node, secret->where);
+		if (load_can_read(load, node, secret->where))
+			check_key_mode(load, node, secret->where);
 		break;
 	case SECRET_ENV:
 		if (getenv(secret->where) == NULL)
 			report_add(load->report, DIAG_FILE_NAMED,
-			    node_place(node), NULL,
+			    node_place(node),
+			    "set it where weir is started (systemd: "
+			    "Environment=), or name a {file: PATH}",
 			    "%s: environment variable %s is not set",
 			    node_where(node, where), secret->where);
 		break;
@@ -121,7 +200,7 @@ check_secret(const struct load *load, const struct node *node,
 			break;
 		}
 		path = path_join(folder, span_of(secret->where));
-		check_readable(load, node, path);
+		load_can_read(load, node, path);
 		free(path);
 		break;
 	case SECRET_NONE:
@@ -153,7 +232,7 @@ load_key_pair(const struct load *load, const struct node *map, enum row_id cert,
 
 	pair.cert = load_path(load, map, cert);
 	if (pair.cert)
-		check_readable(load, field(map, cert), pair.cert);
+		load_can_read(load, field(map, cert), pair.cert);
 	pair.key = load_secret(load, map, key);
 	return pair;
 }
@@ -214,12 +293,17 @@ static void
 load_top(struct load *load)
 {
 	struct config *config = load->config;
+	const struct node *drain = field(load->root, ROW_DRAIN);
 
 	config->workers = field_word(load->root, ROW_WORKERS) == 0
 	                      ? 0
 	                      : (unsigned)field_number(load->root, ROW_WORKERS);
 	config->user = field_text(load->root, ROW_USER);
 	config->state_dir = load_path(load, load->root, ROW_STATE_DIR);
+	config->drain = (struct drain_cfg){
+	    .delay = field_duration(drain, ROW_DRAIN_DELAY),
+	    .limit = field_duration(drain, ROW_DRAIN_LIMIT),
+	};
 }
 
 static const struct node *

@@ -49,6 +49,8 @@ void load_policy(struct load *load, const struct node *map, struct route_cfg *cf
 
 /* Truths across the whole file, when all of it is built. */
 void check_whole(struct load *load);
+/* Settings without an effect: check_vain.c. */
+void check_vain(struct load *load);
 
 /* With all that it inherits from others of its section; order in the file does not matter. */
 const struct node *load_like(struct load *load, const struct node *section,
@@ -56,6 +58,12 @@ const struct node *load_like(struct load *load, const struct node *section,
 
 /* A path with the folder in front when it is relative; NULL when missing. */
 char *load_path(
+    const struct load *load, const struct node *map, enum row_id id);
+/* False: told, with what to do. */
+bool load_can_read(
+    const struct load *load, const struct node *node, const char *path);
+/* A PEM file of certificate authorities; told when it is none. */
+char *load_authorities(
     const struct load *load, const struct node *map, enum row_id id);
 /* The same of each entry of a list, told when it cannot be read. */
 struct strings load_paths(

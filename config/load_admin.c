@@ -144,7 +144,8 @@ load_admin(struct load *load)
 		cfg->has_tls = true;
 		cfg->tls =
 		    load_key_pair(load, tls, ROW_ADMIN_CERT, ROW_ADMIN_KEY);
-		cfg->tls_client_ca = load_path(load, tls, ROW_ADMIN_CLIENT_CA);
+		cfg->tls_client_ca =
+		    load_authorities(load, tls, ROW_ADMIN_CLIENT_CA);
 	}
 	if (rules.n > 0)
 		cfg->access = mem_new(rules.n, sizeof(*cfg->access));

@@ -19,8 +19,14 @@ load_geo(struct load *load)
 static const char *
 country_hint(struct span code)
 {
-	static const char *const pairs[][2] = {
-	    {"UK", "GB"}, {"EL", "GR"}, {"EN", "GB"}, {"EU", "continent: EU"}};
+	static const char *const pairs[][2] = {{"UK", "GB"}, {"EL", "GR"},
+	    {"EN", "GB"}, {"EU", "continent: EU"}, {"USA", "US"}, {"GBR", "GB"},
+	    {"DEU", "DE"}, {"GER", "DE"}, {"FRA", "FR"}, {"ESP", "ES"},
+	    {"ITA", "IT"}, {"NLD", "NL"}, {"POL", "PL"}, {"AUT", "AT"},
+	    {"CHE", "CH"}, {"SWE", "SE"}, {"DNK", "DK"}, {"UKR", "UA"},
+	    {"RUS", "RU"}, {"CHN", "CN"}, {"JPN", "JP"}, {"KOR", "KR"},
+	    {"IND", "IN"}, {"BRA", "BR"}, {"MEX", "MX"}, {"CAN", "CA"},
+	    {"AUS", "AU"}};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
 		if (span_ieq(code, span_of(pairs[i][0])))
@@ -49,7 +55,7 @@ load_countries(struct load *load, const struct node *map, enum row_id id,
 		snprintf(hint, sizeof(hint), "did you mean \"%s\"?",
 		    other ? other : "");
 		report_add(load->report, DIAG_COUNTRY, all.at[i]->at,
-		    other ? hint : "two letters of ISO 3166-1",
+		    other ? hint : "two letters of ISO 3166-1: DE, FR, US",
 		    "%s: there is no country \"%.*s\"",
 		    node_where(all.at[i], where), (int)all.at[i]->text.len,
 		    all.at[i]->text.ptr);

@@ -42,7 +42,7 @@ load_client_ca(struct load *load, const struct node *map, struct tls_cfg *cfg)
 	const struct node *require = field(map, ROW_TLS_REQUIRE);
 	char where[WHERE_MAX];
 
-	cfg->client_ca = load_path(load, map, ROW_TLS_CLIENT_CA);
+	cfg->client_ca = load_authorities(load, map, ROW_TLS_CLIENT_CA);
 	cfg->requires_client =
 	    cfg->client_ca && field_bool(map, ROW_TLS_REQUIRE);
 	if (require && node_get(map, SPAN("client_ca")) == NULL)

@@ -145,7 +145,7 @@ load_client_tls(struct load *load, const struct node *map,
 	if (map == NULL || map->kind != NODE_MAP)
 		return;
 	cfg->on = true;
-	cfg->ca_file = load_path(load, map, ca_row);
+	cfg->ca_file = load_authorities(load, map, ca_row);
 	cfg->server_name = field_lower(map, name_row);
 	cfg->verify = verify != NODE_ABSENT ? VERIFY_SYSTEM + (unsigned)verify
 	              : cfg->ca_file        ? VERIFY_FILE
@@ -192,6 +192,18 @@ load_hash(struct load *load, const struct node *map, struct pool_cfg *cfg)
 }
 
 static void
+load_hedge(const struct node *map, struct retry_cfg *cfg)
+{
+	static const bp_t quantiles[] = {0, 9000, 9500, 9900};
+	int word = field_word(map, ROW_RETRY_HEDGE); /* off, p90, p95, p99 */
+
+	if (word == NODE_ABSENT)
+		cfg->hedge_after = field_duration(map, ROW_RETRY_HEDGE);
+	else
+		cfg->hedge_quantile = quantiles[word];
+}
+
+static void
 load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 {
 	struct strings on = field_strings(map, ROW_RETRY_ON);
@@ -213,6 +225,8 @@ load_retry(struct load *load, const struct node *map, struct retry_cfg *cfg)
 	cfg->budget = field_percent(map, ROW_RETRY_BUDGET);
 	if (field(map, ROW_RETRY_PER_TRY))
 		cfg->per_try = field_duration(map, ROW_RETRY_PER_TRY);
+	load_hedge(map, cfg);
+	cfg->replay = (uint32_t)field_number(map, ROW_RETRY_REPLAY);
 }
 
 static unsigned

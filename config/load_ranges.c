@@ -4,7 +4,6 @@
  * with a hundred thousand lines, so such a file is read in one go and only its
  * first mistakes are told.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -85,25 +84,27 @@ static void
 take_file(struct load *load, const struct node *node, const char *path,
     struct growing *list)
 {
-	FILE *in = fopen(path, "re");
+	FILE *in = load_can_read(load, node, path) ? fopen(path, "re") : NULL;
 	char where[WHERE_MAX];
 	struct stat st;
 	char *bytes;
 	size_t len;
 
-	if (!in || fstat(fileno(in), &st) != 0 || !S_ISREG(st.st_mode) ||
+	if (!in)
+		return;
+	if (fstat(fileno(in), &st) != 0 || !S_ISREG(st.st_mode) ||
 	    st.st_size > FILE_BYTES_MAX) {
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-		    NULL, "%s: %s: %s", node_where(node, where), path,
-		    in ? "not a file, or larger than 64 MiB" : strerror(errno));
+		    "write one range on each line, at most 64 MiB",
+		    "%s: %s: not a file, or larger than 64 MiB",
+		    node_where(node, where), path);
 	} else {
 		bytes = mem_new((size_t)st.st_size + 1, 1);
 		len = fread(bytes, 1, (size_t)st.st_size, in);
 		take_lines(load, node, path, (struct span){bytes, len}, list);
 		free(bytes);
 	}
-	if (in)
-		fclose(in);
+	fclose(in);
 }
 
 /* ---- a list ---- */
@@ -133,7 +134,7 @@ load_ranges(struct load *load, const struct node *map, enum row_id list,
 		if (path == NULL)
 			continue;
 		out->files.at[out->files.n++] = path;
-		take_file(load, entries.at[i], path, &growing);
+		take_file(load, field(entries.at[i], file), path, &growing);
 	}
 	out->is_given = field(map, list) != NULL;
 }

@@ -142,6 +142,26 @@ load_outliers(const struct node *map, struct outliers_cfg *cfg)
 /* ---- limits ---- */
 
 static void
+load_adaptive(
+    struct load *load, const struct node *limits, struct pool_limits_cfg *cfg)
+{
+	const struct node *node = field(limits, ROW_ADAPTIVE);
+	const struct node *map = node && node->kind == NODE_MAP ? node : NULL;
+	const struct node *min = field(map, ROW_ADAPTIVE_MIN);
+
+	cfg->adaptive.is_on = map || field_number(limits, ROW_ADAPTIVE) != 0;
+	if (!cfg->adaptive.is_on)
+		return;
+	cfg->adaptive.min = (uint32_t)field_number(map, ROW_ADAPTIVE_MIN);
+	cfg->adaptive.tolerance = field_percent(map, ROW_ADAPTIVE_TOLERANCE);
+	if (min && cfg->adaptive.min > cfg->in_flight)
+		refuse(
+		    load, min, DIAG_CONFLICT, NULL, "this is above in_flight");
+	else if (cfg->adaptive.min > cfg->in_flight)
+		cfg->adaptive.min = cfg->in_flight;
+}
+
+static void
 load_limits(
     struct load *load, const struct node *map, struct pool_limits_cfg *cfg)
 {
@@ -155,6 +175,7 @@ load_limits(
 	if (timeout && cfg->queue == 0)
 		refuse(load, timeout, DIAG_CONFLICT, "add queue: 256",
 		    "without a queue nobody waits");
+	load_adaptive(load, map, cfg);
 }
 
 void
@@ -163,6 +184,8 @@ load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 	load_health(load, field(map, ROW_HEALTH), &cfg->health);
 	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
 	load_limits(load, field(map, ROW_POOL_LIMITS), &cfg->limits);
+	cfg->is_timed =
+	    cfg->balance == BALANCE_EWMA || cfg->limits.adaptive.is_on;
 	cfg->slow_start = field_duration(map, ROW_SLOW_START);
 	cfg->drain = field_word(map, ROW_POOL_DRAIN) != NODE_ABSENT
 	                 ? CONFIG_NEVER

@@ -164,6 +164,16 @@ listener(const struct renderer *r, const struct listener_cfg *cfg)
 
 /* ---- the whole ---- */
 
+static json_t *
+drain(const struct drain_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_duration(map, "delay", cfg->delay);
+	put_duration(map, "limit", cfg->limit);
+	return map;
+}
+
 json_t *
 config_tree(const struct config *config, bool to_compare)
 {
@@ -178,6 +188,7 @@ config_tree(const struct config *config, bool to_compare)
 	                    : json_string("auto"));
 	put_text(root, "user", config->user);
 	put_text(root, "state_dir", config->state_dir);
+	json_object_set_new(root, "drain", drain(&config->drain));
 	json_object_set_new(root, "admin", admin(&r, &config->admin));
 	json_object_set_new(root, "logs", logs(&config->logs));
 	if (config->redis.is_on)

@@ -1,4 +1,6 @@
 /* Pools, and how their names are looked up, as a tree; see render.h. */
+#include <stdio.h>
+
 #include "config/render_parts.h"
 
 json_t *
@@ -42,6 +44,19 @@ render_pool_tls(const struct pool_tls_cfg *cfg)
 	return map;
 }
 
+static void
+put_hedge(json_t *map, const struct retry_cfg *cfg)
+{
+	char text[8];
+
+	if (cfg->hedge_after > 0) {
+		put_duration(map, "hedge", cfg->hedge_after);
+		return;
+	}
+	snprintf(text, sizeof(text), "p%d", cfg->hedge_quantile / 100);
+	put_text(map, "hedge", cfg->hedge_quantile > 0 ? text : "off");
+}
+
 static json_t *
 retry(const struct retry_cfg *cfg)
 {
@@ -56,6 +71,8 @@ retry(const struct retry_cfg *cfg)
 	json_object_set_new(map, "budget", render_percent(cfg->budget));
 	if (cfg->per_try > 0)
 		put_duration(map, "per_try", cfg->per_try);
+	put_hedge(map, cfg);
+	put_size(map, "replay", cfg->replay);
 	return map;
 }
 
@@ -100,6 +117,16 @@ outliers(const struct outliers_cfg *cfg)
 }
 
 static json_t *
+adaptive(const struct adaptive_cfg *cfg)
+{
+	json_t *map = json_object();
+
+	put_number(map, "min", cfg->min);
+	json_object_set_new(map, "tolerance", render_percent(cfg->tolerance));
+	return map;
+}
+
+static json_t *
 pool_limits(const struct pool_limits_cfg *cfg)
 {
 	json_t *map = json_object();
@@ -108,6 +135,8 @@ pool_limits(const struct pool_limits_cfg *cfg)
 	put_number(map, "queue", cfg->queue);
 	if (cfg->queue > 0)
 		put_duration(map, "queue_timeout", cfg->queue_timeout);
+	if (cfg->adaptive.is_on)
+		json_object_set_new(map, "adaptive", adaptive(&cfg->adaptive));
 	return map;
 }
 

@@ -227,6 +227,15 @@ word_find(const struct schema_row *row, struct span text)
 	return NODE_ABSENT;
 }
 
+/* "5xx", where statuses are numbers one by one. */
+static bool
+is_class_of_statuses(const struct schema_row *row, struct span shown)
+{
+	return row->types & V_INT && shown.len == 3 && shown.ptr[0] >= '4' &&
+	       shown.ptr[0] <= '5' && (shown.ptr[1] | 0x20) == 'x' &&
+	       (shown.ptr[2] | 0x20) == 'x';
+}
+
 static bool
 refuse_word(
     const struct schema_row *row, struct span shown, struct fault *fault)
@@ -242,11 +251,16 @@ refuse_word(
 		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s",
 		    i ? ", " : "", words.at[i]);
 	}
-	fault_set(fault, DIAG_UNKNOWN_WORD, NULL, "\"%.*s\" is not %s%s%s",
-	    QUOTED(shown), words.n > 1 ? "one of " : "", all,
-	    row->types & V_FILE  ? ", or a path with a '/'"
-	    : row->types & V_INT ? ", or a number"
-	                         : "");
+	fault_set(fault, DIAG_UNKNOWN_WORD,
+	    is_class_of_statuses(row, shown)
+	        ? "name each status: 500, 502, 503, 504"
+	        : NULL,
+	    "\"%.*s\" is not %s%s%s", QUOTED(shown),
+	    words.n > 1 ? "one of " : "", all,
+	    row->types & V_FILE       ? ", or a path with a '/'"
+	    : row->types & V_INT      ? ", or a number"
+	    : row->types & V_DURATION ? ", or a duration like \"250ms\""
+	                              : "");
 	fault_suggest(fault, shown, list, words.n);
 	return false;
 }
@@ -443,12 +457,15 @@ address_check(const struct schema_row *row, struct span text, struct span shown,
 	struct address address;
 	struct err err;
 	char hint[200];
-	bool is_fine = address_parse(text, &address, &err);
+	bool is_server = strcmp(row->range, "server") == 0;
+	bool is_fine = is_server ? address_parse_dns(text, &address, &err)
+	                         : address_parse(text, &address, &err);
 
 	if (!is_fine)
 		fault_set(fault, DIAG_ADDRESS,
-		    listens
-		        ? listen_hint(shown, hint, sizeof(hint))
+		    listens ? listen_hint(shown, hint, sizeof(hint))
+		    : is_server
+		        ? "write \"10.0.0.2\", \"10.0.0.2:53\" or \"[::1]:53\""
 		        : "write \"10.0.0.1:80\", \"[::1]:80\", \"name:80\" "
 		          "or \"unix:/path\"",
 		    "\"%.*s\" is not an address: %s", QUOTED(shown), err.text);
@@ -530,6 +547,9 @@ value_parse(const struct schema_row *row, struct span text, struct span shown,
 		return refuse_word(row, shown, fault);
 	if (types & V_WORD && types & V_INT &&
 	    !units_integer(text, &out->number))
+		return refuse_word(row, shown, fault);
+	if (types & V_WORD && types & V_DURATION && text.len > 0 &&
+	    (text.ptr[0] < '0' || text.ptr[0] > '9'))
 		return refuse_word(row, shown, fault);
 	switch (types & ~(unsigned)V_WORD) {
 	case V_INT:

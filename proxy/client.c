@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "admin/log.h"
 #include "proxy/client_table.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
@@ -44,12 +45,33 @@ count_handshake_error(struct conn *conn, enum handshake_failure failure)
 		counter_add(&cell_of(conn)->handshake_errors[failure], 1);
 }
 
+/* One line a second for each worker: whoever knocks must not fill the log. */
+static void
+tell_refused_certificate(struct conn *conn, const char *word)
+{
+	const struct listener_cfg *cfg = listener_of(conn);
+	const char *subject = tls_stream_refused_subject(conn->tls);
+	struct worker *worker = conn->worker;
+	char address[INET6_ADDRSTRLEN];
+
+	if (strncmp(word, "client_certificate_", 19) != 0 ||
+	    worker->now - worker->certificate_told_at < NSEC_PER_SEC)
+		return;
+	worker->certificate_told_at = worker->now;
+	peer_print(&conn->client.peer, address);
+	log_event(LOG_INFO, "a client's certificate was refused", "listener",
+	    cfg ? cfg->name : "-", "client.address", address, "subject",
+	    subject ? subject : "-", "reason", word + 19, NULL);
+}
+
 /* It broke: what TLS says of it, or the client went away. */
 static enum handshake_failure
-handshake_failure(const struct conn *conn)
+handshake_failure(struct conn *conn)
 {
 	const char *word = conn->tls ? tls_stream_failure(conn->tls) : "none";
 
+	if (conn->tls && conn->phase == CONN_HANDSHAKE)
+		tell_refused_certificate(conn, word);
 	return strcmp(word, "none") == 0 ? HANDSHAKE_GONE
 	                                 : handshake_failure_of(word);
 }

@@ -2,10 +2,7 @@
  * weir health: one question to the admin address of a running weir, for
  * container and service checks. 0 alive, 1 not.
  */
-#include <stdlib.h>
-
-#include "config/config.h"
-#include "proxy/command.h"
+#include "proxy/admin_address.h"
 #include "proxy/fetch.h"
 #include "tls/tls.h"
 
@@ -45,7 +42,7 @@ cmd_health(struct args *args)
 	/* nothing is told and little is believed: who answers there lives */
 	static const struct pool_tls_cfg believing = {
 	    .on = true, .verify = VERIFY_OFF};
-	const char *where = getenv("WEIR_ADMIN");
+	struct admin_wish wish = {0};
 	struct tls_client *tls = NULL;
 	bool is_tls;
 	nsec_t timeout = 2 * NSEC_PER_SEC;
@@ -53,13 +50,11 @@ cmd_health(struct args *args)
 	struct err err;
 	int code;
 
-	if (!where || *where == '\0')
-		where = "unix:/run/weir/admin.sock";
 	for (int key; (key = args_next(args)) != ARG_END;) {
 		if (key == ARG_WRONG)
 			return EXIT_USAGE;
 		if (key == FLAG_LONG)
-			where = args->value;
+			wish.admin = args->value;
 		else if (key == ARG_WORD)
 			return args_refuse(
 			    args, "takes no \"%s\"", args->value);
@@ -70,10 +65,8 @@ cmd_health(struct args *args)
 			    "\"2s\"",
 			    args->value);
 	}
-	is_tls = strncasecmp(where, "https://", 8) == 0;
-	where += is_tls ? 8 : strncasecmp(where, "http://", 7) == 0 ? 7 : 0;
-	if (!address_parse(span_of(where), &admin, &err))
-		return args_refuse(args, "--admin: %s", err.text);
+	if (!admin_address(args, &wish, &admin, &is_tls, &code))
+		return code;
 	if (is_tls && !(tls = tls_client_new(&believing, 1, &err)))
 		return EXIT_INTERNAL;
 	code = ask_health(&admin, tls, timeout);

@@ -14,6 +14,10 @@ enum exit_code {
 	EXIT_OK = 0,
 	EXIT_INTERNAL = 1,
 	EXIT_USAGE = 2, /* wrong words, invalid input, invalid config */
+	EXIT_NOT_FOUND = 3,
+	EXIT_NOT_ALLOWED = 4,
+	EXIT_UNREACHABLE = 5,
+	EXIT_TIMED_OUT = 12, /* what was waited for goes on */
 };
 
 struct flag {
@@ -65,7 +69,7 @@ int args_refuse(const struct args *args, const char *format, ...)
 
 extern const struct flag run_flags[], check_flags[], proxy_flags[],
     demo_flags[], upstream_flags[], health_flags[], explain_flags[],
-    simulate_flags[];
+    simulate_flags[], drain_flags[];
 int cmd_run(struct args *args);
 int cmd_check(struct args *args);
 int cmd_proxy(struct args *args);
@@ -75,6 +79,7 @@ int cmd_simulate(struct args *args);
 int cmd_schema(struct args *args);
 int cmd_explain(struct args *args);
 int cmd_health(struct args *args);
+int cmd_drain(struct args *args);
 int cmd_completion(struct args *args);
 int cmd_version(struct args *args);
 

@@ -2,7 +2,8 @@
  * See dns_ask.h.
  *
  *   asked --> c-ares waits for its sockets and for time --> the answer is read
- *     |                                                            |
+ *     |           ^                        |                       |
+ *     |           +--- once more: why? ----+                       |
  *     +-- given up, or no memory ----------------------------------+--> told
  *
  * What c-ares calls back from is still alive when it returns: the question is
@@ -27,7 +28,9 @@ enum {
 struct dns_question {
 	dns_replied_fn *fn;
 	void *ctx;
-	const char *name;        /* borrowed: of the owner */
+	const char *name;                    /* borrowed: of the owner */
+	const struct dns_settings *settings; /* borrowed: the resolver's */
+	enum dns_kind kind;
 	struct event_base *base; /* borrowed */
 	ares_channel channel;    /* owned */
 	struct event *timer;     /* owned */
@@ -37,6 +40,7 @@ struct dns_question {
 	} sockets[SOCKETS_MAX];
 	unsigned n_reads; /* in this turn of the loop */
 	bool is_over;
+	bool wants_reason, is_second; /* see ask_why() */
 };
 
 /* ---- answers ---- */
@@ -46,6 +50,11 @@ tell(struct dns_question *question, struct dns_reply *reply)
 {
 	question->is_over = true;
 	/* Our own impatience is told as what it is. */
+	if (reply->status == ARES_ECONNREFUSED && !question->is_second) {
+		question->is_over = false;
+		question->wants_reason = true;
+		return;
+	}
 	reply->is_answered = reply->status != ARES_EDESTRUCTION;
 	question->fn(question->ctx, reply);
 }
@@ -86,29 +95,7 @@ on_service(void *arg, int status, int timeouts, unsigned char *bytes, int len)
 	dns_service_release(&service);
 }
 
-/* ---- c-ares in our loop ---- */
-
-static void
-question_free(struct dns_question *question)
-{
-	if (question->channel)
-		ares_destroy(question->channel); /* closes its sockets */
-	if (question->timer)
-		event_free(question->timer);
-	free(question);
-}
-
-/* After c-ares has had its say: the end, or when it wants to be called. */
-static void
-go_on(struct dns_question *question)
-{
-	struct timeval left;
-
-	if (question->is_over)
-		question_free(question);
-	else if (ares_timeout(question->channel, NULL, &left))
-		evtimer_add(question->timer, &left);
-}
+/* ---- the sockets ---- */
 
 /*
  * c-ares reads a socket until it is empty, and who fills it as fast keeps this
@@ -164,6 +151,97 @@ static const struct ares_socket_functions sockets = {
     .asendv = send_some,
 };
 
+/* ---- asking ---- */
+
+static void watch_socket(
+    void *arg, ares_socket_t fd, int readable, int writable);
+
+static int
+open_channel(struct dns_question *question)
+{
+	const struct dns_settings *settings = question->settings;
+	int relays = question->is_second ? ARES_FLAG_NOCHECKRESP : 0;
+	struct ares_options options = {.flags = ARES_FLAG_EDNS | relays,
+	    .timeout = (int)(settings->timeout / NSEC_PER_MSEC),
+	    .tries = 2,
+	    .sock_state_cb = watch_socket,
+	    .sock_state_cb_data = question};
+	int status = ares_init_options(&question->channel, &options,
+	    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+	        ARES_OPT_SOCK_STATE_CB);
+
+	if (status != ARES_SUCCESS)
+		question->channel = NULL;
+	else
+		ares_set_socket_functions(
+		    question->channel, &sockets, question);
+	if (status == ARES_SUCCESS && settings->servers[0])
+		status = ares_set_servers_ports_csv(
+		    question->channel, settings->servers);
+	return status;
+}
+
+static void
+send_question(struct dns_question *question)
+{
+	struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
+	    .ai_socktype = SOCK_STREAM,
+	    .ai_flags = ARES_AI_NOSORT | ARES_AI_ENVHOSTS};
+
+	if (question->kind == DNS_SERVICE)
+		ares_query(question->channel, question->name, ns_c_in, ns_t_srv,
+		    on_service, question);
+	else
+		ares_getaddrinfo(question->channel, question->name, NULL,
+		    &hints, on_addresses, question);
+}
+
+/*
+ * To c-ares a server that says REFUSED or SERVFAIL is as good as none: it asks
+ * the next one, and at the end says that it could contact nobody. So before
+ * that is believed it is asked once more to relay what the first server says.
+ */
+static void
+ask_why(struct dns_question *question)
+{
+	struct dns_reply failure = {0};
+
+	question->wants_reason = false;
+	question->is_second = true;
+	ares_destroy(question->channel);
+	failure.status = open_channel(question);
+	if (failure.status != ARES_SUCCESS)
+		tell(question, &failure);
+	else
+		send_question(question);
+}
+
+/* ---- c-ares in our loop ---- */
+
+static void
+question_free(struct dns_question *question)
+{
+	if (question->channel)
+		ares_destroy(question->channel); /* closes its sockets */
+	if (question->timer)
+		event_free(question->timer);
+	free(question);
+}
+
+/* After c-ares has had its say: the end, or when it wants to be called. */
+static void
+go_on(struct dns_question *question)
+{
+	struct timeval left;
+
+	if (question->wants_reason)
+		ask_why(question);
+	if (question->is_over)
+		question_free(question);
+	else if (ares_timeout(question->channel, NULL, &left))
+		evtimer_add(question->timer, &left);
+}
+
 static void
 on_socket(int fd, short what, void *arg)
 {
@@ -218,46 +296,6 @@ watch_socket(void *arg, ares_socket_t fd, int readable, int writable)
 		event_add(question->sockets[at].event, NULL);
 }
 
-/* ---- asking ---- */
-
-static int
-open_channel(struct dns_question *question, const struct dns_settings *settings)
-{
-	struct ares_options options = {.flags = ARES_FLAG_EDNS,
-	    .timeout = (int)(settings->timeout / NSEC_PER_MSEC),
-	    .tries = 2,
-	    .sock_state_cb = watch_socket,
-	    .sock_state_cb_data = question};
-	int status = ares_init_options(&question->channel, &options,
-	    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-	        ARES_OPT_SOCK_STATE_CB);
-
-	if (status != ARES_SUCCESS)
-		question->channel = NULL;
-	else
-		ares_set_socket_functions(
-		    question->channel, &sockets, question);
-	if (status == ARES_SUCCESS && settings->servers[0])
-		status = ares_set_servers_ports_csv(
-		    question->channel, settings->servers);
-	return status;
-}
-
-static void
-send_question(struct dns_question *question, enum dns_kind kind)
-{
-	struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
-	    .ai_socktype = SOCK_STREAM,
-	    .ai_flags = ARES_AI_NOSORT | ARES_AI_ENVHOSTS};
-
-	if (kind == DNS_SERVICE)
-		ares_query(question->channel, question->name, ns_c_in, ns_t_srv,
-		    on_service, question);
-	else
-		ares_getaddrinfo(question->channel, question->name, NULL,
-		    &hints, on_addresses, question);
-}
-
 struct dns_question *
 dns_ask(struct event_base *base, const struct dns_settings *settings,
     enum dns_kind kind, const char *name, dns_replied_fn *fn, void *ctx)
@@ -273,13 +311,17 @@ dns_ask(struct event_base *base, const struct dns_settings *settings,
 	question->ctx = ctx;
 	question->name = name;
 	question->base = base;
+	question->settings = settings;
+	question->kind = kind;
 	question->timer = evtimer_new(base, on_time, question);
 	if (question->timer)
-		failure.status = open_channel(question, settings);
+		failure.status = open_channel(question);
 	if (failure.status != ARES_SUCCESS)
 		tell(question, &failure);
 	else
-		send_question(question, kind);
+		send_question(question);
+	if (question->wants_reason)
+		ask_why(question);
 	if (question->is_over) { /* a hosts file knew it */
 		question_free(question);
 		return NULL;

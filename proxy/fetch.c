@@ -4,6 +4,7 @@
  */
 #include "proxy/fetch.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -244,6 +245,13 @@ attempt(struct fetch *f, const struct fetch_ask *ask, struct fetch_reply *out,
 	if (f->fd < 0 && !fetch_dial(f, err))
 		return false;
 	return send_ask(f, ask, err) && read_reply(f, ask, out, err);
+}
+
+bool
+fetch_was_refused(const struct fetch *f)
+{
+	return f->fd < 0 &&
+	       (f->refusal == ECONNREFUSED || f->refusal == ENOENT);
 }
 
 bool

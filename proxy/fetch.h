@@ -34,6 +34,8 @@ struct fetch_reply {
 };
 bool fetch_call(struct fetch *fetch, const struct fetch_ask *ask,
     struct fetch_reply *out, struct err *err);
+/* The last call failed because nobody listens there. */
+bool fetch_was_refused(const struct fetch *fetch);
 /* Value of the first field of that name; empty when there is none. */
 struct span fetch_header(const struct fetch_reply *reply, const char *name);
 bool fetch_holds(

@@ -190,6 +190,7 @@ open_socket(
 		else if (broken == EINPROGRESS)
 			broken = ETIMEDOUT;
 	}
+	f->refusal = broken;
 	if (broken == 0)
 		return true;
 	err_set(err, "cannot connect to %s: %s", f->to->text, strerror(broken));

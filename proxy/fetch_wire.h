@@ -19,6 +19,7 @@ struct fetch {
 	unsigned worker;
 	nsec_t timeout, deadline;
 	int fd;      /* -1: closed */
+	int refusal; /* errno of the last connect; 0: it was made */
 	char *bytes; /* owned: the reply */
 	size_t n, cap;
 	uint8_t cipher_in[CIPHER_BYTES], cipher_out[CIPHER_BYTES];

@@ -11,6 +11,8 @@
 
 #include "proxy/message.h"
 
+enum { CHUNK_LINE_OUT = 18 }; /* 64 bits in hex, CRLF */
+
 static const char last_chunk[] = "0\r\n\r\n";
 
 /* "1f40\r\n" written so that it ends at `end`; returns its length. */
@@ -148,6 +150,17 @@ forward_body(struct body *body, struct conn *to, char *bytes, size_t len,
 	return done;
 }
 
+/* Of a chunked body. */
+static bool
+send_end(struct body *body, struct conn *to)
+{
+	if (!body->trailers || buf_len(body->trailers) == 0)
+		return conn_send(to, last_chunk, 5);
+	return conn_send2(to, last_chunk, 3, body->trailers->data,
+	           buf_len(body->trailers)) &&
+	       conn_send(to, last_chunk + 3, 2);
+}
+
 bool
 forward_end(struct body *body, struct conn *to)
 {
@@ -156,11 +169,24 @@ forward_end(struct body *body, struct conn *to)
 	to->is_final = body->is_last && body->out == H1_CHUNKED;
 	if (to->is_stream)
 		return stream_send_body(to, NULL, 0, NULL, 0, body);
+	return body->out != H1_CHUNKED || send_end(body, to);
+}
+
+bool
+forward_again(struct body *body, struct conn *to, const char *bytes, size_t len)
+{
+	char line[CHUNK_LINE_OUT];
+	size_t n;
+
+	if (to->is_stream)
+		return stream_send_body(to, NULL, 0, bytes, len, body);
 	if (body->out != H1_CHUNKED)
-		return true;
-	if (!body->trailers || buf_len(body->trailers) == 0)
-		return conn_send(to, last_chunk, 5);
-	return conn_send2(to, last_chunk, 3, body->trailers->data,
-	           buf_len(body->trailers)) &&
-	       conn_send(to, last_chunk + 3, 2);
+		return len == 0 || conn_send(to, bytes, len);
+	if (len > 0) {
+		n = write_chunk_line(line + sizeof(line), len);
+		if (!conn_send2(to, line + sizeof(line) - n, n, bytes, len) ||
+		    !conn_send(to, "\r\n", 2))
+			return false;
+	}
+	return !body->is_done || send_end(body, to);
 }

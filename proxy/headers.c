@@ -3,6 +3,7 @@
  * sets are never copied; every other field's line is copied as it stands, in
  * runs, because the parser admits nothing but its canonical form.
  */
+#include <ctype.h>
 #include <stdio.h>
 
 #include "proxy/h2.h"
@@ -135,14 +136,38 @@ put_template(
 	put_span(out, span_of(text));
 }
 
+/*
+ * The same name to a server that makes variables of fields (CGI, WSGI, PHP):
+ * there X_Client_DN and X-Client-DN are one, HTTP_X_CLIENT_DN.
+ */
 static bool
-is_edited(const struct header_edits *edits, struct span name)
+is_same_variable(struct span name, struct span edit)
 {
+	if (name.len != edit.len)
+		return false;
+	for (size_t i = 0; i < name.len; i++) {
+		unsigned char a = (unsigned char)name.ptr[i];
+		unsigned char b = (unsigned char)edit.ptr[i];
+
+		if (a != b && tolower(a) != tolower(b) &&
+		    !(a == '_' && b == '-') && !(a == '-' && b == '_'))
+			return false;
+	}
+	return true;
+}
+
+/* A client's field must not pass for one that the route sets or removes. */
+static bool
+is_edited(const struct header_edits *edits, struct span name, bool folds)
+{
+	bool (*is_same)(struct span, struct span) =
+	    folds ? is_same_variable : span_ieq;
+
 	for (size_t i = 0; i < edits->n_set; i++)
-		if (span_ieq(name, span_of(edits->set[i].name)))
+		if (is_same(name, span_of(edits->set[i].name)))
 			return true;
 	for (size_t i = 0; i < edits->remove.n; i++)
-		if (span_ieq(name, span_of(edits->remove.at[i])))
+		if (is_same(name, span_of(edits->remove.at[i])))
 			return true;
 	return false;
 }
@@ -193,6 +218,7 @@ put_fields(struct writer *out, const struct h1_head *head,
     const bool drops[FIELD_COUNT], const struct header_edits *edits)
 {
 	bool has_edits = edits->n_set + edits->remove.n > 0;
+	bool is_request = drops == request_drops;
 	uint32_t run = 0, run_end = 0;
 
 	for (uint32_t i = 0; i < head->n_fields; i++) {
@@ -200,7 +226,7 @@ put_fields(struct writer *out, const struct h1_head *head,
 		struct span name = {head->bytes + field->name, field->name_len};
 
 		if (field->is_hop || drops[field->id] ||
-		    (has_edits && is_edited(edits, name)))
+		    (has_edits && is_edited(edits, name, is_request)))
 			continue;
 		if (field->name != run_end) {
 			put(out, head->bytes + run, run_end - run);

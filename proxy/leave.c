@@ -38,6 +38,15 @@ cut(struct request *request)
 		request_attempt_failed(request, FAIL_ENDPOINT_LEFT);
 }
 
+/* And its hedge, whose end is not the request's. */
+static void
+cut_client(struct conn *client)
+{
+	if (client->request && client->request->rival)
+		cut(client->request->rival);
+	cut(client->request);
+}
+
 /* A stream's memory stays to the end of the turn, whatever becomes of it. */
 static void
 cut_streams(struct h2 *h2)
@@ -46,7 +55,7 @@ cut_streams(struct h2 *h2)
 
 	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
 		next = LIST_NEXT(stream, link);
-		cut(stream->side.request);
+		cut_client(&stream->side);
 	}
 }
 
@@ -66,6 +75,6 @@ worker_leave_endpoints(struct worker *worker)
 		if (conn->h2)
 			cut_streams(conn->h2);
 		else
-			cut(conn->request);
+			cut_client(conn);
 	}
 }

@@ -13,7 +13,8 @@ const struct command commands[] = {
 	{"run", "-c FILE", "Run the proxy",
 	    "Prints its listeners and `ready` on standard error when it accepts connections.\n"
 	    "Signals: SIGHUP reloads the file, SIGTERM and SIGQUIT finish what is in flight and\n"
-	    "exit, SIGINT stops now, SIGUSR1 opens the logs anew. `weir -c FILE` is the same.\n",
+	    "exit (a second one stops now), SIGINT stops now, SIGUSR1 opens the logs anew.\n"
+	    "`weir -c FILE` is the same.\n",
 	    "weir run -c /etc/weir/weir.yaml\n", run_flags, cmd_run},
 	{"check", "-c FILE [--format json] [--strict]", "Check a config, changing nothing",
 	    "All errors at once, each with its place and, where one is near, the word that was\n"
@@ -56,6 +57,13 @@ const struct command commands[] = {
 	{"health", "[--admin ADDR] [--timeout 2s]", "Ask a running weir whether it is alive",
 	    "GET /healthz at the admin address. Exit code 0 when it is, 1 when not.\n",
 	    "weir health --admin unix:/run/weir/admin.sock\n", health_flags, cmd_health},
+	{"drain", "[--wait D] [--admin ADDR | -c FILE]", "End a running weir in order",
+	    "As SIGTERM does: not ready from now on; after drain.delay no listener and no kept\n"
+	    "connection any more; what is in flight has drain.limit to finish. Asked again it\n"
+	    "goes on as it is. Exit code 0 when it has begun (with --wait: when the process has\n"
+	    "ended), 4 not allowed, 5 no weir can be reached there, 12 not ended in time: it goes\n"
+	    "on. Over TCP it takes a token from the file that WEIR_TOKEN_FILE names.\n",
+	    "weir drain --wait 60s --reason \"kernel update\"\n", drain_flags, cmd_drain},
 	{"completion", "bash|zsh|fish", "Completion for a shell", NULL,
 	    "source <(weir completion bash)\n", NULL, cmd_completion},
 	{"version", "", "Print the version", NULL, "weir version\n", NULL, cmd_version},

@@ -67,10 +67,12 @@ step_out(struct request *request)
 static bool
 refuse(struct request *request)
 {
-	struct pool *pool = request->decision.pool->pool;
+	const struct pool_view *view = request->decision.pool;
+	struct pool_cell *cell = &view->pool->cells[request->worker->id];
+	bool is_held = pool_is_held(view);
 
-	counter_add(&pool->cells[request->worker->id].full, 1);
-	request_fail(request, FAIL_POOL_FULL);
+	counter_add(is_held ? &cell->held : &cell->full, 1);
+	request_fail(request, is_held ? FAIL_POOL_HELD : FAIL_POOL_FULL);
 	return false;
 }
 

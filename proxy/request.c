@@ -360,18 +360,19 @@ request_body_late(struct request *request)
 static void
 maybe_sent(struct request *request)
 {
-	if (request->request_body.is_done)
-		request->is_sent = true;
+	if (!request->request_body.is_done)
+		return;
+	request->is_sent = true;
+	request->whole_at = request->worker->now;
 }
 
-static size_t
-skip_body(struct request *request, char *bytes, size_t len)
+/* As long as the body moves, and then for its answer. */
+static void
+await_answer(struct request *request)
 {
-	/* The answer was given without it; the connection will not be kept
-	 * unless it ends here. */
-	(void)request;
-	(void)bytes;
-	return len;
+	if (!request->has_response)
+		conn_deadline(request->upstream,
+		    request_within(request, retry_patience(request)));
 }
 
 size_t
@@ -397,7 +398,9 @@ request_body(struct request *request, char *bytes, size_t len)
 			return 0;
 		break; /* over a kept connection: at once */
 	case REQUEST_REPLY:
-		return skip_body(request, bytes, len);
+		/* The answer was given without it; the connection will not be
+		 * kept unless it ends here. */
+		return len;
 	case REQUEST_RELAY:
 		break;
 	default:
@@ -408,14 +411,15 @@ request_body(struct request *request, char *bytes, size_t len)
 	if (!request->upstream || request->upstream->is_broken) {
 		/* It stopped listening; its answer, if any, still comes. What
 		 * nobody has got may yet go to another one: it is kept. */
-		return request->body_left ? len : 0;
+		return request->body_lost ? len : 0;
 	}
 	if (request->expects_continue) {
 		request->expects_continue = false;
 		client_await_body(client);
 	}
 	client->client.progress += (uint32_t)len;
-	request->body_left = true;
+	if (!request->body_left)
+		replay_begin(request);
 	done = forward_body(&request->request_body, request->upstream, bytes,
 	    len, NULL, 0, limit);
 	if (done.is_bad) {
@@ -425,6 +429,8 @@ request_body(struct request *request, char *bytes, size_t len)
 		                 : FAIL_BAD_REQUEST);
 		return len;
 	}
+	replay_keep(
+	    request, bytes, (size_t)(request->request_body.bytes - before));
 	if (request->mirror)
 		mirror_body(request, bytes,
 		    (size_t)(request->request_body.bytes - before));
@@ -439,10 +445,7 @@ request_body(struct request *request, char *bytes, size_t len)
 	} else if (request->upstream->out_len >= OUT_HIGH) {
 		conn_pause(request->client);
 	}
-	if (!request->has_response)
-		conn_deadline(request->upstream,
-		    request_within(request,
-		        request->decision.pool->cfg->first_byte_timeout));
+	await_answer(request);
 	return done.used;
 }
 
@@ -469,6 +472,8 @@ request_body_end(struct request *request)
 	}
 	if (request->state != REQUEST_RELAY)
 		return false;
+	if (!request->body_left)
+		replay_begin(request);
 	if (!request->upstream || request->upstream->is_broken) {
 		body->is_done = true;
 		return true;
@@ -483,10 +488,19 @@ request_body_end(struct request *request)
 	if (request->mirror)
 		mirror_body(request, NULL, 0);
 	maybe_sent(request);
+	await_answer(request);
 	return true;
 }
 
 /* ---- connected: the head leaves ---- */
+
+static bool
+send_first(struct request *request)
+{
+	return message_send(request->upstream, request->head, request->head_len,
+	    request->replay_len,
+	    request->request_body.is_done && !request->asks_upgrade);
+}
 
 void
 request_connected(struct request *request)
@@ -507,9 +521,8 @@ request_connected(struct request *request)
 	conn_deadline(
 	    upstream, request_within(request, retry_patience(request)));
 	maybe_sent(request);
-	if (!message_send(upstream, request->head, request->head_len,
-	        request->replay_len,
-	        request->request_body.is_done && !request->asks_upgrade)) {
+	if (!(request->body_left ? replay_send(request)
+	                         : send_first(request))) {
 		/* Perhaps an answer or a reset is there to be read: it says
 		 * more than EPIPE. */
 		upstream->has_more = true;
@@ -529,22 +542,6 @@ request_connected(struct request *request)
 /* ---- misfortune ---- */
 
 void
-request_note_failure(struct request *request, enum fail fail, bool was_reused)
-{
-	const struct fail_row *row = fail_row(fail);
-
-	request->fail = (uint8_t)fail;
-	if (!request->endpoint || was_reused)
-		return;
-	if (row->error < UPSTREAM_ERROR_COUNT)
-		counter_add(&request->endpoint->local[request->worker->id]
-		                 .errors[row->error],
-		    1);
-	if (row->blame == BLAME_POOL)
-		upstream_judge(request, true);
-}
-
-void
 request_attempt_failed(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
@@ -558,7 +555,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
-		request_abandon(request, FAIL_CLIENT_GONE);
+		if (request->is_hedge)
+			hedge_failed(request);
+		else
+			request_abandon(request, FAIL_CLIENT_GONE);
 		return;
 	}
 	request_note_failure(request, fail, was_reused);
@@ -572,8 +572,8 @@ request_attempt_failed(struct request *request, enum fail fail)
 	 */
 	if (was_reused &&
 	    (request->is_idempotent || row->retry == RETRY_SAFE) &&
-	    !request->body_left && row->retry != RETRY_NEVER) {
-		upstream_put(request, false);
+	    !request->body_lost && row->retry != RETRY_NEVER) {
+		replay_leave(request);
 		request->fail = FAIL_NONE;
 		request->state = REQUEST_CONNECT;
 		upstream_get(request, NULL, true);
@@ -581,12 +581,16 @@ request_attempt_failed(struct request *request, enum fail fail)
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)
 		trial_blame(request, fail);
-	if (!request->body_left &&
+	if (request->rival) {
+		hedge_failed(request);
+		return;
+	}
+	if (!request->body_lost &&
 	    (row->retry == RETRY_SAFE || request->is_idempotent) &&
 	    row->blame == BLAME_POOL && trial_shield(request))
 		return;
 	if (request->decision.pool->cfg->retry.on_connect &&
-	    !request->body_left &&
+	    !request->body_lost &&
 	    (row->retry == RETRY_SAFE ||
 	        (row->retry == RETRY_IDEMPOTENT && request->is_idempotent)) &&
 	    retry_may(request)) {
@@ -599,6 +603,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 void
 request_fail(struct request *request, enum fail fail)
 {
+	if (request->is_hedge) {
+		hedge_failed(request);
+		return;
+	}
 	request->fail = (uint8_t)fail;
 	if (request->state == REQUEST_TUNNEL || request->has_response) {
 		request_abandon(request, fail);

@@ -61,14 +61,17 @@ struct request {
 	bool asks_upgrade : 1;      /* and the route allows it */
 	bool asked_close : 1;       /* the answer's head said Connection: close */
 	bool is_sent : 1;           /* head and body are all on their way upstream */
-	bool body_left : 1;         /* some of the body has left: no retry */
+	bool body_left : 1;         /* some of the body has left behind the head, or its end */
+	bool body_lost : 1;         /* ... and was not kept: no further attempt */
 	bool has_response : 1;      /* a final head has been forwarded */
 	bool te_trailers : 1;
 	bool is_first_failed : 1;   /* the first attempt's failure is the pool's */
 	bool has_first_byte : 1;
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
-	bool said_continue : 1;     /* by us */
+	bool said_continue : 1;     /* to the client, by us or by an upstream */
 	bool is_grpc : 1;
+	bool is_hedge : 1;          /* of `rival`: hedge.c */
+	bool was_hedged : 1;        /* or could not be: once is enough */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
 	/* the first attempt, for evidence (trial.c); all but the first only when decision.serial is set */
 	bool is_first_byte_own : 1; /* first_byte is the first attempt's */
@@ -96,6 +99,7 @@ struct request {
 	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
 	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
+	nsec_t whole_at;            /* its end has left; of the last one that got there */
 	nsec_t deadline;            /* of a gRPC call; 0: none */
 
 	struct peer peer;           /* the client's real address */
@@ -105,6 +109,8 @@ struct request {
 	uint32_t head_len;
 	struct buf *head_buf;       /* owned; NULL: the arena was enough */
 	uint32_t replay_len;        /* bytes behind the head that belong to it: a whole small body */
+	struct request *rival;      /* the other one of a request and its hedge; NULL: there is no hedge */
+	struct buf *replay;         /* owned: what has left of a body that came later; see replay.c */
 	struct piece target, host, user_agent, trace_id, span_id;
 	char id[65];                /* x-request-id, NUL-ended */
 	uint8_t id_len;
@@ -177,6 +183,8 @@ void trial_note_answer(struct request *request, const struct h1_head *head);
 void trial_note_trailers(struct request *request);
 /* A failure of the pool's, unless weir itself stood still over it. */
 void trial_blame(struct request *request, enum fail fail);
+/* May it still happen that the baseline's pool answers in the drawn one's stead? */
+bool trial_may_shield(const struct request *request);
 /* The first attempt has failed: the baseline's pool answers in its stead, where that is allowed. */
 bool trial_shield(struct request *request);
 /* Takes leave of it: into outcome->first, and decision.pool is the drawn one again. */
@@ -228,8 +236,12 @@ bool retry_may(struct request *request);
 void retry_go(struct request *request);
 /* Without an answer for retry.per_try: goes elsewhere, or waits on. */
 bool retry_slow(struct request *request);
+/* May it be tried once more, if it fails in a way that allows that? */
+bool retry_is_open(const struct request *request);
 /* How long an attempt may take to its first byte. */
 nsec_t retry_patience(const struct request *request);
+/* ... with a hedge beside it. */
+nsec_t retry_patience_beside(const struct request *request);
 /* The tick: rests that are over. */
 void retry_tick(struct worker *worker);
 void retry_rest_no_more(struct request *request);
@@ -245,6 +257,32 @@ int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);
 /* Once, on another pool, out of that pool's budget. */
 bool upstream_may_shield(struct request *request, const struct pool_view *by);
+
+/* ---- hedge.c: a second attempt beside the first one ---- */
+/* How long the first one may take without; 0: for ever. */
+nsec_t hedge_patience(const struct request *request);
+/* Without an answer for that long: true when it is waited for on, perhaps not alone. */
+bool hedge_slow(struct request *request);
+/* A final head, of a request that has a rival: who goes on with it; NULL: nobody, the other one is waited for. */
+struct request *hedge_answered(struct request *request, bool is_good);
+/* A request that has a rival has failed. */
+void hedge_failed(struct request *request);
+/* The request is done, its hedge is not. */
+void hedge_end(struct request *request);
+/* The tick: how long do nearly all take? */
+void hedge_tick(struct worker *worker);
+
+/* ---- replay.c: bodies that came after their head, for another attempt ---- */
+/* The body's first bytes, or its end, are about to leave: will they be kept? */
+void replay_begin(struct request *request);
+/* Payload that has left. */
+void replay_keep(struct request *request, const char *bytes, size_t len);
+/* The head again, and behind it all that has left of the body. False: the upstream takes it no more. */
+bool replay_send(struct request *request);
+/* Lets go of the upstream before another attempt, which may need what that one had. */
+void replay_leave(struct request *request);
+/* No further attempt will be made. */
+void replay_drop(struct request *request);
 
 /* ---- idle.c: kept connections, last in first out, per worker and endpoint ---- */
 void idle_put(struct conn *upstream, nsec_t keep);
@@ -263,6 +301,8 @@ struct forwarded forward_body(struct body *body, struct conn *to, char *bytes, s
     char *before, size_t before_len, uint64_t limit);
 /* The body's end was told apart from its bytes: what must follow (a last chunk). */
 bool forward_end(struct body *body, struct conn *to);
+/* Payload that was forwarded before, to another one; and its end, if that has come. */
+bool forward_again(struct body *body, struct conn *to, const char *bytes, size_t len);
 
 /* ---- tunnel.c ---- */
 void tunnel_begin(struct request *request);

@@ -65,6 +65,10 @@ request_done(struct request *request)
 		mirror_done(request);
 	if (worker->log && !request->is_copy)
 		access_log_request(request);
+	if (request->replay)
+		replay_drop(request);
+	if (request->rival)
+		hedge_end(request);
 	buf_give(&worker->bufs, &request->head_buf);
 	buf_give(&worker->bufs, &request->request_body.trailers);
 	buf_give(&worker->bufs, &request->response_body.trailers);

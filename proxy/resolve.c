@@ -223,19 +223,39 @@ instead_of(const struct answer *answer)
 	return "the endpoint is left out until it resolves";
 }
 
-void
-answer_tell_failure(const struct answer *answer)
+/* c-ares has one sentence for several of these. */
+static const char *
+why(const struct answer *answer)
+{
+	if (!answer->is_answered)
+		return "no answer in time";
+	switch (answer->status) {
+	case ARES_EREFUSED:
+		return "the name server refuses to say (REFUSED)";
+	case ARES_ESERVFAIL:
+		return "the name server could not find out (SERVFAIL)";
+	case ARES_ENOTIMP:
+		return "the name server does not do this (NOTIMP)";
+	case ARES_ETIMEOUT:
+		return "no answer in time";
+	case ARES_ECONNREFUSED:
+		return "no name server can be reached (connection refused)";
+	default:
+		return ares_strerror(answer->status);
+	}
+}
+
+static void
+tell_failure(const struct answer *answer)
 {
 	log_event(LOG_WARN, "name not resolved", "name", answer->name, "why",
-	    answer->is_answered ? ares_strerror(answer->status)
-	                        : "no answer in time",
-	    "instead", instead_of(answer), answer->where[0] ? "where" : NULL,
-	    answer->where, NULL);
+	    why(answer), "instead", instead_of(answer),
+	    answer->where[0] ? "where" : NULL, answer->where, NULL);
 }
 
 /* Once when it begins to fail, once when it is over. */
-static void
-tell_turn(struct answer *answer)
+void
+answer_tell_turn(struct answer *answer)
 {
 	bool is_good = answer->status == ARES_SUCCESS;
 
@@ -246,7 +266,7 @@ tell_turn(struct answer *answer)
 		log_event(LOG_INFO, "name resolved again", "name", answer->name,
 		    NULL);
 	else
-		answer_tell_failure(answer);
+		tell_failure(answer);
 }
 
 static void
@@ -266,7 +286,7 @@ on_look(int fd, short what, void *arg)
 		    answer->question)
 			continue;
 		if (answer->asked_at > 0)
-			tell_turn(answer);
+			answer_tell_turn(answer);
 		if (now >= answer->due && resolver->n_lookups < LOOKUPS_MAX)
 			answer_ask(answer, resolver->base);
 	}

@@ -62,7 +62,8 @@ struct answer *answer_find_or_make(
     struct resolver *resolver, enum dns_kind kind, const char *name);
 void answer_forget(struct answer *answer);
 void answer_ask(struct answer *answer, struct event_base *base);
-void answer_tell_failure(const struct answer *answer);
+/* Of a lookup that is over: once when it begins to fail, once when that ends. */
+void answer_tell_turn(struct answer *answer);
 
 /* A config names it. */
 static inline bool

@@ -99,20 +99,15 @@ look_up(struct resolver *resolver)
 	event_base_free(base);
 }
 
+/* What a reload finds as it was has been told before. */
 static void
-tell_failures(struct resolver *resolver)
+tell_turns(struct resolver *resolver)
 {
 	struct answer *answer;
 
 	LIST_FOREACH(answer, &resolver->answers, link)
-	{
-		if (!is_looked_up(answer))
-			continue;
-		answer->is_told =
-		    !answer->is_answered || answer->status != ARES_SUCCESS;
-		if (answer->is_told)
-			answer_tell_failure(answer);
-	}
+	if (is_looked_up(answer))
+		answer_tell_turn(answer);
 }
 
 static void
@@ -182,7 +177,7 @@ resolver_prefetch(struct resolver *resolver, const struct registry *registry,
 	services_settle(resolver);
 	if (has_names)
 		look_up(resolver);
-	tell_failures(resolver);
+	tell_turns(resolver);
 }
 
 void

@@ -105,6 +105,8 @@ forward_interim(struct request *request, const struct h1_head *head)
 {
 	size_t len;
 
+	if (request->is_hedge) /* answers nobody */
+		return ++request->interim <= INTERIM_MAX;
 	if (head->status == 100 && request->said_continue)
 		return true;
 
@@ -112,8 +114,11 @@ forward_interim(struct request *request, const struct h1_head *head)
 		return false;
 	if (request->minor == 0) /* HTTP/1.0 never heard of them */
 		return true;
-	if (head->status == 100 && request->expects_continue)
-		go_on(request);
+	if (head->status == 100) {
+		request->said_continue = true; /* once: not after a retry */
+		if (request->expects_continue)
+			go_on(request);
+	}
 	len = headers_write_interim(request, head);
 	return len == 0 ||
 	       message_send_head(request->client, request->worker->head, len) ||
@@ -167,6 +172,8 @@ forward_response_body(
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
 	}
+	if (head_len > 0 && request->body_left)
+		replay_drop(request);
 	after_response_bytes(request, len - done.used, done.is_unsent);
 }
 
@@ -216,12 +223,18 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	}
 	if (trial_is_on(request) && request->attempts <= 1)
 		trial_note_answer(request, head);
+	if (request->rival) {
+		request = hedge_answered(
+		    request, head->status < 500 &&
+		                 !status_is_retried(request, head->status));
+		if (!request)
+			return;
+	}
 	if (head->status >= 500 && request->is_idempotent &&
-	    !request->body_left && trial_shield(request))
+	    !request->body_lost && trial_shield(request))
 		return;
-	if (request->is_idempotent && !request->body_left &&
-	    status_is_retried(request, head->status) &&
-	    retry_may(request)) {
+	if (request->is_idempotent && !request->body_lost &&
+	    status_is_retried(request, head->status) && retry_may(request)) {
 		retry_go(request);
 		return;
 	}
@@ -269,6 +282,8 @@ switch_protocols(struct request *request, const struct h1_head *head)
 		trial_note_answer(request, head);
 	request->status = 101;
 	request->has_response = true;
+	if (request->body_left)
+		replay_drop(request);
 	if (!message_send_head(
 	        request->client, request->worker->head, head_len)) {
 		request_abandon(request, FAIL_CLIENT_GONE);

@@ -74,13 +74,41 @@ retry_spend(struct pool_cell *cell, nsec_t now)
 	return true;
 }
 
+/* ---- what has failed ---- */
+
+void
+request_note_failure(struct request *request, enum fail fail, bool was_reused)
+{
+	const struct fail_row *row = fail_row(fail);
+
+	request->fail = (uint8_t)fail;
+	if (!request->endpoint || was_reused)
+		return;
+	if (row->error < UPSTREAM_ERROR_COUNT)
+		counter_add(&request->endpoint->local[request->worker->id]
+		                 .errors[row->error],
+		    1);
+	if (row->blame == BLAME_POOL)
+		upstream_judge(request, true);
+}
+
 /* ---- whether ---- */
 
 static bool
 has_more(const struct request *request)
 {
 	return request->attempts <= request->decision.pool->cfg->retry.max &&
-	       !request->shielded && !request->is_copy;
+	       !request->shielded && !request->is_copy && !request->is_hedge &&
+	       !request->rival;
+}
+
+bool
+retry_is_open(const struct request *request)
+{
+	const struct retry_cfg *cfg = &request->decision.pool->cfg->retry;
+
+	return has_more(request) &&
+	       (cfg->on_connect || cfg->n_statuses > 0 || cfg->per_try > 0);
 }
 
 bool
@@ -119,7 +147,7 @@ retry_go(struct request *request)
 	struct worker *worker = request->worker;
 
 	assert(request->attempts >= 1 && !request->is_resting);
-	upstream_put(request, false);
+	replay_leave(request);
 	if (request->attempts == 1) {
 		go_now(request);
 		return;
@@ -165,12 +193,24 @@ static bool
 gives_up_early(const struct request *request)
 {
 	return request->decision.pool->cfg->retry.per_try > 0 &&
-	       request->is_idempotent && !request->body_left &&
+	       request->is_idempotent && !request->body_lost &&
 	       request->request_body.is_done && has_more(request);
 }
 
 nsec_t
 retry_patience(const struct request *request)
+{
+	const struct retry_cfg *cfg = &request->decision.pool->cfg->retry;
+	nsec_t all = retry_patience_beside(request), hedge;
+
+	if (cfg->hedge_quantile == 0 && cfg->hedge_after == 0)
+		return all;
+	hedge = hedge_patience(request);
+	return hedge > 0 && hedge < all ? hedge : all;
+}
+
+nsec_t
+retry_patience_beside(const struct request *request)
 {
 	const struct pool_cfg *cfg = request->decision.pool->cfg;
 
@@ -184,7 +224,7 @@ bool
 retry_slow(struct request *request)
 {
 	const struct pool_cfg *cfg = request->decision.pool->cfg;
-	nsec_t waited = request->worker->now - request->sent_at;
+	nsec_t waited = request->worker->now - request->whole_at;
 
 	if (!gives_up_early(request) || waited >= cfg->first_byte_timeout)
 		return false;

@@ -9,6 +9,7 @@
  *   reload: load -> bind new -> build beside -> publish (merge) -> journal ->
  *           hand over sockets -> admin
  *   drain:  not ready, listeners closed, requests in flight finish, then stop
+ *           (drain.h)
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,7 +25,9 @@
 #include "admin/log.h"
 #include "proxy/binding.h"
 #include "proxy/client_table.h"
+#include "proxy/drain.h"
 #include "proxy/fleet_wire.h"
+#include "proxy/foreign_signal.h"
 #include "proxy/geo_watch.h"
 #include "proxy/log_ring.h"
 #include "proxy/probe.h"
@@ -40,7 +43,6 @@
 enum {
 	BEAT_MS = 100,     /* reaping, draining, watchdog, wants_stop */
 	ADOPTION_MS = 200, /* a reload waits so long for its workers */
-	DRAIN_S = 30,      /* then what is left is cut */
 	STALL_S = 5, /* a worker without a turn for so long gets no sign of life
 	                sent */
 };
@@ -50,6 +52,7 @@ struct supervisor {
 	const char *path;         /* owned copy of the config's path */
 	struct event_base *base;  /* owned */
 	struct event *signals[6]; /* owned */
+	struct foreign_signals *foreign; /* owned */
 	struct event *beat;       /* owned */
 	struct event *nudge; /* owned: a worker has seen a candidate fail */
 	struct shared shared;
@@ -66,9 +69,10 @@ struct supervisor {
 	struct fleet_wire *fleet;    /* owned */
 	struct snapshot_options build;
 	unsigned n_started;
-	nsec_t began, drain_until, rotated_at, beat_at;
+	struct drain drain;
+	nsec_t began, rotated_at, beat_at;
 	time_t started_at, reloaded_at;
-	bool reload_ok, is_draining, is_ready;
+	bool reload_ok, is_ready;
 	char reload_error[ERR_TEXT_MAX];
 	int exit_code;
 };
@@ -344,19 +348,95 @@ stop_now(struct supervisor *sup)
 	event_base_loopbreak(sup->base);
 }
 
+/* The manager gives the unit's TimeoutStopSec, or this, whichever is longer. */
 static void
-begin_drain(struct supervisor *sup)
+tell_manager(const struct drain *drain)
 {
-	if (sup->is_draining) { /* asked twice: at once */
-		stop_now(sup);
-		return;
-	}
-	log_event(LOG_INFO, "draining", NULL);
-	sd_notify_send("STOPPING=1");
-	sup->is_draining = true;
-	sup->drain_until = clock_now() + DRAIN_S * NSEC_PER_SEC;
+	char text[96];
+	nsec_t most =
+	    drain->cfg.delay + drain->cfg.limit + STALL_S * NSEC_PER_SEC;
+
+	snprintf(text, sizeof(text), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld",
+	    (long long)(most / NSEC_PER_USEC));
+	sd_notify_send(text);
+}
+
+/* The listeners and kept connections go; what is in flight goes on. */
+static void
+close_doors(struct supervisor *sup)
+{
 	atomic_store(&sup->shared.is_draining, true);
 	wake_workers(sup);
+}
+
+static void
+take_drain_step(struct supervisor *sup, nsec_t now)
+{
+	bool is_quiet = atomic_load(&sup->shared.n_active) == 0;
+
+	switch (drain_beat(&sup->drain, is_quiet, now)) {
+	case DRAIN_WAIT:
+		break;
+	case DRAIN_CLOSE:
+		close_doors(sup);
+		break;
+	case DRAIN_OVER:
+		if (!is_quiet)
+			log_event(LOG_WARN,
+			    "draining took too long: the rest is "
+			    "cut",
+			    NULL);
+		stop_now(sup);
+		break;
+	}
+}
+
+static void
+begin_drain(struct supervisor *sup, const char *by, const char *reason)
+{
+	const struct config *config = snapshot_config(
+	    publication_current(registry_publication(sup->registry)));
+
+	if (!drain_begin(
+	        &sup->drain, &config->drain, by, clock_now(), time(NULL)))
+		return;
+	log_event(LOG_INFO, "draining", "by", by, *reason ? "reason" : NULL,
+	    reason, NULL);
+	tell_manager(&sup->drain);
+	take_drain_step(sup, clock_now());
+}
+
+/* One signal begins it, or joins what was begun otherwise: a hook may ask
+   before the service manager does. The second one means "now". */
+static void
+begin_drain_by_signal(struct supervisor *sup, int number)
+{
+	if (drain_signal(&sup->drain))
+		stop_now(sup);
+	else
+		begin_drain(sup, number == SIGQUIT ? "SIGQUIT" : "SIGTERM", "");
+}
+
+/* Whoever asked gets an answer, also when there is nothing to wait for. */
+static void
+drain_asked(void *ctx, const char *by, const char *reason)
+{
+	struct supervisor *sup = ctx;
+
+	sup->drain.not_before = clock_now() + 2 * BEAT_MS * NSEC_PER_MSEC;
+	begin_drain(sup, by, reason);
+}
+
+static void
+drain_facts(void *ctx, struct drain_facts *out)
+{
+	const struct supervisor *sup = ctx;
+
+	drain_tell(&sup->drain,
+	    &snapshot_config(
+	        publication_current(registry_publication(sup->registry)))
+	         ->drain,
+	    clock_now(), out);
 }
 
 static void
@@ -390,7 +470,7 @@ on_signal(int number, short what, void *arg)
 		stop_now(sup);
 		break;
 	default:
-		begin_drain(sup);
+		begin_drain_by_signal(sup, number);
 		break;
 	}
 }
@@ -463,6 +543,7 @@ on_beat(int fd, short what, void *arg)
 	(void)what;
 	publication_reap(registry_publication(sup->registry));
 	registry_beat(sup->registry, now);
+	registry_adapt(sup->registry, now);
 	if (registry_each_leaving(sup->registry, now, tell_leaving, sup))
 		atomic_fetch_add(&sup->shared.leaves, 1);
 	if (now - sup->rotated_at >
@@ -476,12 +557,10 @@ on_beat(int fd, short what, void *arg)
 		sd_notify_send("WATCHDOG=1");
 		sup->beat_at = now;
 	}
-	if (sup->options && sup->options->wants_stop && !sup->is_draining &&
+	if (sup->options && sup->options->wants_stop &&
 	    sup->options->wants_stop(sup->options->ctx))
-		begin_drain(sup);
-	if (sup->is_draining &&
-	    (atomic_load(&sup->shared.n_active) == 0 || now > sup->drain_until))
-		stop_now(sup);
+		begin_drain(sup, "weir", "");
+	take_drain_step(sup, now);
 }
 
 /* A rollout need not wait for its next look. */
@@ -503,7 +582,7 @@ is_ready(void *ctx)
 {
 	const struct supervisor *sup = ctx;
 
-	return sup->is_ready && !sup->is_draining;
+	return sup->is_ready && !sup->drain.is_on;
 }
 
 static void
@@ -650,6 +729,9 @@ watch_signals(struct supervisor *sup, struct err *err)
 		if (!sup->signals[i] || evsignal_add(sup->signals[i], NULL) < 0)
 			return err_set(err, "no signal handlers");
 	}
+	sup->foreign = foreign_signals_new(sup->base);
+	if (!sup->foreign)
+		return err_set(err, "no signal handlers");
 	sup->beat = event_new(sup->base, -1, EV_PERSIST, on_beat, sup);
 	if (!sup->beat || event_add(sup->beat, &beat) < 0)
 		return err_set(err, "no timer");
@@ -726,6 +808,8 @@ start(struct supervisor *sup, struct config *config, struct err *err)
 	    .reload = reload,
 	    .rebuild = rebuild,
 	    .is_ready = is_ready,
+	    .drain = drain_asked,
+	    .drain_facts = drain_facts,
 	    .process = process_facts,
 	    .certificates = certificates,
 	};
@@ -776,6 +860,7 @@ stop(struct supervisor *sup)
 	     i++)
 		if (sup->signals[i])
 			event_free(sup->signals[i]);
+	foreign_signals_free(&sup->foreign);
 	if (sup->beat)
 		event_free(sup->beat);
 	if (sup->nudge)
@@ -794,7 +879,7 @@ weir_run(struct config *config, const struct run_options *options)
 	struct supervisor sup = {.options = options, .shared.nudge_fd = -1};
 	struct err err = {.text = ""};
 
-	signal(SIGPIPE, SIG_IGN);
+	foreign_signals_ignore();
 	if (start(&sup, config, &err))
 		event_base_dispatch(sup.base);
 	else

@@ -168,6 +168,15 @@ trial_outcome(struct request *request, struct outcome *outcome)
 
 /* ---- the shield ---- */
 
+bool
+trial_may_shield(const struct request *request)
+{
+	const struct decision *decision = &request->decision;
+
+	return decision->is_candidate && request->attempts <= 1 &&
+	       !request->shielded && decision->route->split_cfg->shield;
+}
+
 /*
  * To the request the baseline's pool is its pool from now on: its limits, its
  * TLS, its endpoints. Who was drawn is remembered for the farewell.
@@ -178,13 +187,12 @@ trial_shield(struct request *request)
 	const struct decision *decision = &request->decision;
 	const struct pool_view *baseline;
 
-	if (!decision->is_candidate || request->attempts > 1 ||
-	    request->shielded || !decision->route->split_cfg->shield)
+	if (!trial_may_shield(request))
 		return false;
 	baseline = decision->route->pools[decision->baseline];
 	if (!upstream_may_shield(request, baseline))
 		return false;
-	upstream_put(request, false);
+	replay_leave(request);
 	request->shielded = decision->pool;
 	request->decision.pool = baseline;
 	request->fail = FAIL_NONE;

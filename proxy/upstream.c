@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "proxy/h2.h"
-#include "proxy/queue.h"
 #include "proxy/proxied.h"
+#include "proxy/queue.h"
 
 enum { PICKS_MAX = 8 };
 
@@ -53,15 +53,27 @@ upstream_may_shield(struct request *request, const struct pool_view *by)
 
 /* ---- what an attempt tells ---- */
 
+static void
+tell_time(struct request *request, bool is_bad)
+{
+	const struct pool_view *pool = request->decision.pool;
+	const struct worker *worker = request->worker;
+	nsec_t took = worker->now - request->sent_at;
+
+	if (pool->cfg->balance == BALANCE_EWMA)
+		endpoint_took(request->endpoint, worker->id, took, is_bad);
+	if (pool->cfg->limits.adaptive.is_on)
+		pool_took(pool->pool, worker->id, took, is_bad);
+}
+
 void
 upstream_judge(struct request *request, bool is_bad)
 {
 	const struct pool_view *pool = request->decision.pool;
 	const struct worker *worker = request->worker;
 
-	if (pool->cfg->balance == BALANCE_EWMA)
-		endpoint_took(request->endpoint, worker->id,
-		    worker->now - request->sent_at, is_bad);
+	if (pool->cfg->is_timed)
+		tell_time(request, is_bad);
 	if (!request->is_copy) /* those eject nobody */
 		endpoint_answered(pool, request->endpoint, is_bad, worker->now);
 }
@@ -296,8 +308,7 @@ upstream_put(struct request *request, bool is_reusable)
 	}
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
 	    upstream->is_eof || upstream->saw_close || upstream->out ||
-	    upstream->in ||
-	    endpoint_is_leaving(upstream->upstream.endpoint)) {
+	    upstream->in || endpoint_is_leaving(upstream->upstream.endpoint)) {
 		conn_end(upstream);
 		return;
 	}
@@ -488,7 +499,7 @@ upstream_timeout(struct conn *upstream)
 		conn_deadline(upstream,
 		    request_within(request,
 		        request->decision.pool->cfg->first_byte_timeout));
-	} else if (!retry_slow(request)) {
+	} else if (!hedge_slow(request) && !retry_slow(request)) {
 		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
 	}
 }

@@ -234,6 +234,7 @@ on_tick(int fd, short what, void *arg)
 	queue_tick(worker);
 	if (!TAILQ_EMPTY(&worker->resting))
 		retry_tick(worker);
+	hedge_tick(worker);
 	worker_leave_endpoints(worker);
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
@@ -259,9 +260,9 @@ run(void *arg)
 			queue_run(worker);
 		if (!TAILQ_EMPTY(&worker->mirrors_ready))
 			mirror_run(worker);
-		h2_flush_all(worker);                                /* 4 */
-		adopt(worker);                                       /* 5 */
-		conn_reap(worker);                                   /* 6 */
+		h2_flush_all(worker); /* 4 */
+		adopt(worker);        /* 5 */
+		conn_reap(worker);    /* 6 */
 	}
 	return NULL;
 }

@@ -111,6 +111,7 @@ struct worker {
 	struct conn_queue clients;  /* all client connections */
 	uint32_t n_clients;
 	nsec_t warned_at;           /* of a client that was sent away: at most one line a second */
+	nsec_t certificate_told_at; /* a refused client certificate was last told */
 	struct accepting_list accepting;
 	bool accepts_paused;        /* out of descriptors: until the next tick */
 	int spare_fd;               /* given up for a moment to shed a connection politely */
@@ -122,6 +123,7 @@ struct worker {
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
 	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
+	uint32_t hedge_ticks;       /* of the tick, for hedge_tick */
 	struct request_queue resting; /* retry.c: before a further attempt */
 	struct line_list lines;     /* queue.c: who waits for a place in a pool */
 	uint32_t looks;             /* at all lines */

@@ -242,6 +242,16 @@ bool registry_each_leaving(struct registry *registry, nsec_t now, leaving_fn *fn
 double endpoint_time_left(const struct endpoint *endpoint, nsec_t now);
 /* Usable endpoints of a pool in the current snapshot. */
 size_t pool_n_usable(const struct pool_view *view);
+/* Moves the adaptive limits; to be called about ten times a second. */
+void registry_adapt(struct registry *registry, nsec_t now);
+struct adaptive_stats {
+	uint32_t limit;        /* in force */
+	const char *state;     /* "start", "steady", "probe" */
+	nsec_t latest, usual;  /* how long answers take to begin; 0: not known */
+	uint64_t samples, probes;
+};
+/* False: the pool has no adaptive limit. */
+bool pool_adaptive_read(const struct pool_view *view, struct adaptive_stats *out);
 /* None is usable, but there are active ones: they get requests all the same. */
 bool pool_panics(const struct pool_view *view);
 
@@ -302,7 +312,8 @@ void registry_beat(struct registry *registry, nsec_t now);
 
 struct pool_stats {
 	uint64_t requests, failures, retries, by_class[6];
-	uint64_t full, late; /* refused by limits */
+	uint64_t full, late, held; /* refused by limits */
+	uint64_t replays, unkept[REPLAY_LOSS_COUNT], hedges[HEDGE_RESULT_COUNT];
 	int64_t in_flight;
 	struct histogram_sum total, first_byte, connect;
 };

@@ -150,7 +150,11 @@ struct pool {
 	bool panic_is_told;          /* control thread: is in the log */
 	struct places *places;       /* owned: place.c */
 	struct pool_cell *cells;     /* owned: [workers] */
+	unsigned workers;
 };
+
+/* From its tick: how long nearly all of the pool's requests take, of late, into the worker's cell (retry.hedge). */
+void pool_look_at_tail(const struct pool_view *view, unsigned worker);
 
 /*
  * Places of a pool with limits.in_flight, counted over all workers. One is
@@ -174,6 +178,10 @@ struct places_stats {
 	uint32_t taken, waiting;
 };
 void pool_places_read(const struct pool *pool, struct places_stats *out);
+/* Does an adaptive limit hold the pool below its limits.in_flight just now? */
+bool pool_is_held(const struct pool_view *view);
+/* How long an answer took to begin, for a pool with limits.adaptive. One that failed at once tells nothing. */
+void pool_took(struct pool *pool, unsigned worker, nsec_t took, bool is_bad);
 
 /* A pool as one snapshot sees it: immutable but for what it points at. */
 struct pool_view {

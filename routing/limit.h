@@ -81,8 +81,8 @@ bool limit_table_set(
     struct limit_table *table, uint64_t hash, tick_t now, tick_t debt);
 
 /*
- * Frees words that owe nothing in the next 4 KiB of the table; control calls
- * it ten times a second, so that it comes around within the hour.
+ * Frees words that owe nothing in the next 256 KiB of the table; control calls
+ * it ten times a second, so that it comes around, and counts, once a minute.
  */
 void limit_table_sweep(struct limit_table *table, tick_t now);
 /* Keys that owe something, as the last whole sweep saw them. */

@@ -9,7 +9,7 @@
 #include "routing/limit.h"
 #include "routing/memory.h"
 
-enum { WAYS = 8, SWEEP_BUCKETS = 64 };
+enum { WAYS = 8, SWEEP_BUCKETS = 4096 };
 #define BUCKETS   (UINT64_C(1) << 21)
 #define TIME_MASK ((UINT64_C(1) << TICK_BITS) - 1)
 /* A paid debt looks like one to come after half of the way around. */

@@ -1,7 +1,8 @@
 /*
  * Places of a pool: how many requests it has at once, and who waits for one.
  * One counter for all workers, so that the limit is exact; only pools with a
- * limit pay for it. Requests wait at their worker (proxy/queue.c); here is how
+ * limit pay for it; an adaptive limit (adaptive.c) holds it below the one of
+ * the file. Requests wait at their worker (proxy/queue.c); here is how
  * many, and at which workers.
  */
 #include <assert.h>
@@ -10,13 +11,6 @@
 #include "routing/memory.h"
 #include "routing/registry.h"
 
-struct places {
-	alignas(CACHE_LINE) _Atomic uint32_t taken;
-	alignas(CACHE_LINE) _Atomic uint32_t waiting;
-	unsigned workers;
-	_Atomic bool *waits; /* owned: [workers] */
-};
-
 struct places *
 places_new(unsigned workers)
 {
@@ -24,6 +18,8 @@ places_new(unsigned workers)
 
 	places->workers = workers;
 	places->waits = memory_take(workers, sizeof(*places->waits));
+	places->took = memory_take_lines(workers, sizeof(*places->took));
+	atomic_init(&places->limit, UINT32_MAX);
 	return places;
 }
 
@@ -31,6 +27,7 @@ void
 places_free(struct places *places)
 {
 	free(places->waits);
+	free(places->took);
 	free(places);
 }
 
@@ -48,10 +45,22 @@ count_up(_Atomic uint32_t *counter, uint32_t limit)
 }
 
 bool
+pool_is_held(const struct pool_view *view)
+{
+	return atomic_load_explicit(&view->pool->places->limit,
+	           memory_order_relaxed) < view->cfg->limits.in_flight;
+}
+
+bool
 pool_take_place(const struct pool_view *view)
 {
-	return count_up(
-	    &view->pool->places->taken, view->cfg->limits.in_flight);
+	struct places *places = view->pool->places;
+	uint32_t limit =
+	    atomic_load_explicit(&places->limit, memory_order_relaxed);
+
+	if (limit > view->cfg->limits.in_flight)
+		limit = view->cfg->limits.in_flight;
+	return count_up(&places->taken, limit);
 }
 
 /* In one order with who counts itself among the waiting and then looks for a

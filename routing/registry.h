@@ -17,6 +17,7 @@
 
 #include "routing/control.h"
 #include "routing/evidence.h"
+#include "routing/gradient.h"
 #include "routing/names.h"
 
 /* ---- registry objects ---- */
@@ -114,6 +115,26 @@ void registry_sweep(struct registry *registry);
 
 struct pool *pool_new(const char *name, unsigned workers);
 void pool_free(void *pool);
+/*
+ * Places of a pool. Workers take, give and wait (place.c); an adaptive limit is
+ * the control thread's affair (adaptive.c), and they obey what it has stored.
+ */
+struct took {
+	alignas(CACHE_LINE) counter_t n, sum; /* one writing worker; ns */
+};
+struct places {
+	alignas(CACHE_LINE) _Atomic uint32_t taken;
+	alignas(CACHE_LINE) _Atomic uint32_t waiting;
+	alignas(CACHE_LINE) _Atomic uint32_t limit; /* adaptive; UINT32_MAX: none */
+	_Atomic int64_t usual; /* nsec_t: how long answers take; 0: not known */
+	unsigned workers;
+	_Atomic bool *waits;   /* owned: [workers] */
+	struct took *took;     /* owned: [workers] */
+	/* control thread: */
+	bool is_adaptive;
+	struct gradient gradient;
+	uint64_t seen_n, seen_sum, seen_refused; /* of the workers' counts */
+};
 struct places *places_new(unsigned workers);
 void places_free(struct places *places);
 struct endpoint *endpoint_new(

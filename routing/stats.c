@@ -74,7 +74,8 @@ handshake_failure_of(const char *word)
 	for (int i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
 		if (strcmp(handshake_words[i], word) == 0)
 			return (enum handshake_failure)i;
-	return HANDSHAKE_OTHER;
+	return strncmp(word, "alert_", 6) == 0 ? HANDSHAKE_ALERT
+	                                       : HANDSHAKE_OTHER;
 }
 
 const char *
@@ -106,6 +107,31 @@ access_denial_name(enum access_denial denial)
 }
 
 const char *
+hedge_result_name(enum hedge_result result)
+{
+	static const char *const names[HEDGE_RESULT_COUNT] = {
+	    [HEDGE_USED] = "used",
+	    [HEDGE_LOST] = "lost",
+	    [HEDGE_FAILED] = "failed",
+	};
+
+	assert(result < HEDGE_RESULT_COUNT);
+	return names[result];
+}
+
+const char *
+replay_loss_name(enum replay_loss loss)
+{
+	static const char *const names[REPLAY_LOSS_COUNT] = {
+	    [REPLAY_TOO_LONG] = "too_long",
+	    [REPLAY_NO_MEMORY] = "no_memory",
+	};
+
+	assert(loss < REPLAY_LOSS_COUNT);
+	return names[loss];
+}
+
+const char *
 limit_decision_name(enum limit_decision decision)
 {
 	static const char *const names[LIMIT_DECISION_COUNT] = {
@@ -127,6 +153,7 @@ pool_new(const char *name, unsigned workers)
 
 	pool->name = memory_text(name);
 	pool->cells = memory_take_lines(workers, sizeof(*pool->cells));
+	pool->workers = workers;
 	pool->places = places_new(workers);
 	return pool;
 }
@@ -137,6 +164,8 @@ pool_free(void *dead)
 	struct pool *pool = dead;
 
 	free((char *)(uintptr_t)pool->name);
+	for (unsigned i = 0; i < pool->workers; i++)
+		free(pool->cells[i].tail);
 	free(pool->cells);
 	places_free(pool->places);
 	free(pool);
@@ -153,8 +182,14 @@ pool_stats_read(
 		out->requests += counter_read(&cell->requests);
 		out->failures += counter_read(&cell->failures);
 		out->retries += counter_read(&cell->retries);
+		out->replays += counter_read(&cell->replays);
+		for (int j = 0; j < HEDGE_RESULT_COUNT; j++)
+			out->hedges[j] += counter_read(&cell->hedges[j]);
+		for (int j = 0; j < REPLAY_LOSS_COUNT; j++)
+			out->unkept[j] += counter_read(&cell->unkept[j]);
 		out->full += counter_read(&cell->full);
 		out->late += counter_read(&cell->late);
+		out->held += counter_read(&cell->held);
 		for (int j = 0; j < 6; j++)
 			out->by_class[j] += counter_read(&cell->by_class[j]);
 		out->in_flight += atomic_load_explicit(

@@ -79,16 +79,40 @@ struct series_cell {
 	struct histogram total; /* request's first byte to the answer's last byte handed to the kernel */
 };
 
+/* Why a body was not kept for another attempt: the labels of weir_pool_replay_lost_total. */
+enum replay_loss {
+	REPLAY_TOO_LONG,  /* for retry.replay */
+	REPLAY_NO_MEMORY, /* half of the worker's budget is taken */
+	REPLAY_LOSS_COUNT
+};
+const char *replay_loss_name(enum replay_loss loss);
+
+/* What became of second attempts beside a first one: the labels of weir_pool_hedges_total. */
+enum hedge_result {
+	HEDGE_USED,   /* it had the answer, or was all that was left */
+	HEDGE_LOST,   /* the first attempt was sooner after all, or the client has left */
+	HEDGE_FAILED, /* while the first one went on */
+	HEDGE_RESULT_COUNT
+};
+const char *hedge_result_name(enum hedge_result result);
+
 /* Per worker and pool. */
+struct tail;
 struct pool_cell {
 	alignas(CACHE_LINE) counter_t requests;          /* attempts dispatched, first ones only */
 	counter_t failures;          /* blamed on the pool, first attempts only (the judge's evidence) */
 	counter_t by_class[6];       /* answers by status / 100; [0]: none */
 	counter_t retries;
+	counter_t replays;           /* bodies, or beginnings of them, that were sent again */
+	counter_t unkept[REPLAY_LOSS_COUNT];
+	counter_t hedges[HEDGE_RESULT_COUNT];
 	counter_t full, late;        /* refused: no place and no room to wait; waited too long */
+	counter_t held;              /* refused: full by its adaptive limit */
 	gauge_t in_flight;
 	int64_t retry_balance, retry_reserve; /* the worker's alone: see proxy/retry.c */
 	nsec_t retry_refilled;
+	nsec_t hedge_after;          /* the worker's alone: what its tail is now; 0: not known */
+	struct tail *tail;           /* owned, the worker's alone; NULL: nobody asked */
 	struct histogram total, first_byte, connect;
 };
 

@@ -15,6 +15,8 @@
 
 #include "tls/inside.h"
 
+enum { SUBJECT_TOLD = 256 }; /* bytes of a refused one that the log gets */
+
 bool
 authorities_read(struct authorities *authorities, const char *path,
     bool is_required, struct err *err)
@@ -43,6 +45,43 @@ trust(SSL_CTX *ctx, X509 *cert)
 {
 	return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert) == 1 &&
 	       SSL_CTX_add_client_CA(ctx, cert) == 1;
+}
+
+/* RFC 2253 escapes what could end a field's value or begin another. */
+static BIO *
+subject_print(const X509 *cert)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0,
+	               XN_FLAG_RFC2253) < 0) {
+		BIO_free(bio);
+		bio = NULL;
+	}
+	return bio;
+}
+
+/* OpenSSL forgets a certificate that it refuses: who it was is told here. */
+static int
+on_verified(int is_good, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(
+	    store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	const X509 *cert = X509_STORE_CTX_get0_cert(store);
+	struct tls_stream *stream = ssl ? stream_of(ssl) : NULL;
+	BIO *bio;
+	char *text;
+	long len;
+
+	if (is_good || !stream || !cert || stream->refused)
+		return is_good;
+	bio = subject_print(cert);
+	len = bio ? BIO_get_mem_data(bio, &text) : 0;
+	if (len > 0)
+		stream->refused = strndup(
+		    text, len < SUBJECT_TOLD ? (size_t)len : SUBJECT_TOLD);
+	BIO_free(bio);
+	return is_good;
 }
 
 bool
@@ -76,7 +115,7 @@ authorities_use(const struct authorities *authorities, SSL_CTX *ctx,
 	    SSL_VERIFY_PEER |
 	        (authorities->is_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	                                  : 0),
-	    NULL);
+	    on_verified);
 	return true;
 }
 
@@ -98,14 +137,10 @@ tls_stream_client_subject(
     const struct tls_stream *stream, char *buf, size_t cap)
 {
 	const X509 *cert = client_cert(stream);
-	BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
+	BIO *bio = cert ? subject_print(cert) : NULL;
 	char *text;
-	long len = 0;
+	long len = bio ? BIO_get_mem_data(bio, &text) : 0;
 
-	/* RFC 2253 escapes what could end a field's value or begin another. */
-	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0,
-	               XN_FLAG_RFC2253) >= 0)
-		len = BIO_get_mem_data(bio, &text);
 	if (len < 0 || (size_t)len > cap)
 		len = 0; /* half a name is another one's */
 	if (len > 0)
@@ -113,6 +148,12 @@ tls_stream_client_subject(
 	BIO_free(bio);
 	errors_clear();
 	return (size_t)len;
+}
+
+const char *
+tls_stream_refused_subject(const struct tls_stream *stream)
+{
+	return stream->refused;
 }
 
 size_t

@@ -1,8 +1,11 @@
 /*
  * From OpenSSL's reasons to words for logs and metric labels. The words are
- * ours and stable; what has no row is "protocol_error". An alert from the peer
- * has the word of what the peer found, so "unknown_ca" on a server means that
- * the client does not trust us, on a client that we do not trust the server.
+ * ours and stable; what has no row is "protocol_error". Each word says who
+ * found fault with whom. An alert from the peer has the word of what the peer
+ * found, and "alert_" in front where we might have found the same. What we find
+ * in a client's certificate begins with "client_certificate_", so "unknown_ca"
+ * on a server means that the client does not trust us, on a client that we do
+ * not trust the server.
  */
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -45,56 +48,82 @@ static const struct word reasons[] = {
     {SSL_R_RECORD_TOO_SMALL, "too_many_empty_records"},
     {SSL_R_TOO_MANY_WARN_ALERTS, "too_many_alerts"},
     {SSL_R_TOO_MANY_KEY_UPDATES, "too_many_key_updates"},
-    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "certificate_required"},
+    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "client_certificate_missing"},
     {ERR_R_MALLOC_FAILURE, "out_of_memory"},
 };
 
+/* Could the word be of our own finding too? */
+enum twin { TWIN_NONE, TWIN_OF_CLIENTS, TWIN_OF_ALL };
+
+#define ALERT "alert_"
+
 /* RFC 8446 section 6, and the older ones that are still met. */
-static const struct word alerts[] = {
-    {SSL_AD_CLOSE_NOTIFY, "close_notify"},
-    {SSL_AD_UNEXPECTED_MESSAGE, "unexpected_message"},
-    {SSL_AD_BAD_RECORD_MAC, "bad_record_mac"},
-    {SSL_AD_RECORD_OVERFLOW, "record_overflow"},
-    {SSL_AD_HANDSHAKE_FAILURE, "handshake_failure"},
-    {SSL_AD_BAD_CERTIFICATE, "bad_certificate"},
-    {SSL_AD_UNSUPPORTED_CERTIFICATE, "unsupported_certificate"},
-    {SSL_AD_CERTIFICATE_REVOKED, "certificate_revoked"},
-    {SSL_AD_CERTIFICATE_EXPIRED, "certificate_expired"},
-    {SSL_AD_CERTIFICATE_UNKNOWN, "certificate_unknown"},
-    {SSL_AD_ILLEGAL_PARAMETER, "illegal_parameter"},
-    {SSL_AD_UNKNOWN_CA, "unknown_ca"},
-    {SSL_AD_ACCESS_DENIED, "access_denied"},
-    {SSL_AD_DECODE_ERROR, "decode_error"},
-    {SSL_AD_DECRYPT_ERROR, "decrypt_error"},
-    {SSL_AD_PROTOCOL_VERSION, "unsupported_version"},
-    {SSL_AD_INSUFFICIENT_SECURITY, "insufficient_security"},
-    {SSL_AD_INTERNAL_ERROR, "peer_internal_error"},
-    {SSL_AD_INAPPROPRIATE_FALLBACK, "inappropriate_fallback"},
-    {SSL_AD_USER_CANCELLED, "user_cancelled"},
-    {SSL_AD_NO_RENEGOTIATION, "renegotiation"},
-    {SSL_AD_MISSING_EXTENSION, "missing_extension"},
-    {SSL_AD_UNSUPPORTED_EXTENSION, "unsupported_extension"},
-    {SSL_AD_UNRECOGNIZED_NAME, "unrecognized_name"},
-    {SSL_AD_UNKNOWN_PSK_IDENTITY, "unknown_psk_identity"},
-    {SSL_AD_CERTIFICATE_REQUIRED, "certificate_required"},
-    {SSL_AD_NO_APPLICATION_PROTOCOL, "no_application_protocol"},
+static const struct {
+	int code;
+	const char *text; /* behind ALERT */
+	enum twin twin;
+} alerts[] = {
+    {SSL_AD_CLOSE_NOTIFY, ALERT "close_notify", TWIN_NONE},
+    {SSL_AD_UNEXPECTED_MESSAGE, ALERT "unexpected_message", TWIN_OF_ALL},
+    {SSL_AD_BAD_RECORD_MAC, ALERT "bad_record_mac", TWIN_OF_ALL},
+    {SSL_AD_RECORD_OVERFLOW, ALERT "record_overflow", TWIN_OF_ALL},
+    {SSL_AD_HANDSHAKE_FAILURE, ALERT "handshake_failure", TWIN_NONE},
+    {SSL_AD_BAD_CERTIFICATE, ALERT "bad_certificate", TWIN_OF_CLIENTS},
+    {SSL_AD_UNSUPPORTED_CERTIFICATE, ALERT "unsupported_certificate",
+        TWIN_OF_CLIENTS},
+    {SSL_AD_CERTIFICATE_REVOKED, ALERT "certificate_revoked", TWIN_OF_CLIENTS},
+    {SSL_AD_CERTIFICATE_EXPIRED, ALERT "certificate_expired", TWIN_OF_CLIENTS},
+    {SSL_AD_CERTIFICATE_UNKNOWN, ALERT "certificate_unknown", TWIN_OF_CLIENTS},
+    {SSL_AD_ILLEGAL_PARAMETER, ALERT "illegal_parameter", TWIN_NONE},
+    {SSL_AD_UNKNOWN_CA, ALERT "unknown_ca", TWIN_OF_CLIENTS},
+    {SSL_AD_ACCESS_DENIED, ALERT "access_denied", TWIN_NONE},
+    {SSL_AD_DECODE_ERROR, ALERT "decode_error", TWIN_OF_ALL},
+    {SSL_AD_DECRYPT_ERROR, ALERT "decrypt_error", TWIN_NONE},
+    {SSL_AD_PROTOCOL_VERSION, ALERT "unsupported_version", TWIN_OF_ALL},
+    {SSL_AD_INSUFFICIENT_SECURITY, ALERT "insufficient_security", TWIN_NONE},
+    {SSL_AD_INTERNAL_ERROR, ALERT "peer_internal_error", TWIN_NONE},
+    {SSL_AD_INAPPROPRIATE_FALLBACK, ALERT "inappropriate_fallback",
+        TWIN_OF_ALL},
+    {SSL_AD_USER_CANCELLED, ALERT "user_cancelled", TWIN_NONE},
+    {SSL_AD_NO_RENEGOTIATION, ALERT "renegotiation", TWIN_NONE},
+    {SSL_AD_MISSING_EXTENSION, ALERT "missing_extension", TWIN_NONE},
+    {SSL_AD_UNSUPPORTED_EXTENSION, ALERT "unsupported_extension", TWIN_NONE},
+    {SSL_AD_UNRECOGNIZED_NAME, ALERT "unrecognized_name", TWIN_OF_ALL},
+    {SSL_AD_UNKNOWN_PSK_IDENTITY, ALERT "unknown_psk_identity", TWIN_NONE},
+    {SSL_AD_CERTIFICATE_REQUIRED, ALERT "certificate_required",
+        TWIN_OF_CLIENTS},
+    {SSL_AD_NO_APPLICATION_PROTOCOL, ALERT "no_application_protocol",
+        TWIN_OF_ALL},
 };
 
-/* Why we do not believe a certificate. */
-static const struct word verdicts[] = {
-    {X509_V_ERR_CERT_HAS_EXPIRED, "certificate_expired"},
-    {X509_V_ERR_CERT_NOT_YET_VALID, "certificate_not_yet_valid"},
-    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "unknown_ca"},
-    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "unknown_ca"},
-    {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "unknown_ca"},
-    {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "unknown_ca"},
-    {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "unknown_ca"},
-    {X509_V_ERR_CERT_UNTRUSTED, "unknown_ca"},
-    {X509_V_ERR_HOSTNAME_MISMATCH, "wrong_host"},
-    {X509_V_ERR_IP_ADDRESS_MISMATCH, "wrong_host"},
-    {X509_V_ERR_CERT_REVOKED, "certificate_revoked"},
-    {X509_V_ERR_INVALID_PURPOSE, "wrong_purpose"},
-    {X509_V_ERR_CERT_SIGNATURE_FAILURE, "bad_signature"},
+/* Why we do not believe a certificate: a server's, and a client's. */
+static const struct {
+	int code;
+	const char *server, *client;
+} verdicts[] = {
+    {X509_V_ERR_CERT_HAS_EXPIRED, "certificate_expired",
+        "client_certificate_expired"},
+    {X509_V_ERR_CERT_NOT_YET_VALID, "certificate_not_yet_valid",
+        "client_certificate_not_yet_valid"},
+    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "unknown_ca",
+        "client_certificate_unknown_ca"},
+    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "unknown_ca",
+        "client_certificate_unknown_ca"},
+    {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "unknown_ca",
+        "client_certificate_unknown_ca"},
+    {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "unknown_ca",
+        "client_certificate_unknown_ca"},
+    {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "unknown_ca",
+        "client_certificate_unknown_ca"},
+    {X509_V_ERR_CERT_UNTRUSTED, "unknown_ca", "client_certificate_unknown_ca"},
+    {X509_V_ERR_HOSTNAME_MISMATCH, "wrong_host", "client_certificate_bad"},
+    {X509_V_ERR_IP_ADDRESS_MISMATCH, "wrong_host", "client_certificate_bad"},
+    {X509_V_ERR_CERT_REVOKED, "certificate_revoked",
+        "client_certificate_revoked"},
+    {X509_V_ERR_INVALID_PURPOSE, "wrong_purpose",
+        "client_certificate_wrong_purpose"},
+    {X509_V_ERR_CERT_SIGNATURE_FAILURE, "bad_signature",
+        "client_certificate_bad_signature"},
 };
 
 static const char *
@@ -104,6 +133,33 @@ word_of(const struct word *words, size_t n, int code, const char *otherwise)
 		if (words[i].code == code)
 			return words[i].text;
 	return otherwise;
+}
+
+static const char *
+word_of_verdict(const SSL *ssl)
+{
+	long verdict = SSL_get_verify_result(ssl);
+	bool is_client = SSL_is_server(ssl);
+
+	for (size_t i = 0; i < sizeof(verdicts) / sizeof(*verdicts); i++)
+		if (verdicts[i].code == verdict)
+			return is_client ? verdicts[i].client
+			                 : verdicts[i].server;
+	return is_client ? "client_certificate_bad" : "bad_certificate";
+}
+
+static const char *
+word_of_alert(const SSL *ssl, int code)
+{
+	for (size_t i = 0; i < sizeof(alerts) / sizeof(*alerts); i++) {
+		if (alerts[i].code != code)
+			continue;
+		if (alerts[i].twin == TWIN_OF_ALL ||
+		    (alerts[i].twin == TWIN_OF_CLIENTS && !SSL_is_server(ssl)))
+			return alerts[i].text;
+		return alerts[i].text + sizeof(ALERT) - 1;
+	}
+	return "unknown_alert";
 }
 
 #define WORD_OF(words, code, otherwise)                                        \
@@ -123,10 +179,8 @@ failure_word(const SSL *ssl)
 	if (ERR_GET_LIB(code) != ERR_LIB_SSL)
 		return "protocol_error";
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		return WORD_OF(verdicts, (int)SSL_get_verify_result(ssl),
-		    "bad_certificate");
+		return word_of_verdict(ssl);
 	if (reason >= SSL_AD_REASON_OFFSET)
-		return WORD_OF(
-		    alerts, reason - SSL_AD_REASON_OFFSET, "unknown_alert");
+		return word_of_alert(ssl, reason - SSL_AD_REASON_OFFSET);
 	return WORD_OF(reasons, reason, "protocol_error");
 }

@@ -164,6 +164,7 @@ struct tls_stream {
 	struct tls_window *window; /* borrowed: the worker's */
 	struct side *side;         /* counted */
 	const char *failure;       /* a literal; NULL while all is well */
+	char *refused;             /* owned: the subject of a client's certificate that does not verify; NULL: there is none */
 	char *name;                /* owned: SNI as seen or sent, lower case; NULL without */
 	size_t owed;               /* bytes that OpenSSL wants offered again after a full window */
 	bool is_server, is_begun, is_done, is_closed;

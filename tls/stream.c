@@ -228,6 +228,7 @@ tls_stream_free(struct tls_stream **stream)
 	SSL_set_shutdown(gone->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(gone->ssl);
 	side_unref(gone->side);
+	free(gone->refused);
 	free(gone->name);
 	free(gone);
 }

@@ -105,6 +105,8 @@ void tls_stream_facts(const struct tls_stream *stream, struct tls_facts *out);
 /* Of a client's verified certificate: its subject (RFC 2253), the digest in hex; 0: it has shown none, or it does not fit. */
 size_t tls_stream_client_subject(const struct tls_stream *stream, char *buf, size_t cap);
 size_t tls_stream_client_sha256(const struct tls_stream *stream, char out[64]);
+/* The subject of a client's certificate that was refused, as text; NULL: none was shown, or none refused. */
+const char *tls_stream_refused_subject(const struct tls_stream *stream);
 /* A word for log and metric: "no_shared_cipher", "certificate_expired", "unknown_ca", "plaintext", "timeout", ... never NULL. */
 const char *tls_stream_failure(const struct tls_stream *stream);
 

@@ -646,6 +646,23 @@ def delay(peer, seen, args):
 
 
 @mood
+def part(peer, seen, args):
+    """Fails once so many bytes stand behind the head: /m/part/BYTES/close, reset, hang or a status."""
+    if b"100-continue" in seen.all("expect"):
+        peer.invite(seen)
+    while len(peer.buf) < int(args[0]):
+        if not peer.fill():
+            raise Bye
+    if args[1] == "reset":
+        peer.reset()
+    if args[1] == "hang":
+        peer.wait_for_end()
+    if args[1] in ("hang", "close"):
+        raise Bye
+    peer.reply(int(args[1]), b"part\n", reason="Part")
+
+
+@mood
 def early_status(peer, seen, args):
     """Answers before the body has come, then reads on: /m/early-status/413."""
     peer.reply(int(args[0]), b"early\n", reason="Early")

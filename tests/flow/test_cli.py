@@ -39,7 +39,7 @@ listeners: {http: {bind: ["127.0.0.1:8080"]}}
 pools: {app: {endpoints: ["127.0.0.1:9001"]}}
 routes: [{name: all, match: {path_prefix: /}, pool: app}]
 """
-COMMANDS = ("run", "check", "proxy", "demo", "demo-upstream", "schema", "explain", "health", "completion", "version")
+COMMANDS = ("run", "check", "proxy", "demo", "demo-upstream", "schema", "explain", "health", "drain", "completion", "version")
 
 
 class Files(Case):

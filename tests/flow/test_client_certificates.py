@@ -1,10 +1,12 @@
 """Clients that show certificates: who is let in, what upstreams are told of them, and that a session opens no other door."""
 
 import hashlib
+import json
 import shutil
 import socket
 import ssl
 import tempfile
+import time
 import unittest
 
 from harness import Case, Shared, client_context, free_port, get, one_pool, run, until
@@ -92,6 +94,37 @@ class Certificates(Shared):
             for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                 self.check_refused(listener, self.mallory, version=version)
         self.check_refused("other", self.alice)
+
+    def failures(self, reason):
+        return self.weir.metric("weir_tls_handshake_errors_total", reason=reason)
+
+    def test_the_reason_says_who_refused_whom(self):
+        ours, theirs = self.failures("client_certificate_unknown_ca"), self.failures("unknown_ca")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            self.check_refused("must", self.mallory, version=version)
+        self.assertEqual((self.failures("client_certificate_unknown_ca"), self.failures("unknown_ca")), (ours + 2, theirs))
+        missing = self.failures("client_certificate_missing")
+        self.check_refused("must")
+        self.assertEqual(self.failures("client_certificate_missing"), missing + 1)
+        with self.assertRaises(ssl.SSLError):
+            self.connect("may", made=ssl.create_default_context())
+        until(lambda: self.failures("unknown_ca") == theirs + 1, 5)
+
+    def test_a_refused_one_leaves_a_line_and_a_flood_not_one_each(self):
+        def lines():
+            said = self.weir.err()[self.said:].splitlines()
+            return [json.loads(line) for line in said if "certificate was refused" in line]
+
+        def told():
+            self.check_refused("may", self.mallory)
+            return lines()
+        row = until(told, 10)[-1]
+        self.assertEqual({key: row.get(key) for key in ("level", "listener", "client.address", "subject", "reason")},
+                         {"level": "info", "listener": "may", "client.address": "127.0.0.1", "subject": "CN=alice", "reason": "unknown_ca"})
+        begun, before = time.monotonic(), len(lines())
+        for _ in range(30):
+            self.check_refused("may", self.mallory)
+        self.assertLessEqual(len(lines()) - before, int(time.monotonic() - begun) + 1)
 
     def test_what_a_client_says_of_itself_is_replaced(self):
         sock = self.connect("may")

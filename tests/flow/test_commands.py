@@ -14,7 +14,7 @@ import unittest
 from harness import ROOT, SLOW, WEIR, UnixConnection, Weir, blue_green, free_port, one_pool, until
 from upstream import Upstream
 
-COMMANDS = ["run", "check", "proxy", "demo", "demo-upstream", "simulate", "explain", "schema", "health", "completion", "version"]
+COMMANDS = ["run", "check", "proxy", "demo", "demo-upstream", "simulate", "explain", "schema", "health", "drain", "completion", "version"]
 
 
 def weir(*words, **more):

@@ -1,5 +1,6 @@
 """Names are followed while weir runs: against a real name server (dnsmasq), and one that misbehaves."""
 
+import json
 import os
 import shutil
 import socket
@@ -59,7 +60,7 @@ def query(name):
 
 
 class Moody:
-    """A server of few lines whose mood a test sets: silent, servfail, garbage, stranger, or ok."""
+    """A server of few lines whose mood a test sets: silent, servfail, refused, garbage, stranger, or ok."""
 
     def __init__(self, *addresses):
         self.addresses, self.mood, self.asked = addresses, "ok", 0
@@ -86,8 +87,8 @@ class Moody:
         kind = struct.unpack(">H", asked[end - 4:end - 2])[0]
         if self.mood == "silent":
             return []
-        if self.mood == "servfail":
-            return [asked[:2] + struct.pack(">5H", 0x8182, 1, 0, 0, 0) + asked[12:end]]
+        if self.mood in ("servfail", "refused"):
+            return [asked[:2] + struct.pack(">5H", 0x8180 | (2 if self.mood == "servfail" else 5), 1, 0, 0, 0) + asked[12:end]]
         if self.mood == "garbage":
             return [asked[:2] + struct.pack(">5H", 0x8180, 1, 500, 0, 0) + asked[12:end] + b"\xc0\xff" * 20]
         found = self.addresses if kind == 1 else ()
@@ -186,6 +187,26 @@ class Followed(Case):
                 until(lambda: weir.metric("weir_dns_names", state="ok") == 1, 40)
         dns.addresses = ("127.0.0.2",)
         self.follows(weir, "127.0.0.2")
+
+    def test_each_way_to_fail_has_its_own_words(self):
+        class Dead:
+            port = free_port()
+
+        def why(server):
+            weir = self.start(self.config(server))
+            lines = [json.loads(line) for line in weir.err().splitlines() if "name not resolved" in line]
+            self.assertEqual(len(lines), 1, weir.err())
+            return lines[0]["why"]
+        dns = self.enter(Moody("127.0.0.1"))
+        told = {}
+        for mood in ("refused", "servfail", "silent"):
+            dns.mood = mood
+            told[mood] = why(dns)
+        told["dead"] = why(Dead)
+        told["unknown"] = why(self.enter(Dnsmasq()))
+        for mood, word in (("refused", "REFUSED"), ("servfail", "SERVFAIL"), ("silent", "no answer in time"), ("dead", "connection refused"), ("unknown", "not found")):
+            self.assertIn(word, told[mood])
+        self.assertEqual(len(set(told.values())), len(told), told)
 
     def test_a_ttl_of_nothing_does_not_hammer_the_server(self):
         dns = self.enter(Moody("127.0.0.1"))

@@ -118,6 +118,59 @@ class Replaced(Case):
         entry = [e for e in weir.admin("GET", "/v1/audit").json["entries"] if e["result"] == "ok" and e["target"] == "app"][0]
         self.assertEqual((entry["before"], entry["after"], entry["reason"]), ([self.a.address], [self.b.address], "test"))
 
+    def test_config_diff_names_a_replaced_set_and_its_author(self):
+        weir = self.start(one_pool(self.a.address))
+        self.assertEqual(weir.admin("GET", "/v1/config/diff").json["pools"], [])
+        self.put(weir, self.b.address)
+        row, = weir.admin("GET", "/v1/config/diff").json["pools"]
+        self.assertEqual((row["pool"], row["file"], row["runtime"], row["reason"]), ("app", [self.a.address], [self.b.address], "test"))
+        self.assertRegex(row["changed_by"], "^uid:")
+        told = weir.ctl("config", "diff").stdout
+        self.assertRegex(told, r"endpoints of pool app, changed \ds ago by uid:\d+: test\n  - loaded file %s\n  \+ runtime     %s\n" % (self.a.address, self.b.address))
+        self.assertNotIn("runtime is as the loaded file says", told)
+        weir.admin("DELETE", PATH)
+        self.assertIn("runtime is as the loaded file says", weir.ctl("config", "diff").stdout)
+
+    def test_config_diff_names_who_drained_when_and_why_also_after_a_restart(self):
+        weir = self.start(one_pool(self.a.address, self.b.address))
+        weir.admin("PUT", PATH + "/%s/state" % self.b.address, {"state": "drain", "reason": "new disk"})
+        line = r"endpoint %s of pool app: drain, changed \d+s ago by uid:\d+: new disk\n" % self.b.address
+        self.assertRegex(weir.ctl("config", "diff").stdout, line)
+        weir.kill()
+        weir.start()
+        self.assertRegex(weir.ctl("config", "diff").stdout, line)
+
+    def test_a_pool_without_an_endpoint_is_told_everywhere(self):
+        weir = self.start(one_pool(self.a.address))
+        self.assertNotIn("NO ENDPOINT", weir.ctl("status").stdout)
+        reply = self.put(weir, "nosuch.invalid:80")
+        self.assertEqual((reply.status, reply.json["usable"]), (200, 0))
+        self.assertRegex("\n".join(reply.json["warnings"]), r"nosuch\.invalid:80 does not resolve")
+        self.assertEqual(weir.ask().status, 503)
+        self.assertRegex(weir.ctl("status").stdout, r"(?m)^NO ENDPOINT: pool app: nosuch\.invalid:80 does not resolve")
+        self.assertRegex(weir.ctl("pool").stdout, r"(?m)^app +- .*nosuch\.invalid:80 does not resolve")
+        self.assertEqual(self.put(weir, self.a.address).json["warnings"], [])
+        weir.admin("PUT", PATH + "/%s/state" % self.a.address, {"state": "maint"})
+        self.assertRegex(weir.ctl("status").stdout, r"(?m)^NO ENDPOINT: pool app: all in drain or maint")
+
+    def test_an_endpoint_twice_is_one_and_told(self):
+        weir = self.start(one_pool(self.a.address))
+        reply = self.put(weir, self.b.address, self.b.address)
+        self.assertEqual((reply.status, reply.json["usable"]), (200, 1))
+        self.assertRegex("\n".join(reply.json["warnings"]), r"%s stands there twice" % self.b.address)
+
+    def test_an_address_of_several_pools_names_them_all(self):
+        pools = {name: {"endpoints": [self.a.address]} for name in ("hp", "mid", "out")}
+        weir = self.start({"pools": pools, "routes": [{"match": {"path": "/" + name}, "pool": name} for name in pools]})
+        told = weir.ctl("endpoint", self.a.address, "drain").stderr
+        self.assertIn("is in 3 pools (hp, mid, out): say which with --pool", told)
+
+    def test_a_pool_whose_endpoints_are_all_down_is_told(self):
+        weir = self.start(one_pool("127.0.0.1:1"))
+        for _ in range(3):
+            weir.ask()
+        until(lambda: "NO ENDPOINT: pool app: all down (the upstream refused the connection): tried all the same" in weir.ctl("status").stdout, 5)
+
 
 if __name__ == "__main__":
     unittest.main()

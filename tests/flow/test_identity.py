@@ -11,6 +11,8 @@ import urllib.parse
 
 from harness import Client, Shared, free_port, one_pool, until
 
+import h2
+
 # No value may occur by chance in what weir makes itself (hexadecimal ids).
 SPOOFS = {
     "x-forwarded-for": "6.6.6.6", "x-real-ip": "6.6.6.6", "forwarded": "for=6.6.6.6", "x-forwarded-host": "evil.example",
@@ -68,6 +70,48 @@ class UntrustedClientsSayNothingAboutThemselves(Shared):
         first = self.forwarded(b"").one("x-request-id")
         self.up.forget()
         self.assertNotEqual(self.forwarded(b"").one("x-request-id"), first)
+
+
+class WhatARouteSetsIsNotForged(Shared):
+    """CGI and its heirs read X_Client_DN and X-Client-DN as one: HTTP_X_CLIENT_DN."""
+
+    @classmethod
+    def config(cls):
+        config = one_pool(cls.up.address)
+        config["listeners"] = {"http": {}}
+        config["routes"] = [
+            {"name": "edit", "match": {"path_prefix": "/edit"}, "pool": "app",
+             "headers": {"set": {"x-client-dn": "${request.id}", "x_plain": "set"}, "remove": ["x-is-admin"]}},
+            {"name": "rest", "match": {}, "pool": "app"}]
+        return config
+
+    FORGED = ("X-Client_DN", "x_client_dn", "X_IS_ADMIN", "x-is_admin", "X-Plain")
+
+    def test_by_no_spelling(self):
+        for spelling in self.FORGED:
+            with self.subTest(field=spelling):
+                self.up.forget()
+                self.assertEqual(self.ask(b"GET /edit HTTP/1.1\r\nHost: t\r\n%s: FORGED\r\nX_Own_Field: kept\r\n\r\n" % spelling.encode()).status, 200)
+                self.assertNotIn(b"FORGED", self.up.seen[0].raw)
+                self.assertEqual(self.up.seen[0].all("x_own_field"), [b"kept"])
+
+    def test_nor_by_http_2(self):
+        for spelling in self.FORGED:
+            with self.subTest(field=spelling):
+                self.up.forget()
+                wire = self.enter(h2.client(("127.0.0.1", self.weir.port)))
+                wire.message(1)
+                wire.headers(1, h2.request("/edit", "GET", "t", "http", (spelling.lower(), "FORGED"), ("x_own_field", "kept")))
+                self.assertEqual(wire.answer(1).status, 200)
+                self.assertNotIn(b"FORGED", self.up.seen[0].raw)
+                self.assertEqual(self.up.seen[0].all("x_own_field"), [b"kept"])
+
+    def test_other_routes_pass_them_on(self):
+        for spelling in self.FORGED:
+            with self.subTest(field=spelling):
+                self.up.forget()
+                self.assertEqual(self.ask(b"GET /other HTTP/1.1\r\nHost: t\r\n%s: kept\r\n\r\n" % spelling.encode()).status, 200)
+                self.assertEqual(self.up.seen[0].all(spelling.lower()), [b"kept"])
 
 
 class HopByHopFieldsStayOnTheirHop(Shared):

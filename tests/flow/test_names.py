@@ -82,6 +82,17 @@ class Failing(Named):
         self.assertIn('"level":"warn', warnings[0])
         self.all_serve(weir)
 
+    def test_a_reload_and_a_restart_with_replaced_endpoints_tell_it_once(self):
+        weir = self.named("nothing.invalid:80", self.at("127.0.0.1"))
+        weir.reload()
+        weir.reload()
+        self.assertEqual(len(self.warnings(weir)), 1, weir.err())
+        self.assertEqual(weir.admin("PUT", "/v1/pools/app/endpoints", {"endpoints": ["nothing.invalid:80", "other.invalid:80", self.at("127.0.0.1")]}).status, 200)
+        weir.kill()
+        weir.start()
+        self.assertEqual(len(self.warnings(weir)), 2, weir.err())
+        self.assertEqual(len([line for line in self.warnings(weir) if "nothing.invalid" in line]), 1, weir.err())
+
     def test_a_hundred_names_that_do_not_resolve_keep_to_the_same_bound(self):
         began = time.monotonic()
         weir = self.named(self.at("127.0.0.1"), *("n%d.nothing.invalid:80" % i for i in range(100)))
@@ -105,8 +116,11 @@ class Failing(Named):
         good = weir.config
         self.know()
         # Well formed, without the name, and refused only after the lookups: the
-        # certificate authority is no such file.
-        weir.reload(one_pool("127.0.0.1:1", pool={"tls": {"ca": os.path.join(weir.dir, "missing.pem")}}), ok=False)
+        # authority's certificate is none.
+        broken = os.path.join(weir.dir, "broken.pem")
+        with open(broken, "w") as out:
+            out.write("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        weir.reload(one_pool("127.0.0.1:1", pool={"tls": {"ca": broken}}), ok=False)
         weir.reload(good)
         self.assertRegex(self.warnings(weir)[-1], r"shop\.invalid.*last good answer")
         self.all_serve(weir)

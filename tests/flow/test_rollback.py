@@ -98,12 +98,12 @@ class Rollouts(Case):
 
     limit = 120
 
-    def pair(self, shield=True, guards=GUARDS, phases=None, split=None, latency="1ms,0.3", pool=None, is_one=False, **more):
+    def pair(self, shield=True, guards=GUARDS, phases=None, split=None, latency="1ms,0.3", pool=None, is_one=False, spares=(), **more):
         self.blue = self.enter(Version("blue", latency))
         self.green = self.blue if is_one else self.enter(Version("green", latency))
         pool = dict({"timeouts": {"first_byte": "2s"}}, **(pool or {}))
         config = {"pools": {"blue": dict(pool, endpoints=[self.blue.address]),
-                            "green": dict(pool, endpoints=[self.green.address])},
+                            "green": dict(pool, endpoints=[self.green.address, *spares])},
                   "splits": {"shop": dict({"stable": "blue", "weights": {"blue": 100, "green": 0}, "shield": shield},
                                           **(split or {}))},
                   "routes": [{"name": "shop", "split": "shop",
@@ -219,6 +219,22 @@ class Dead(Rollouts):
             self.rolled_back(5)
         self.assertEqual(self.guard("latency")["verdict"], "fail")
 
+    def test_a_hang_is_seen_though_hedges_answer(self):
+        """One of the candidate's two endpoints hangs. Its requests are answered by the other one, and are slow all the same."""
+        guards = [dict(guard, max_increase="300%") if guard["name"] == "latency" else guard for guard in GUARDS]
+        spare = self.enter(Version("spare"))
+        self.pair(pool={"timeouts": {"first_byte": "60s"}, "balance": "random", "retry": {"hedge": "50ms", "budget": "100%"}},
+                  guards=guards, spares=[spare.address])
+        with Load(self.weir, 1000, 7) as load:
+            self.begin()
+            self.baseline(2500)
+            self.green.mood("/hang")
+            self.rolled_back(5)
+            counts = load.counts()
+        self.assertEqual(self.guard("latency")["verdict"], "fail")
+        self.assertGreater(self.weir.metric("weir_pool_hedges_total", pool="green", result="used"), 0)
+        self.assertEqual((counts["server_error"], counts["broken"]), (0, 0), counts)
+
     def test_slow_answers_are_rolled_back(self):
         self.pair()
         with Load(self.weir, 1000, 7) as load:
@@ -274,6 +290,16 @@ class Shield(Rollouts):
             self.assertEqual((line["weir.pool"], line["weir.shielded"], line["weir.attempts"],
                               line["weir.upstream.address"], line["http.response.status_code"]),
                              ("green", "blue", 2, self.blue.address, 200))
+
+    def test_a_body_that_came_after_its_head_is_sent_to_stable_too(self):
+        self.half()
+        self.green.mood("/errors")
+        late = get("/api", method="PUT", transfer_encoding="chunked") + b"3\r\nbuy\r\n0\r\n\r\n"
+        self.assertEqual(self.answers(20, late), {(200, "blue"): 20})
+        until(lambda: self.guard("errors")["shielded"] == 10)
+        # ... but what has outgrown what is kept is not
+        self.assertEqual(self.answers(20, post("/api", b"x" * 70000, method="PUT")), {(200, "blue"): 10, (500, "green"): 10})
+        self.assertEqual(self.weir.metric("weir_pool_replay_lost_total", pool="green", reason="too_long"), 10)
 
     def test_what_may_not_be_repeated_is_not(self):
         self.half()

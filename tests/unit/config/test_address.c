@@ -149,6 +149,30 @@ test_cidr__what_is_none_is_refused(void **state)
 }
 
 static void
+test_address__a_name_server_has_port_53(void **state)
+{
+	static const char *const pairs[][2] = {{"10.0.0.2", "10.0.0.2:53"},
+	    {"::1", "[::1]:53"}, {"[2001:db8::1]", "[2001:db8::1]:53"},
+	    {"10.0.0.2:5353", "10.0.0.2:5353"}, {"[::1]:54", "[::1]:54"}};
+	static const char *const none[] = {
+	    "", "[10.0.0.2]", "10.0.0.0/8", "::/0", "10.0.0", "name"};
+	struct address address;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		assert_true(
+		    address_parse_dns(span_of(pairs[i][0]), &address, &err));
+		assert_string_equal(address.text, pairs[i][1]);
+		assert_int_equal(address.kind, ADDRESS_IP);
+		address_release(&address);
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++)
+		assert_false(
+		    address_parse_dns(span_of(none[i]), &address, &err));
+}
+
+static void
 test_method__names_go_both_ways(void **state)
 {
 	(void)state;
@@ -173,6 +197,7 @@ main(void)
 	    cmocka_unit_test(test_cidr__a_range_holds_what_is_in_it),
 	    cmocka_unit_test(test_cidr__a_unix_peer_is_in_no_range),
 	    cmocka_unit_test(test_cidr__what_is_none_is_refused),
+	    cmocka_unit_test(test_address__a_name_server_has_port_53),
 	    cmocka_unit_test(test_method__names_go_both_ways),
 	};
 

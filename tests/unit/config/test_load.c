@@ -365,6 +365,59 @@ test_load__files_that_are_named_must_be_there(void **state)
 }
 
 static void
+test_load__what_others_write_for_it_has_a_hint(void **state)
+{
+	(void)state;
+	expect_part(HEAD POOL "geo: {database: /etc/passwd}\nroutes: [{match: "
+	                      "{geo: {country: [Deu]}}, pool: app}]\n",
+	    "did you mean \"DE\"?");
+	expect_part(HEAD POOL "geo: {database: /etc/passwd}\nroutes: [{match: "
+	                      "{geo: {country: [Germany]}}, pool: app}]\n",
+	    "two letters of ISO 3166-1");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", "
+	                      "retry: {on: [\"5xx\"]}}}\n",
+	    "name each status: 500, 502, 503, 504");
+}
+
+/* Wherever one is named: the place, and what to do. */
+static void
+test_load__a_missing_file_is_told_in_one_way_for_all(void **state)
+{
+	static const char *const rests[] = {
+	    "pools: {app: {endpoints: \"127.0.0.1:1\", tls: {ca: "
+	    "/nope/x}}}\n" TAIL,
+	    POOL TAIL "geo: {database: /nope/x}\n",
+	    POOL "routes: [{access: {deny: [{file: /nope/x}]}, pool: app}]\n",
+	    POOL TAIL "redis: {url: \"rediss://h\", tls: {ca: /nope/x}}\n",
+	    POOL TAIL "redis: {url: \"redis://h\", password: {file: "
+	              "/nope/x}}\n",
+	    POOL TAIL "admin: {tls: {cert: /nope/x, key: {file: /nope/x}, "
+	              "client_ca: /nope/x}}\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rests) / sizeof(*rests); i++) {
+		char text[600], *told;
+
+		snprintf(text, sizeof(text), "%s%s", HEAD, rests[i]);
+		told = told_about(text);
+		if (strncmp(told, "t.yaml:", 7) != 0 ||
+		    !strstr(told, "error[E034]: ") ||
+		    !strstr(told, ": /nope/x: No such file or directory\n") ||
+		    !strstr(told, " put it there, or mend the path: there is "
+		                  "no folder /nope\n"))
+			fail_msg("%s", told);
+		free(told);
+	}
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", tls: "
+	                      "{ca: /tmp}}}\n",
+	    "/tmp is a directory");
+	expect_part(HEAD TAIL "pools: {app: {endpoints: \"127.0.0.1:1\", tls: "
+	                      "{ca: /etc/passwd}}}\n",
+	    "/etc/passwd holds no certificate");
+}
+
+static void
 test_load__a_key_that_others_can_read_is_warned_of(void **state)
 {
 	char path[] = "/tmp/weir-key-XXXXXX", text[512], want[200];
@@ -495,8 +548,8 @@ test_load__a_route_does_exactly_one_thing(void **state)
 	    "[E037]");
 	expect_part(HEAD POOL "routes: [{pool: app, match: {path: /a//b}}]\n",
 	    "never matches: slashes are merged");
-	expect_part(
-	    HEAD POOL "routes: [{pool: app, match: {path_prefix: /a;x}}]\n",
+	expect_part(HEAD POOL
+	    "routes: [{pool: app, match: {path_prefix: /a;x}}]\n",
 	    "never matches: slashes are merged");
 	expect_part(HEAD POOL "routes: [{redirect: {to: new}}]\n", "[E026]");
 }
@@ -802,6 +855,9 @@ main(void)
 	    cmocka_unit_test(
 	        test_load__a_secret_that_is_written_down_is_not_shown),
 	    cmocka_unit_test(test_load__files_that_are_named_must_be_there),
+	    cmocka_unit_test(test_load__what_others_write_for_it_has_a_hint),
+	    cmocka_unit_test(
+	        test_load__a_missing_file_is_told_in_one_way_for_all),
 	    cmocka_unit_test(
 	        test_load__a_key_that_others_can_read_is_warned_of),
 	    cmocka_unit_test(test_load__weights_add_up),

@@ -60,6 +60,43 @@ test_resilience__a_check_is_read(void **state)
 }
 
 static void
+test_resilience__bodies_are_kept_and_nothing_is_hedged(void **state)
+{
+	struct config *config = load_fine(HEAD POOL TAIL);
+	const struct retry_cfg *retry = &config->pools[0].retry;
+
+	(void)state;
+	assert_int_equal(retry->replay, 65536);
+	assert_int_equal(retry->hedge_quantile, 0);
+	assert_int_equal(retry->hedge_after, 0);
+	config_free(&config);
+}
+
+static void
+test_resilience__further_attempts_are_read(void **state)
+{
+	struct config *config = load_fine(
+	    POOL_WITH("    retry: {hedge: p95, replay: 8KiB}\n"
+	              "  like: {like: app, endpoints: \"127.0.0.1:1\", retry: "
+	              "{hedge: 250ms}}\n"));
+	const struct retry_cfg *retry = &config->pools[0].retry;
+	const struct retry_cfg *heir = &config->pools[1].retry;
+
+	(void)state;
+	assert_int_equal(retry->replay, 8192);
+	assert_int_equal(retry->hedge_quantile, 9500);
+	assert_int_equal(retry->hedge_after, 0);
+	assert_int_equal(heir->replay, 8192);
+	assert_int_equal(heir->hedge_quantile, 0);
+	assert_int_equal(heir->hedge_after, 250 * NSEC_PER_MSEC);
+	config_free(&config);
+	expect_part(POOL_WITH("    retry: {hedge: p50}\n"),
+	    "\"p50\" is not one of off, p90, p95, p99, or a duration like "
+	    "\"250ms\"");
+	expect_part(POOL_WITH("    retry: {replay: 1MiB}\n"), "256KiB");
+}
+
+static void
 test_resilience__ejection_has_defaults(void **state)
 {
 	struct config *config = load_fine(POOL_WITH("    outliers: {}\n"));
@@ -70,6 +107,35 @@ test_resilience__ejection_has_defaults(void **state)
 	assert_int_equal(outliers->consecutive, 5);
 	assert_int_equal(outliers->eject, 10 * NSEC_PER_SEC);
 	assert_int_equal(outliers->max_ejected, 5000);
+	config_free(&config);
+}
+
+static void
+test_resilience__an_adaptive_limit_is_asked_for(void **state)
+{
+	struct config *config =
+	    load_fine(POOL_WITH("    limits: {in_flight: 3}\n"
+	                        "  on: {like: app, limits: {in_flight: 3, adaptive: true}}\n"
+	                        "  off: {like: on, limits: {in_flight: 3, adaptive: false}}\n"
+	                        "  fine: {like: app, limits: {in_flight: 90, "
+	                        "adaptive: {min: 8}}}\n"
+	                        "  ewma: {endpoints: \"127.0.0.1:2\", balance: "
+	                        "ewma}\n"));
+	const struct pool_cfg *pools = config->pools;
+
+	(void)state;
+	assert_int_equal(config->n_pools, 5);
+	assert_false(pools[0].limits.adaptive.is_on);
+	assert_false(pools[0].is_timed);
+	assert_true(pools[1].limits.adaptive.is_on);
+	assert_true(pools[1].is_timed);
+	assert_int_equal(pools[1].limits.adaptive.min, 3); /* in_flight */
+	assert_int_equal(pools[1].limits.adaptive.tolerance, 5000);
+	assert_false(pools[2].limits.adaptive.is_on);
+	assert_int_equal(pools[2].limits.in_flight, 3);
+	assert_true(pools[3].limits.adaptive.is_on);
+	assert_int_equal(pools[3].limits.adaptive.min, 8);
+	assert_true(pools[4].is_timed);
 	config_free(&config);
 }
 
@@ -93,6 +159,11 @@ test_resilience__what_makes_no_sense_is_refused(void **state)
 	        "did you mean \"interval\"?"},
 	    {"    health: {rise: 0}\n", "0 is below 1"},
 	    {"    limits: {queue: 5}\n", "\"in_flight\" is missing"},
+	    {"    limits: {in_flight: 5, adaptive: {min: 6}}\n",
+	        "[E037]: limits.adaptive.min of pool \"app\": this is above"},
+	    {"    limits: {in_flight: 5, adaptive: {tolerance: 2%}}\n",
+	        "2% is below 5%"},
+	    {"    limits: {in_flight: 5, adaptive: maybe}\n", "[E0"},
 	    {"    limits: {in_flight: 5, queue_timeout: 1s}\n",
 	        "[E037]: limits.queue_timeout of pool \"app\": without a "
 	        "queue"},
@@ -115,7 +186,7 @@ test_resilience__what_is_rendered_loads_again(void **state)
 	    "    health: {path: /h, expect: [200-299, 404], body: ok, headers: "
 	    "{x-a: b}, port: 81}\n  tcp: {like: app, health: {interval: 5s}, "
 	    "outliers: {eject: 1m}, "
-	    "limits: {in_flight: 9, queue: 3}}\n"
+	    "limits: {in_flight: 9, queue: 3, adaptive: {tolerance: 20%}}}\n"
 	    "  plain: {endpoints: \"127.0.0.1:2\", health: {}}\n"));
 	struct config *again = load_rendered(config);
 
@@ -132,7 +203,11 @@ main(void)
 	        test_resilience__without_a_word_there_are_no_checks),
 	    cmocka_unit_test(test_resilience__an_empty_check_is_a_connection),
 	    cmocka_unit_test(test_resilience__a_check_is_read),
+	    cmocka_unit_test(
+	        test_resilience__bodies_are_kept_and_nothing_is_hedged),
+	    cmocka_unit_test(test_resilience__further_attempts_are_read),
 	    cmocka_unit_test(test_resilience__ejection_has_defaults),
+	    cmocka_unit_test(test_resilience__an_adaptive_limit_is_asked_for),
 	    cmocka_unit_test(test_resilience__what_makes_no_sense_is_refused),
 	    cmocka_unit_test(test_resilience__what_is_rendered_loads_again),
 	};

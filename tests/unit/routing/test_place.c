@@ -71,6 +71,101 @@ test_place__the_lot_is_in_proportion(void **state)
 	edge_close(&edge);
 }
 
+/* ---- adaptive limits ---- */
+
+static void
+take_all(const struct pool_view *view, uint32_t want)
+{
+	uint32_t n = 0;
+
+	while (pool_take_place(view))
+		n++;
+	assert_int_equal(n, want);
+	while (n-- > 0)
+		pool_give_place(view->pool);
+}
+
+static void
+test_place__an_adaptive_limit_is_obeyed(void **state)
+{
+	struct edge edge;
+	struct adaptive_stats stats;
+	nsec_t now = NSEC_PER_SEC;
+
+	(void)state;
+	edge_open(&edge, FILE_OF("{in_flight: 200, adaptive: {min: 2}}"));
+	assert_false(pool_adaptive_read(view_of(&edge), &stats));
+	registry_adapt(edge.registry, now);
+	assert_true(pool_adaptive_read(view_of(&edge), &stats));
+	assert_int_equal(stats.limit, 2);
+	assert_string_equal(stats.state, "start");
+	assert_true(pool_is_held(view_of(&edge)));
+	take_all(view_of(&edge), 2);
+	/* all of it in use, and answers as fast as ever */
+	atomic_store(&view_of(&edge)->pool->places->taken, 10);
+	for (int i = 0; i < 20; i++) {
+		for (unsigned j = 0; j < 40; j++)
+			pool_took(view_of(&edge)->pool, j % 2,
+			    10 * NSEC_PER_MSEC, false);
+		registry_adapt(edge.registry, now += 100 * NSEC_PER_MSEC);
+	}
+	atomic_store(&view_of(&edge)->pool->places->taken, 0);
+	pool_adaptive_read(view_of(&edge), &stats);
+	assert_int_equal(stats.samples, 800);
+	assert_in_range(stats.limit, 12, 17); /* 10 do not fill it */
+	take_all(view_of(&edge), stats.limit);
+	edge_reload(&edge, FILE_OF("{in_flight: 12, adaptive: true}"));
+	registry_adapt(edge.registry, now += 100 * NSEC_PER_MSEC);
+	take_all(view_of(&edge), 12);
+	assert_false(pool_is_held(view_of(&edge)));
+	edge_reload(&edge, FILE_OF("{in_flight: 50}"));
+	registry_adapt(edge.registry, now += 100 * NSEC_PER_MSEC);
+	assert_false(pool_adaptive_read(view_of(&edge), &stats));
+	take_all(view_of(&edge), 50);
+	edge_close(&edge);
+}
+
+static uint64_t
+samples_of(struct edge *edge, nsec_t *now)
+{
+	struct adaptive_stats stats;
+
+	registry_adapt(edge->registry, *now += 100 * NSEC_PER_MSEC);
+	assert_true(pool_adaptive_read(view_of(edge), &stats));
+	return stats.samples;
+}
+
+static void
+test_place__a_quick_failure_teaches_nothing(void **state)
+{
+	struct edge edge;
+	struct pool *pool;
+	struct adaptive_stats stats;
+	nsec_t now = NSEC_PER_SEC;
+
+	(void)state;
+	edge_open(&edge, FILE_OF("{in_flight: 200, adaptive: true}"));
+	pool = view_of(&edge)->pool;
+	registry_adapt(edge.registry, now);
+	pool_took(pool, 0, NSEC_PER_SEC, true); /* nothing is usual yet */
+	assert_int_equal(samples_of(&edge, &now), 0);
+	for (int i = 0; i < 30; i++)
+		pool_took(pool, 0, 10 * NSEC_PER_MSEC, false);
+	assert_int_equal(samples_of(&edge, &now), 30);
+	pool_took(pool, 0, NSEC_PER_MSEC, true);
+	assert_int_equal(samples_of(&edge, &now), 30);
+	pool_took(pool, 0, 11 * NSEC_PER_MSEC, true);
+	assert_int_equal(samples_of(&edge, &now), 31);
+	/* what hangs for long counts, but not for all that it took */
+	for (int i = 0; i < 99; i++)
+		pool_took(pool, 0, 10 * NSEC_PER_MSEC, false);
+	pool_took(pool, 0, 3600 * NSEC_PER_SEC, false);
+	assert_int_equal(samples_of(&edge, &now), 131);
+	pool_adaptive_read(view_of(&edge), &stats);
+	assert_in_range(stats.latest, 11 * NSEC_PER_MSEC, 12 * NSEC_PER_MSEC);
+	edge_close(&edge);
+}
+
 struct racer {
 	const struct pool_view *view;
 	_Atomic int *inside;
@@ -128,6 +223,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_place__no_more_are_given_than_there_are),
 	    cmocka_unit_test(test_place__the_lot_is_in_proportion),
+	    cmocka_unit_test(test_place__an_adaptive_limit_is_obeyed),
+	    cmocka_unit_test(test_place__a_quick_failure_teaches_nothing),
 	    cmocka_unit_test(test_place__the_limit_holds_between_threads),
 	};
 
