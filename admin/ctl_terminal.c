@@ -27,22 +27,31 @@ bytes_after(unsigned char lead)
 	return lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc2 ? 1 : 0;
 }
 
-/* C1 controls are 80..9f alone, and c2 80..9f in UTF-8. */
-static char
-let_through(struct gate *gate, unsigned char c)
+/*
+ * C1 controls are 80..9f alone, and c2 80..9f in UTF-8: a c2 waits for what
+ * follows it. Returns how many bytes are to be written, at most 2.
+ */
+static size_t
+let_through(struct gate *gate, unsigned char c, char out[2])
 {
 	bool goes_on = gate->left > 0 && c >= 0x80 && c < 0xc0;
 	bool is_c1 = c >= 0x80 && c < 0xa0 && (!goes_on || gate->lead == 0xc2);
+	size_t n = 0;
 
+	if (gate->lead == 0xc2 && gate->left == 1 && !is_c1)
+		out[n++] = (char)0xc2;
 	if (goes_on) {
 		gate->left--;
 	} else {
 		gate->lead = c;
 		gate->left = bytes_after(c);
 	}
-	return is_c1 || c == 0x7f || (c < 0x20 && c != '\n' && c != '\t')
-	           ? '?'
-	           : (char)c;
+	if (c == 0xc2)
+		return n;
+	out[n++] = is_c1 || c == 0x7f || (c < 0x20 && c != '\n' && c != '\t')
+	               ? '?'
+	               : (char)c;
+	return n;
 }
 
 static bool
@@ -65,16 +74,16 @@ static ssize_t
 on_write(void *ctx, const char *bytes, size_t len)
 {
 	struct gate *gate = ctx;
-	char clean[PIECE];
+	char clean[2 * PIECE];
 	size_t done = 0;
 
 	while (done < len) {
-		size_t n = len - done < PIECE ? len - done : PIECE;
+		size_t n = len - done < PIECE ? len - done : PIECE, m = 0;
 
 		for (size_t i = 0; i < n; i++)
-			clean[i] =
-			    let_through(gate, (unsigned char)bytes[done + i]);
-		if (!write_all(gate->fd, clean, n))
+			m += let_through(
+			    gate, (unsigned char)bytes[done + i], clean + m);
+		if (!write_all(gate->fd, clean, m))
 			return 0; /* an error, as fopencookie(3) has it */
 		done += n;
 	}

@@ -3,6 +3,7 @@
 #include "proxy/redis_bound.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #if HIREDIS_MAJOR >= 1
 typedef size_t element_count; /* hiredis has changed its mind */
@@ -14,6 +15,7 @@ enum {
 	/* What malloc makes of a redisReply, and of a short text's header. */
 	REPLY_COST = sizeof(redisReply) + 16,
 	TEXT_COST = 32,
+	LINE_MAX_BYTES = 64 << 10, /* of an error, a number */
 };
 
 static struct redis_bound *
@@ -137,6 +139,10 @@ bool
 redis_bound_is_reached(
     const struct redis_bound *bound, const redisReader *reader)
 {
-	return bound->is_over ||
-	       reader->len - reader->pos > REDIS_ANSWER_MAX - bound->built;
+	size_t waits = reader->len - reader->pos;
+
+	/* hiredis looks for a line's end from its beginning each time. */
+	return bound->is_over || waits > REDIS_ANSWER_MAX - bound->built ||
+	       (waits > LINE_MAX_BYTES &&
+	           !memchr(reader->buf + reader->pos, '\n', LINE_MAX_BYTES));
 }

@@ -188,10 +188,10 @@ class Texts(Trust):
         self.assertEqual(reply.status, 200, reply)
         address = liar(self, first.admin_path, mark.encode(), evil.encode())
         told = 0
-        for command in (["status"], ["fleet"], ["weights"], ["weights", "shop"], ["weights", "-o", "json"], ["config", "diff"], ["audit"]):
-            done = first.ctl(*command, env={"WEIR_ADMIN": address})
+        for command in (["status"], ["split"], ["weights", "shop"], ["weights", "shop", "-o", "json"], ["config", "diff"], ["audit"]):
+            done = first.ctl("--admin", address, *command)
             said = done.stdout + done.stderr
-            self.assertEqual(done.returncode, 0, said)
+            self.assertIn(done.returncode, (0, 6), said)      # they differ from the file
             told += "pwned" in said
             self.assertFalse(re.search("[\x00-\x08\x0b-\x1f\x7f\u0080-\u009f]", said), (command, said))
         self.assertGreater(told, 2)
