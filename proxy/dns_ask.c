@@ -156,60 +156,6 @@ static const struct ares_socket_functions sockets = {
 static void watch_socket(
     void *arg, ares_socket_t fd, int readable, int writable);
 
-/*
- * c-ares reads a socket until it is empty, and who fills it as fast keeps this
- * thread: so it looks empty after TURN_READS, until the loop's next turn.
- */
-static ares_ssize_t
-receive(ares_socket_t fd, void *buf, size_t cap, int flags,
-    struct sockaddr *from, ares_socklen_t *from_len, void *arg)
-{
-	struct dns_question *question = arg;
-
-	if (question->n_reads++ < TURN_READS)
-		return recvfrom(fd, buf, cap, flags, from, from_len);
-	errno = EAGAIN;
-	return -1;
-}
-
-static ares_socket_t
-open_socket(int family, int type, int protocol, void *arg)
-{
-	(void)arg;
-	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-}
-
-static int
-close_socket(ares_socket_t fd, void *arg)
-{
-	(void)arg;
-	return close(fd);
-}
-
-static int
-connect_socket(ares_socket_t fd, const struct sockaddr *to,
-    ares_socklen_t to_len, void *arg)
-{
-	(void)arg;
-	return connect(fd, to, to_len);
-}
-
-static ares_ssize_t
-send_some(ares_socket_t fd, const struct iovec *parts, int n, void *arg)
-{
-	(void)arg;
-	return writev(fd, parts, n);
-}
-
-/* All of them: with one, c-ares makes none of its own. */
-static const struct ares_socket_functions sockets = {
-    .asocket = open_socket,
-    .aclose = close_socket,
-    .aconnect = connect_socket,
-    .arecvfrom = receive,
-    .asendv = send_some,
-};
-
 static int
 open_channel(struct dns_question *question)
 {
