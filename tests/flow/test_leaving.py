@@ -57,14 +57,14 @@ class Command(Leaving):
     def test_it_begins_and_returns_and_is_audited(self):
         self.begin(limit="20s")
         clients = self.asked(3)
-        done = self.drain("--reason", "kernel update: \"now\" & 100%\n")
+        done = self.drain("--reason", "kernel update: \"now\" & 100%")
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "draining\n", ""))
         self.assertEqual(self.ready(), 503)
         self.assertEqual(self.weir.admin("GET", "/healthz").status, 200)
         self.assertIsNone(self.weir.process.poll())
         entry = self.audit()[-1]
         self.assertEqual((entry["action"], entry["target"], entry["actor"], entry["reason"], entry["result"]),
-                         ("drain", "process", "uid:%d" % os.getuid(), "kernel update: \"now\" & 100%\n", "ok"))
+                         ("drain", "process", "uid:%d" % os.getuid(), "kernel update: \"now\" & 100%", "ok"))
         self.assertEqual((entry["before"]["draining"], entry["after"]["draining"], entry["after"]["by"]),
                          (False, True, "uid:%d" % os.getuid()))
         self.up.go.set()
