@@ -138,6 +138,9 @@ line_facts(struct line *line, const struct access_record *record)
 		field_span(line, "http.request.method_original",
 		    record->method_text, 32);
 	field_count(line, "http.response.status_code", record->status);
+	if (record->grpc_told > 0)
+		field_count(
+		    line, "rpc.grpc.status_code", record->grpc_told - 1);
 	field_word(line, "network.protocol.version", version_text(record));
 	field_word(line, "url.scheme", record->tls ? "https" : "http");
 	field_span(line, "client.address", record->client, WORD_MAX_SHOWN);

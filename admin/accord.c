@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT_FORMAT "%016llx%u%04x%016llx%08x%08x%016llx"
+#define TEXT_FORMAT "%016llx%x%04x%016llx%08x%08x%016llx"
 
 static int
 by_number(uint64_t a, uint64_t b)
@@ -18,7 +18,7 @@ accord_compare(const struct accord *a, const struct accord *b)
 	int order = by_number(a->epoch, b->epoch);
 
 	if (order == 0)
-		order = by_number(a->is_back, b->is_back);
+		order = by_number(a->turns, b->turns);
 	if (order == 0)
 		order = by_number(a->safety, b->safety);
 	if (order == 0)
@@ -34,9 +34,8 @@ char *
 accord_print(const struct accord *a, char buf[ACCORD_TEXT])
 {
 	snprintf(buf, ACCORD_TEXT, TEXT_FORMAT, (unsigned long long)a->epoch,
-	    a->is_back ? 1u : 0u, (unsigned)a->safety,
-	    (unsigned long long)a->line, a->deeds, a->term,
-	    (unsigned long long)a->content);
+	    a->turns & 15u, (unsigned)a->safety, (unsigned long long)a->line,
+	    a->deeds, a->term, (unsigned long long)a->content);
 	return buf;
 }
 
@@ -61,35 +60,56 @@ take(const char **text, int digits, uint64_t *out)
 bool
 accord_parse(const char *text, struct accord *out)
 {
-	uint64_t back, safety, deeds, term;
+	uint64_t turns, safety, deeds, term;
 
 	if (strlen(text) != ACCORD_TEXT - 1 || !take(&text, 16, &out->epoch) ||
-	    !take(&text, 1, &back) || !take(&text, 4, &safety) ||
+	    !take(&text, 1, &turns) || !take(&text, 4, &safety) ||
 	    !take(&text, 16, &out->line) || !take(&text, 8, &deeds) ||
 	    !take(&text, 8, &term) || !take(&text, 16, &out->content) ||
-	    back > 1 || safety > ACCORD_SAFEST)
+	    safety > ACCORD_SAFEST)
 		return false;
-	out->is_back = back == 1;
+	out->turns = (uint8_t)turns;
 	out->safety = (uint16_t)safety;
 	out->deeds = (uint32_t)deeds;
 	out->term = (uint32_t)term;
 	return true;
 }
 
+/* Within the epoch: what is not confirmed yet is what this one follows. */
+static unsigned
+turns_after(const struct accord *now, uint64_t agreed,
+    const struct accord_change *change)
+{
+	unsigned turns = now->epoch > agreed ? now->turns : 0;
+	bool follows_back = turns % 2 == 1 && change->line != now->line;
+
+	turns += follows_back;
+	return turns + ((turns % 2 == 1) != change->is_back);
+}
+
 struct accord
 accord_next(const struct accord *now, uint64_t agreed,
     const struct accord_change *change)
 {
-	struct accord next = {.epoch = agreed + 1,
-	    .is_back = change->is_back,
+	struct accord next = {
+	    .epoch = now->epoch > agreed ? now->epoch : agreed + 1,
 	    .safety = change->safety,
 	    .line = change->line,
 	    .content = change->content};
+	unsigned turns = turns_after(now, agreed, change);
 
-	if (change->line != now->line || change->is_back != now->is_back)
+	if (change->line != now->line ||
+	    change->is_back != accord_is_back(now)) {
+		if (turns > ACCORD_TURNS_MAX) {
+			next.epoch = now->epoch + 1;
+			turns = change->is_back;
+		}
+		next.turns = (uint8_t)turns;
 		return next;
+	}
 	/* A further step of what is numbered already. */
 	next.epoch = now->epoch;
+	next.turns = now->turns;
 	next.deeds = now->deeds + !change->is_holder;
 	next.term = now->term + change->is_holder;
 	if (next.deeds <= ACCORD_DEEDS_MAX && next.term <= ACCORD_TERM_MAX)

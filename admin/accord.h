@@ -11,8 +11,11 @@
  *	         A new one is one above the last that Redis has confirmed, never
  *	         more: whoever decides alone, even ten times, decides at the
  *	         same epoch as those who decide meanwhile elsewhere.
- *	is_back  a rollback. It beats everything of its epoch and of older ones,
- *	         and so whatever its rollout has become elsewhere since.
+ *	turns    odd: a rollback. It beats every decision of its epoch that did
+ *	         not know of it, and so whatever its rollout has become
+ *	         elsewhere since. What its own instance decides next, before
+ *	         Redis has confirmed it, is one turn further: a rollout that is
+ *	         over never beats the one that was begun after it.
  *	safety   of two decisions at one epoch the one that puts less weight on
  *	         anything but the stable pool. A rollout has none: it may come
  *	         to have all weight.
@@ -35,6 +38,7 @@ enum {
 	ACCORD_TEXT = 70,     /* with its end */
 	ACCORD_DECISION = 45, /* of it: all but the holder's steps */
 	ACCORD_SAFEST = 10000,
+	ACCORD_TURNS_MAX = 15, /* then it takes an epoch */
 };
 
 /*
@@ -57,12 +61,18 @@ enum {
 
 struct accord {
 	uint64_t epoch;
-	bool is_back;
+	uint8_t turns;
 	uint16_t safety; /* at most ACCORD_SAFEST */
 	uint64_t line;
 	uint32_t deeds, term;
 	uint64_t content;
 };
+
+static inline bool
+accord_is_back(const struct accord *accord)
+{
+	return accord->turns % 2 == 1;
+}
 
 /* Below, equal or above 0, as memcmp of the two texts would say. */
 int accord_compare(const struct accord *a, const struct accord *b);

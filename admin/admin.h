@@ -200,6 +200,7 @@ struct access_record {
 	struct span listener, route, split, pool;
 	struct span shielded;       /* the pool that answered in the drawn one's stead, "" when none */
 	unsigned status;
+	unsigned grpc_told;         /* gRPC's status plus one, 0 when none was told */
 	unsigned http_minor;        /* 0, 1; 20 for HTTP/2 */
 	const char *error;          /* error.type, NULL when none */
 	const char *ended_by;       /* "client", "pool", "weir", NULL */

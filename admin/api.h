@@ -98,6 +98,13 @@ struct admin {
 	bool is_reload_refused; /* by a live rollout: the last reload asked for */
 };
 
+/* Of what other instances may know too: see fleet_read.c. */
+enum call_read {
+	CALL_READ_FIRST, /* nobody was asked, or there is nobody */
+	CALL_READ_ALONE, /* they could not be asked */
+	CALL_READ_ASKED,
+};
+
 struct call {
 	struct admin *admin; /* borrowed */
 	struct door *door;   /* borrowed; may be retired while we run */
@@ -113,6 +120,7 @@ struct call {
 	const char *reason;     /* from the body or ?reason=; NULL */
 	const char *replay_key; /* Idempotency-Key, NULL without */
 	bool answers_split; /* a rollout's verb asked for by way of its split */
+	enum call_read read;
 	bool is_dry_run;
 	bool is_mutating; /* by its method, even when no row was found */
 };
@@ -131,6 +139,10 @@ void answer_send(struct evhttp_request *http, int status, const char *type,
 /* True: it is told later, when the fleet has taken what the call did, or has not (fleet_hold.c). */
 bool fleet_hold(struct call *call, int status, const char *type,
     const char *text, size_t len);
+
+/* True: the call is made again when the fleet was asked for what is newer of
+   the split (NULL: of all), fleet_read.c. */
+bool fleet_read(struct call *call, const char *split);
 
 struct problem {
 	int status;

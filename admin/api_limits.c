@@ -88,6 +88,23 @@ audit(struct call *call, const char *key, const struct limit_report *before)
 	json_decref(is);
 }
 
+/* Where the key is forgiven: what Redis holds is as it was while it is away. */
+static void
+say_where(const struct registry *registry, const struct limit_report *report,
+    json_t *body)
+{
+	bool is_global = report->cfg->is_global;
+	bool is_told = is_global && registry_limit_instances(registry) > 0;
+
+	json_object_set_new(
+	    body, "forgiven", json_string(is_told ? "everywhere" : "here"));
+	if (is_global && !is_told)
+		json_object_set_new(body, "why",
+		    json_string("Redis is away: the other instances have not "
+		                "heard of it, and what they know comes back "
+		                "with Redis; ask again then"));
+}
+
 void
 api_rate_limit_forget(struct call *call)
 {
@@ -95,6 +112,7 @@ api_rate_limit_forget(struct call *call)
 	const char *key = call_query(call, "key");
 	struct limit_report report;
 	bool is_route, ok;
+	json_t *body;
 	struct err err;
 
 	key = key ? key : "";
@@ -113,5 +131,8 @@ api_rate_limit_forget(struct call *call)
 		limit_report(registry, call->args[0], key, now_mono(), &report,
 		    &is_route, &err);
 	}
-	call_json(call, 200, report_json(call->args[0], key, &report), NULL);
+	body = report_json(call->args[0], key, &report);
+	if (!call->is_dry_run)
+		say_where(registry, &report, body);
+	call_json(call, 200, body, NULL);
 }

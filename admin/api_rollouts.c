@@ -78,16 +78,21 @@ api_rollouts(struct call *call)
 {
 	const struct rollouts *rollouts = call->admin->rollouts;
 	const char *split = call_query(call, "split");
-	json_t *list = json_array();
+	json_t *list, *body;
 	const struct run *run;
 
+	if (fleet_read(call, split))
+		return;
+	list = json_array();
 	TAILQ_FOREACH (run, &rollouts->runs, link)
 		if (!split || strcmp(split, run->rollout.split) == 0)
 			json_array_append_new(list, run_to_json(rollouts, run));
-	call_json(call, 200,
-	    json_pack(
-	        "{s:s, s:o}", "schema", "weir.rollouts/v1", "rollouts", list),
-	    NULL);
+	body = json_pack(
+	    "{s:s, s:o}", "schema", "weir.rollouts/v1", "rollouts", list);
+	if (call->read != CALL_READ_FIRST)
+		json_object_set_new(body, "others_asked",
+		    json_boolean(call->read == CALL_READ_ASKED));
+	call_json(call, 200, body, NULL);
 }
 
 /* Seconds of "Prefer: wait=30"; 0: none asked for. */
@@ -117,12 +122,25 @@ is_news(const struct call *call, const struct run *run)
 	return seen && strcmp(seen, etag) != 0;
 }
 
+/* Perhaps another instance has just begun it. */
+static bool
+is_unknown(const struct call *call)
+{
+	const struct admin *admin = call->admin;
+
+	return !rollouts_find(admin->rollouts, call->args[0]) &&
+	       !registry_split(admin->registry, call->args[0]);
+}
+
 void
 api_rollout(struct call *call)
 {
-	struct run *run = call_run(call);
 	int seconds = wait_of(call);
+	struct run *run;
 
+	if (is_unknown(call) && fleet_read(call, NULL))
+		return;
+	run = call_run(call);
 	if (!run)
 		return;
 	if (seconds > 0 && run_is_live(run) && !is_news(call, run) &&

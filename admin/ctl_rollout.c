@@ -59,6 +59,15 @@ tell_many(const json_t *list)
 	return CTL_USAGE;
 }
 
+static void
+say_alone(const json_t *list)
+{
+	if (json_is_false(json_object_get(list, "others_asked")))
+		fputs("weirctl: Redis is away: another instance may have begun "
+		      "a newer rollout\n",
+		    stderr);
+}
+
 static int
 find_any(struct ctl *ctl, struct ctl_answer *out)
 {
@@ -68,6 +77,7 @@ find_any(struct ctl *ctl, struct ctl_answer *out)
 
 	if (code != CTL_OK)
 		return code;
+	say_alone(out->json);
 	list = json_object_get(out->json, "rollouts");
 	json_array_foreach (list, i, rollout)
 		if (is_live(rollout) && live++ == 0)
@@ -144,6 +154,7 @@ find_of_split(struct ctl *ctl, const char *split, struct ctl_answer *out)
 	free(path);
 	if (code != CTL_OK)
 		return code;
+	say_alone(out->json);
 	newest = json_array_get(json_object_get(out->json, "rollouts"), 0);
 	if (newest) {
 		pick(out, newest);

@@ -254,3 +254,21 @@ dispatch(struct evhttp_request *http, void *door)
 		call.row->fn(&call);
 	call_release(&call);
 }
+
+void
+dispatch_again(
+    struct admin *admin, struct evhttp_request *http, enum call_read read)
+{
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(http);
+	const char *query = evhttp_uri_get_query(uri);
+	struct call call = {.admin = admin, .http = http, .read = read};
+	char allow[64];
+
+	TAILQ_INIT(&call.query);
+	call.row = row_find(method_word(http), evhttp_uri_get_path(uri),
+	    call.args, allow, sizeof(allow));
+	if (query)
+		evhttp_parse_query_str(query, &call.query);
+	call.row->fn(&call);
+	call_release(&call);
+}

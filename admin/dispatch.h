@@ -23,6 +23,9 @@ struct door {
 };
 
 void dispatch(struct evhttp_request *http, void *door);
+/* A read that has passed all checks and waited. */
+void dispatch_again(
+    struct admin *admin, struct evhttp_request *http, enum call_read read);
 /* Digests under which a call's answer is kept. */
 void call_digests(
     const struct call *call, uint8_t key[32], uint8_t request[32]);

@@ -25,8 +25,9 @@
 struct wait {
 	struct fleet *fleet;
 	char name[CONFIG_NAME_MAX + 1], thing[FLEET_THING_MAX];
-	char accord[ACCORD_TEXT]; /* as it was sent */
-	uint64_t era;             /* of the cells */
+	char accord[ACCORD_TEXT];  /* as it was sent */
+	uint64_t era;              /* of the cells */
+	char back[ROLLOUT_ID_MAX]; /* whose way back was asked for */
 };
 
 /* ---- what the rest of the folder asks ---- */
@@ -205,14 +206,18 @@ hear(struct fleet *fleet, struct fleet_item *item, const struct wait *wait,
 	item->is_settled = true;
 	if (!item->name[0])
 		return;
+	/* Perhaps it has just been adopted, and the answer is about the one
+	   before it. */
 	run = rollouts_live(fleet->admin->rollouts, item->name);
-	if (run && told->why[0])
+	if (run && told->why[0] && strcmp(run->rollout.id, wait->back) == 0)
 		fleet_follow_back(fleet, run, told->why);
 	else if (run && item->evidence->era == wait->era)
 		fleet_evidence_hear(fleet, item, run, told);
 	if (run && (!was_ours || told->n_cells > 0))
 		ticker_look(fleet->admin->rollouts);
 }
+
+static void tick_items(struct fleet *fleet, nsec_t now);
 
 static void
 on_told(void *ctx, const struct fleet_told *told)
@@ -221,14 +226,22 @@ on_told(void *ctx, const struct fleet_told *told)
 	struct fleet *fleet = wait->fleet;
 	struct fleet_item *item = fleet_item_find(fleet, wait->name);
 
+	nsec_t asked_at = item ? item->asked_at : 0;
+
 	if (item && strcmp(item->thing, wait->thing) == 0) {
 		item->is_asked = false;
-		if (told)
+		if (told) {
 			hear(fleet, item, wait, told);
+			item->heard_at = asked_at;
+		}
 	} else if (item) {
 		item->is_asked = false;
 	}
 	free(wait);
+	if (TAILQ_EMPTY(&fleet->reads) || !told)
+		return;
+	tick_items(fleet, now_mono()); /* was asked before the reader came */
+	fleet_read_check(fleet);
 }
 
 /* ---- sync: asking ---- */
@@ -244,7 +257,8 @@ back_of(const struct fleet_item *item, const struct run *run,
 		return NULL;
 	snprintf(key, cap, "back:%s", r->id);
 	ask->back = key;
-	if (item->accord.is_back && strcmp(item->went_back, r->id) != 0)
+	if (accord_is_back(&item->accord) &&
+	    strcmp(item->went_back, r->id) != 0)
 		ask->why = r->cause_words[0] ? r->cause_words : "it went back";
 	return ask->why ? r->id : NULL;
 }
@@ -293,6 +307,8 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 		ask.cell = cell = fleet_evidence_cell(fleet, item, live, now);
 	}
 	noted = back_of(item, run, &ask, back, sizeof(back));
+	if (run)
+		memcpy(wait->back, run->rollout.id, sizeof(wait->back));
 	item->asked_at = now;
 	item->sync_at = now + MSEC(live ? FLEET_LIVE_MS : FLEET_IDLE_MS);
 	item->is_asked = true;
@@ -483,6 +499,7 @@ fleet_lost(struct fleet *fleet, const char *why)
 		item->expected[0] = '\0';
 	}
 	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_read_end(fleet);
 }
 
 /* Leases are given back: the others need not wait for them to run out. */
@@ -542,6 +559,7 @@ fleet_join(struct fleet *fleet, const struct fleet_link *link)
 	fleet->has_link = link != NULL;
 	fleet->is_up = false;
 	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_read_end(fleet);
 	fleet_members_release(fleet);
 	if (!link) {
 		event_del(fleet->timer);
@@ -584,6 +602,7 @@ fleet_new(struct admin *admin, struct err *err)
 	fleet->admin = admin;
 	TAILQ_INIT(&fleet->items);
 	TAILQ_INIT(&fleet->holds);
+	TAILQ_INIT(&fleet->reads);
 	fleet->timer = event_new(admin->base, -1, EV_PERSIST, on_tick, fleet);
 	if (fleet->timer)
 		return fleet;
@@ -602,6 +621,7 @@ fleet_free(struct fleet **fleet)
 	if (!dead)
 		return;
 	fleet_hold_end(dead, NULL, FLEET_UNKNOWN);
+	fleet_read_end(dead);
 	while ((item = TAILQ_FIRST(&dead->items)) != NULL) {
 		TAILQ_REMOVE(&dead->items, item, link);
 		fleet_item_free(item);

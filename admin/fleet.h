@@ -53,6 +53,8 @@ enum {
 	FLEET_SURE_MS = 750,
 	FLEET_HOLD_MS = 250, /* an answer waits no longer for Redis's */
 	FLEET_HOLDS_MAX = 256,
+	FLEET_READ_MS = 200, /* a reader waits no longer for it */
+	FLEET_READS_MAX = 256,
 	FLEET_PEERS_MAX = 64,
 	FLEET_DOC_MAX = 1 << 20, /* bytes of a state; the script knows it too */
 	FLEET_TEXT_MAX = 4096,   /* of one text in a rollout's state */
@@ -103,6 +105,7 @@ struct fleet_item {
 	bool is_same;              /* as it was there at the last answer */
 	bool is_asked;
 	nsec_t asked_at, sync_at;
+	nsec_t heard_at; /* when the last answered question was asked */
 	char holder[FLEET_ID_MAX];       /* of the lease */
 	nsec_t held_at;                  /* confirmed as ours; 0: it is not */
 	char went_back[ROLLOUT_ID_MAX];  /* noted there already */
@@ -132,6 +135,8 @@ struct fleet {
 	int64_t number; /* of writes, as looked at last */
 	TAILQ_HEAD(fleet_holds, fleet_hold) holds;
 	size_t n_holds;
+	TAILQ_HEAD(fleet_reads, fleet_read) reads;
+	size_t n_reads;
 	struct fleet_member members[FLEET_PEERS_MAX];
 	size_t n_members;
 	uint64_t adopted, lost, refused;
@@ -163,6 +168,10 @@ enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
 /* Of one thing; NULL: of all. */
 void fleet_hold_end(
     struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);
+
+/* fleet_read.c: readers that wait for what the others know */
+void fleet_read_check(struct fleet *fleet); /* an answer has come */
+void fleet_read_end(struct fleet *fleet);   /* none will */
 
 /* fleet_item.c: what is to be agreed on, noticing, numbering, recording */
 struct fleet_item *fleet_item_find(

@@ -459,7 +459,7 @@ adopt_split(struct fleet *fleet, struct fleet_item *item,
 	struct adoption a = {.fleet = fleet,
 	    .item = item,
 	    .split = fleet_item_split(fleet, item),
-	    .is_back = accord->is_back};
+	    .is_back = accord_is_back(accord)};
 	const char *by = json_string_value(json_object_get(doc, "by"));
 	json_t *before;
 	bool ok;

@@ -241,6 +241,24 @@ fleet_item_has_changed(const struct fleet *fleet, const struct fleet_item *item)
 	return !are_same(&facts, &item->facts);
 }
 
+/* Its rollout went back and something else has begun, between two looks: that
+   is two decisions, and the second one knew of the first. */
+static void
+pass_through_back(struct fleet *fleet, struct fleet_item *item, const char *now)
+{
+	struct accord_change change = {.is_back = true};
+	const struct run *run;
+
+	if (!item->facts.run[0] || strcmp(item->facts.run, now) == 0 ||
+	    accord_is_back(&item->accord))
+		return;
+	run = rollouts_find(fleet->admin->rollouts, item->facts.run);
+	if (!run || !has_gone_back(&run->rollout))
+		return;
+	change.line = line_of_run(&run->rollout);
+	item->accord = accord_next(&item->accord, item->agreed, &change);
+}
+
 /*
  * What is found changed before the others were heard may be old: it counts as
  * the step of a holder, which loses against everything that came after it. A
@@ -258,6 +276,7 @@ fleet_item_notice(struct fleet *fleet, struct fleet_item *item)
 	take_facts(fleet, item, &facts);
 	if (are_same(&facts, &item->facts))
 		return false;
+	pass_through_back(fleet, item, facts.run);
 	describe(fleet, item, &facts, &change);
 	is_known_run = facts.run[0] && strcmp(facts.run, item->facts.run) == 0;
 	change.is_holder = is_ours || !item->is_settled;

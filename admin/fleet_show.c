@@ -148,12 +148,13 @@ self_json(const struct fleet *fleet)
 static json_t *
 item_json(const struct fleet_item *item)
 {
-	json_t *object = json_pack("{s:s, s:I, s:b, s:I, s:I, s:b, s:s}",
-	    "split", thing_name(item->name), "epoch",
-	    (json_int_t)item->accord.epoch, "back", item->accord.is_back,
-	    "deeds", (json_int_t)item->accord.deeds, "term",
-	    (json_int_t)item->accord.term, "agreed", item->is_same, "holder",
-	    item->holder);
+	json_t *object =
+	    json_pack("{s:s, s:I, s:b, s:I, s:I, s:b, s:s}", "split",
+	        thing_name(item->name), "epoch", (json_int_t)item->accord.epoch,
+	        "back", accord_is_back(&item->accord), "deeds",
+	        (json_int_t)item->accord.deeds, "term",
+	        (json_int_t)item->accord.term, "agreed", item->is_same,
+	        "holder", item->holder);
 
 	if (item->trouble[0])
 		json_object_set_new(

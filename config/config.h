@@ -217,6 +217,7 @@ struct retry_cfg {
 struct health_cfg {
 	bool is_on;
 	char *path;      /* owned: with its query; NULL: a connection is enough */
+	char *grpc;      /* owned: ask gRPC's health service, at `path`, for this service; NULL: HTTP */
 	bool is_head;    /* HEAD, not GET */
 	nsec_t interval, timeout;
 	unsigned rise, fall; /* in a row */

@@ -76,6 +76,8 @@ load_health_path(
 	    ROW_HEALTH_EXPECT, ROW_HEALTH_BODY, ROW_HEALTH_HEADERS};
 	const struct node *path = field(map, ROW_HEALTH_PATH);
 
+	if (cfg->grpc)
+		return;
 	cfg->path = field_text(map, ROW_HEALTH_PATH);
 	for (const char *p = cfg->path; p && *p; p++) {
 		if (cfg->path[0] == '/' && *p > ' ' && *p < 0x7f && *p != '#')
@@ -91,6 +93,39 @@ load_health_path(
 			    "without a path only a connection is made");
 }
 
+/*
+ * gRPC's own check: its path and what is good are the protocol's. "true" is
+ * what people write who expect a switch; no service has that name.
+ */
+static void
+load_health_grpc(struct load *load, const struct node *map, bool is_h2,
+    struct health_cfg *cfg)
+{
+	static const enum row_id others[] = {ROW_HEALTH_PATH, ROW_HEALTH_METHOD,
+	    ROW_HEALTH_EXPECT, ROW_HEALTH_BODY};
+	const struct node *grpc = field(map, ROW_HEALTH_GRPC);
+
+	cfg->grpc = field_text(map, ROW_HEALTH_GRPC);
+	if (cfg->grpc == NULL)
+		return;
+	cfg->path = mem_text(SPAN("/grpc.health.v1.Health/Check"));
+	if (span_eq(grpc->text, SPAN("true")) ||
+	    span_eq(grpc->text, SPAN("false")))
+		refuse(load, grpc, DIAG_TEXT,
+		    "write grpc: \"\" for the server as a whole",
+		    "this is the name of a service, not a switch");
+	if (!is_h2)
+		refuse(load, grpc, DIAG_CONFLICT,
+		    "add protocol: h2 to the pool",
+		    "gRPC is spoken over HTTP/2 only");
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (field(map, others[i]))
+			refuse(load, field(map, others[i]), DIAG_CONFLICT,
+			    "take one of both away",
+			    "with grpc the path, the method and what is good "
+			    "are gRPC's");
+}
+
 static void
 load_health_headers(
     struct load *load, const struct node *map, struct health_cfg *cfg)
@@ -99,20 +134,24 @@ load_health_headers(
 
 	cfg->headers = field_pairs(map, ROW_HEALTH_HEADERS, &cfg->n_headers);
 	for (size_t i = 0; i < all.n; i++)
-		if (!header_is_settable(all.at[i]->key) &&
-		    !span_ieq(all.at[i]->key, SPAN("host")))
+		if ((!header_is_settable(all.at[i]->key) &&
+		        !span_ieq(all.at[i]->key, SPAN("host"))) ||
+		    (cfg->grpc &&
+		        span_ieq(all.at[i]->key, SPAN("content-type"))))
 			refuse(load, all.at[i], DIAG_HEADER, NULL,
 			    "this header belongs to weir");
 }
 
 static void
-load_health(struct load *load, const struct node *map, struct health_cfg *cfg)
+load_health(struct load *load, const struct node *map, bool is_h2,
+    struct health_cfg *cfg)
 {
 	const struct node *body = field(map, ROW_HEALTH_BODY);
 
 	if (map == NULL)
 		return;
 	cfg->is_on = true;
+	load_health_grpc(load, map, is_h2, cfg);
 	load_health_path(load, map, cfg);
 	cfg->is_head = field_word(map, ROW_HEALTH_METHOD) == 1;
 	cfg->interval = field_duration(map, ROW_HEALTH_INTERVAL);
@@ -181,7 +220,8 @@ load_limits(
 void
 load_resilience(struct load *load, const struct node *map, struct pool_cfg *cfg)
 {
-	load_health(load, field(map, ROW_HEALTH), &cfg->health);
+	load_health(load, field(map, ROW_HEALTH), cfg->protocol == PROTOCOL_H2,
+	    &cfg->health);
 	load_outliers(field(map, ROW_OUTLIERS), &cfg->outliers);
 	load_limits(load, field(map, ROW_POOL_LIMITS), &cfg->limits);
 	cfg->is_timed =

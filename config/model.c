@@ -87,6 +87,7 @@ pool_release(struct pool_cfg *pool)
 	free(pool->tls.server_name);
 	free(pool->hash_on.name);
 	free(pool->health.path);
+	free(pool->health.grpc);
 	free(pool->health.body);
 	pairs_free(pool->health.headers, pool->health.n_headers);
 }

@@ -87,17 +87,21 @@ health(const struct health_cfg *cfg)
 		                ? json_integer(cfg->expect[i].from)
 		                : json_sprintf("%u-%u", cfg->expect[i].from,
 		                      cfg->expect[i].to));
-	put_text(map, "path", cfg->path);
+	if (cfg->grpc)
+		put_text(map, "grpc", cfg->grpc);
+	else
+		put_text(map, "path", cfg->path);
 	put_duration(map, "interval", cfg->interval);
 	put_duration(map, "timeout", cfg->timeout);
 	put_number(map, "rise", cfg->rise);
 	put_number(map, "fall", cfg->fall);
-	if (cfg->path) {
+	if (cfg->path && !cfg->grpc) {
 		put_text(map, "method", cfg->is_head ? "HEAD" : "GET");
 		json_object_set(map, "expect", expect);
 		put_text(map, "body", cfg->body);
-		put_pairs(map, "headers", cfg->headers, cfg->n_headers);
 	}
+	if (cfg->path)
+		put_pairs(map, "headers", cfg->headers, cfg->n_headers);
 	if (cfg->port > 0)
 		put_number(map, "port", cfg->port);
 	json_decref(expect);

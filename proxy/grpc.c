@@ -140,24 +140,90 @@ grpc_status_line(struct span lines, struct span *out)
 	return false;
 }
 
+/* None and several are UNKNOWN to any client. */
+static unsigned
+by_lines(struct span lines)
+{
+	struct span text, again, rest;
+
+	if (!grpc_status_line(lines, &text))
+		return GRPC_UNKNOWN;
+	rest.ptr = text.ptr + text.len;
+	rest.len = lines.len - (size_t)(rest.ptr - lines.ptr);
+	return grpc_status_line(rest, &again) ? GRPC_UNKNOWN
+	                                      : grpc_status(text);
+}
+
+static unsigned
+by_trailers(const struct buf *trailers)
+{
+	if (!trailers)
+		return GRPC_UNKNOWN;
+	return by_lines(
+	    (struct span){trailers->data + trailers->start, buf_len(trailers)});
+}
+
+/* False: it is not the head that says how the call went. */
+static bool
+by_head(const struct h1_head *head, unsigned *out)
+{
+	struct span name = SPAN("grpc-status"), text = {NULL, 0};
+	unsigned n = 0;
+
+	/* Something follows: then it is the trailers that say it. */
+	if (head->framing != H1_NO_BODY || head->status < 200)
+		return false;
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		if (!span_ieq((struct span){head->bytes + head->fields[i].name,
+		                  head->fields[i].name_len},
+		        name))
+			continue;
+		text = h1_value(head, i);
+		n++;
+	}
+	*out = n == 1 ? grpc_status(text) : GRPC_UNKNOWN;
+	return n > 0 || head->status == 200;
+}
+
+bool
+grpc_lines_fail(struct span lines)
+{
+	return grpc_is_failure(by_lines(lines));
+}
+
 bool
 grpc_head_fails(const struct h1_head *head)
 {
-	struct span text = field(head, SPAN("grpc-status"));
+	unsigned status;
 
-	return text.ptr && grpc_is_failure(grpc_status(text));
+	return by_head(head, &status) && grpc_is_failure(status);
 }
 
 bool
 grpc_trailers_fail(const struct buf *trailers)
 {
-	struct span text;
+	return grpc_is_failure(by_trailers(trailers));
+}
 
-	return trailers &&
-	       grpc_status_line((struct span){trailers->data + trailers->start,
-	                            buf_len(trailers)},
-	           &text) &&
-	       grpc_is_failure(grpc_status(text));
+static bool
+note(struct request *request, unsigned status)
+{
+	request->grpc_told = (uint16_t)(status + 1);
+	return grpc_is_failure(status);
+}
+
+bool
+grpc_note_head(struct request *request, const struct h1_head *head)
+{
+	unsigned status;
+
+	return by_head(head, &status) && note(request, status);
+}
+
+bool
+grpc_note_trailers(struct request *request)
+{
+	return note(request, by_trailers(request->response_body.trailers));
 }
 
 unsigned

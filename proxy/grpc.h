@@ -25,14 +25,21 @@ unsigned grpc_status(struct span text);
 bool grpc_is_failure(unsigned status);
 /* The value of grpc-status among "name: value\r\n" lines. False: not there. */
 bool grpc_status_line(struct span lines, struct span *out);
+/* How a call went by its trailers: one status that is no failure. None and
+ * several are UNKNOWN to any client, and that is one. */
+bool grpc_lines_fail(struct span lines);
 
 /* ---- calls ---- */
 /* A new request over HTTP/2: is it a call, and until when? */
 void grpc_begin(struct request *request, const struct h1_head *head);
-/* Does the status in the answer's head, or in its trailers ("name: value\r\n"
- * lines; NULL: none), say that the pool has failed? */
+/* Does the answer say that the pool has failed? The head counts only where it
+ * is all there is (Trailers-Only), else what its trailers say ("name:
+ * value\r\n" lines; NULL: none) of an answer with status 200. */
 bool grpc_head_fails(const struct h1_head *head);
 bool grpc_trailers_fail(const struct buf *trailers);
+/* The same, of what the client is told: kept for the log. */
+bool grpc_note_head(struct request *request, const struct h1_head *head);
+bool grpc_note_trailers(struct request *request);
 /* What a client of gRPC is told in place of an HTTP status. */
 unsigned grpc_status_of(enum fail fail);
 

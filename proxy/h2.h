@@ -72,6 +72,8 @@ struct h2 {
 	bool saw_reset : 1;      /* RST_STREAM, in what nghttp2 has not read yet */
 	/* a client's session, leaving */
 	nsec_t notice_at; /* 0: not told yet */
+	uint32_t max_streams; /* at once, as announced */
+	bool is_announced : 1;
 	/* an upstream's session, see h2_client.c */
 	LIST_ENTRY(h2) of_endpoint; /* endpoint_local.sessions */
 	nsec_t keep;                /* how long it is kept without a stream */
@@ -80,6 +82,7 @@ struct h2 {
 	uint8_t why; /* enum fail: told to streams when the connection goes */
 	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
 	bool is_ready : 1;    /* connected; streams may be submitted */
+	bool has_answered : 1; /* a request, with a final head */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
 };
 
@@ -123,6 +126,8 @@ void h2_terminate(struct h2 *h2, uint32_t code);
 bool h2_is_preface(const char *bytes, size_t len);
 /* The connection speaks HTTP/2 from now on. False: it may not. */
 bool h2_accept(struct conn *conn);
+/* Our SETTINGS as they leave: the limit of streams is ours to keep. */
+void h2_announce(struct h2 *h2, char *frame, size_t len);
 void h2_timeout(struct conn *conn);
 /* One step of leaving: a notice, then no more streams, then the end. */
 void h2_drain(struct conn *conn);
@@ -152,6 +157,9 @@ void h2_client_end_block(
 /* Its peer takes no new streams any more. */
 void h2_client_unlist(struct h2 *h2);
 void h2_client_request_gone(struct h2 *h2);
+/* A stream is over, by that code or with its session: is that what happens to
+ * kept connections? */
+void h2_client_end_stream(struct stream *stream, uint32_t code);
 /* The client that it spoke for has gone. */
 void h2_client_disown(struct h2 *h2);
 void h2_client_progress(struct h2 *h2);

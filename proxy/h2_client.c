@@ -15,11 +15,10 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "proxy/grpc.h"
-#include "proxy/h1_scan.h"
 #include "proxy/h2.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
+#include "proxy/upgrade.h"
 #include "proxy/websocket.h"
 
 enum {
@@ -98,7 +97,7 @@ open_session(struct request *request, enum fail *fail_out)
 {
 	struct endpoint *endpoint = request->endpoint;
 	struct worker *worker = request->worker;
-	int fd = upstream_dial(endpoint, fail_out);
+	int fd = upstream_dial(worker, endpoint, fail_out);
 	struct conn *conn;
 
 	if (fd < 0)
@@ -296,33 +295,6 @@ set_framing(struct stream *stream, struct h1_head *head, bool is_end)
 	return true;
 }
 
-/* As it went upstream, or would have gone over HTTP/1. */
-static struct span
-key_of(const struct request *request)
-{
-	const char *at = request->head, *end = at + request->head_len;
-	const char *line_end;
-
-	for (; (line_end = memchr(at, '\r', (size_t)(end - at)));
-	     at = line_end + 2) {
-		const char *colon = memchr(at, ':', (size_t)(line_end - at));
-		struct span value;
-
-		if (!colon ||
-		    field_of((struct span){at, (size_t)(colon - at)}) !=
-		        FIELD_SEC_WEBSOCKET_KEY)
-			continue;
-		value =
-		    (struct span){colon + 1, (size_t)(line_end - colon) - 1};
-		while (value.len > 0 && h1_is_blank(value.ptr[0])) {
-			value.ptr++;
-			value.len--;
-		}
-		return value;
-	}
-	return SPAN("");
-}
-
 static void
 receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 {
@@ -334,7 +306,10 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	uint32_t scanned = 0;
 
 	if (request->asks_upgrade) {
-		websocket_accept(key_of(request), accept);
+		websocket_accept(upgrade_field((struct span){request->head,
+		                                   request->head_len},
+		                     SPAN("sec-websocket-key")),
+		    accept);
 		h2->text.accept = accept;
 	}
 	text = h2_text_end(&h2->text);
@@ -348,6 +323,7 @@ receive_head(struct h2 *h2, struct stream *stream, bool is_end)
 	head->reason = span_of(status_text(head->status));
 	if (head->status >= 200 || head->framing == H1_TUNNEL) {
 		stream->is_answered = true;
+		h2->has_answered = true;
 		stream->side.is_eof = is_end;
 	}
 	if (head->framing != H1_TUNNEL &&
@@ -375,9 +351,6 @@ h2_client_end_block(
 		stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
-	if (stream->side.request && stream->side.request->is_grpc &&
-	    grpc_trailers_fail(stream->side.request->response_body.trailers))
-		request_note_bad_status(stream->side.request);
 	stream_received_end(stream);
 }
 
@@ -454,10 +427,30 @@ h2_client_request_gone(struct h2 *h2)
 	h2->n_requests--;
 	if (h2->n_requests > 0 || h2->is_ending)
 		return;
-	if (h2->is_listed &&
-	    endpoint_is_leaving(h2->conn->upstream.endpoint))
+	if (h2->is_listed && endpoint_is_leaving(h2->conn->upstream.endpoint))
 		h2_client_unlist(h2);
 	end_unneeded(h2);
+}
+
+/*
+ * A session is a kept connection once it has answered anything: it may end
+ * while it is quiet, or send back what it has not looked at (REFUSED_STREAM,
+ * RFC 9113 section 8.7). One that says goodbye (GOAWAY, 6.8) may do that at any
+ * time. Any other reset is an answer, and one that never answered has failed.
+ */
+void
+h2_client_end_stream(struct stream *stream, uint32_t code)
+{
+	const struct h2 *h2 = stream->h2;
+	struct conn *side = &stream->side;
+
+	if (h2->is_ending)
+		side->is_reused &=
+		    h2->has_answered && (h2->why == FAIL_UPSTREAM_CLOSED ||
+		                            h2->why == FAIL_UPSTREAM_RESET);
+	else
+		side->is_reused = code == NGHTTP2_REFUSED_STREAM &&
+		                  (h2->has_answered || h2->is_leaving);
 }
 
 void

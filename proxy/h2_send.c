@@ -177,6 +177,8 @@ write_frames(struct h2 *h2)
 			return false;
 		if (n == 0)
 			break;
+		if (!h2->is_announced && !h2->is_upstream) /* the very first */
+			h2_announce(h2, h2->conn->worker->frames, (size_t)n);
 	}
 	return send_gathered(h2);
 }

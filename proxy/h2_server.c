@@ -7,6 +7,7 @@
  * peer that does not read what is sent is left. While streams are open each
  * has its own deadlines and the connection has none.
  */
+#include <arpa/inet.h>
 #include <assert.h>
 
 #include "proxy/h2.h"
@@ -60,7 +61,8 @@ h2_accept(struct conn *conn)
 	if (!h2)
 		return false;
 	conn->h2 = h2;
-	settings[0].value = cfg->limits.max_streams;
+	h2->max_streams = cfg->limits.max_streams;
+	settings[0].value = UINT32_MAX; /* to nghttp2, see h2_announce */
 	settings[1].value = (uint32_t)cfg->limits.max_header;
 	nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
 	    sizeof(settings) / sizeof(settings[0]));
@@ -68,6 +70,24 @@ h2_accept(struct conn *conn)
 	    h2->session, NGHTTP2_FLAG_NONE, 0, WINDOW);
 	h2_wants_flush(h2);
 	return true;
+}
+
+/*
+ * nghttp2 ends the connection for one stream more than it has announced, and
+ * all the others with it; RFC 9113 section 5.1.2 leaves it at the stream. So
+ * it is told of no limit, the client of ours, and we keep to it.
+ */
+void
+h2_announce(struct h2 *h2, char *frame, size_t len)
+{
+	enum { TYPE_AT = 3, ID_AT = 9, VALUE_AT = 11, ENTRY_END = 15 };
+	uint32_t value = htonl(h2->max_streams);
+
+	assert(len >= ENTRY_END && frame[TYPE_AT] == NGHTTP2_SETTINGS &&
+	       frame[ID_AT] == 0 &&
+	       frame[ID_AT + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	memcpy(frame + VALUE_AT, &value, sizeof(value));
+	h2->is_announced = true;
 }
 
 /* ---- deadlines ---- */
@@ -186,6 +206,16 @@ begin_stream(struct h2 *h2, int32_t id)
 	return 0;
 }
 
+/* Its header block is read all the same: it is part of the compression. */
+static int
+refuse_stream(struct h2 *h2, int32_t id)
+{
+	nghttp2_submit_rst_stream(
+	    h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+	h2_glitch(h2, GLITCH_EXCESS_STREAM);
+	return h2->is_failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 int
 h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 {
@@ -196,7 +226,8 @@ h2_server_begin_block(struct h2 *h2, const nghttp2_frame *frame)
 	h2->reading = NULL;
 	h2->has_priority = false;
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-		return begin_stream(h2, id);
+		return h2->n_streams < h2->max_streams ? begin_stream(h2, id)
+		                                       : refuse_stream(h2, id);
 	stream = nghttp2_session_get_stream_user_data(h2->session, id);
 	if (!stream || !stream->side.request)
 		return 0;
@@ -321,6 +352,7 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		return;
 	}
 	if (!may_hold_head(h2, stream, text.len)) {
+		h2_glitch(h2, GLITCH_PROVOKED_RESET);
 		stream_reset(stream, NGHTTP2_REFUSED_STREAM);
 		return;
 	}

@@ -401,6 +401,9 @@ h2_text_field(struct h2_text *text, struct span name, struct span value)
 	/* It has none: the one that HTTP/1 needs is weir's own. */
 	if (text->pseudo[H2_PROTOCOL].is_set && id == FIELD_SEC_WEBSOCKET_KEY)
 		return true;
+	/* Nor does the answer prove anything by one. */
+	if (text->is_switch && span_eq(name, SPAN("sec-websocket-accept")))
+		return true;
 	if (text->block == H2_REQUEST && id == FIELD_COOKIE)
 		return put_crumb(text, value);
 	if (text->block == H2_REQUEST && id == FIELD_HOST) {

@@ -9,6 +9,7 @@
 #include "proxy/h2.h"
 #include "proxy/head_writer.h"
 #include "proxy/identity.h"
+#include "proxy/upgrade.h"
 
 /* ---- what routing asks ---- */
 
@@ -261,6 +262,30 @@ put_request_line(
 	PUT(out, "\r\n");
 }
 
+/* Of the client's protocols those that the route allows. */
+static void
+put_offers(struct writer *out, const struct request *request,
+    const struct h1_head *head)
+{
+	unsigned allowed = request->decision.route->cfg->upgrade, n = 0;
+
+	PUT(out, "connection: upgrade\r\nupgrade: ");
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		struct span list = h1_value(head, i), protocol;
+
+		if (head->fields[i].id != FIELD_UPGRADE)
+			continue;
+		while (h1_list_next(&list, &protocol)) {
+			if (!upgrade_may_ask(head, allowed, protocol))
+				continue;
+			if (n++ > 0)
+				PUT(out, ", ");
+			put_span(out, protocol);
+		}
+	}
+	PUT(out, "\r\n");
+}
+
 static void
 put_request_framing(struct writer *out, const struct request *request,
     const struct h1_head *head)
@@ -273,9 +298,7 @@ put_request_framing(struct writer *out, const struct request *request,
 		PUT(out, "\r\n");
 	}
 	if (request->asks_upgrade) {
-		PUT(out, "connection: upgrade\r\nupgrade: ");
-		put_span(out, h1_value(head, head->first[FIELD_UPGRADE] - 1u));
-		PUT(out, "\r\n");
+		put_offers(out, request, head);
 	} else if (request->te_trailers) {
 		PUT(out, "connection: te\r\nte: trailers\r\n");
 	}
@@ -326,15 +349,36 @@ note_user_agent(struct request *request, const struct h1_head *head,
 		    (uint32_t)(found - out->start), (uint32_t)agent.len};
 }
 
+/* Where no head goes upstream: as much of it as there is room for. */
+static void
+note_agent_cut(
+    struct request *request, const struct h1_head *head, struct writer *out)
+{
+	size_t room = (size_t)(out->end - out->at);
+	struct span agent;
+	char *begin = out->at;
+
+	if (head->first[FIELD_USER_AGENT] == 0)
+		return;
+	agent = h1_value(head, head->first[FIELD_USER_AGENT] - 1u);
+	put(out, agent.ptr, agent.len < room ? agent.len : room);
+	request->user_agent = piece_from(out, begin);
+}
+
+static bool
+is_trusted(const struct request *request)
+{
+	return identity_is_trusted(
+	    snapshot_listener(request->snapshot, request->listener),
+	    &request->client->client.peer);
+}
+
 bool
 headers_write_request(struct request *request, const struct h1_head *head)
 {
 	const struct header_edits *edits =
 	    &request->decision.route->cfg->request;
-	const struct listener_cfg *listener =
-	    snapshot_listener(request->snapshot, request->listener);
-	bool trusted =
-	    identity_is_trusted(listener, &request->client->client.peer);
+	bool trusted = is_trusted(request);
 	struct writer out;
 
 	if (!make_room(request, head, edits, &out))
@@ -372,6 +416,9 @@ headers_note_request(struct request *request, const struct h1_head *head)
 		put_span(&out, head->host);
 		request->host = piece_from(&out, begin);
 	}
+	identity_put_correlation(
+	    &out, request, head, is_trusted(request), false);
+	note_agent_cut(request, head, &out);
 }
 
 /* ---- the response's head ---- */

@@ -213,7 +213,7 @@ adopt(struct request *request)
 	request->attempts = hedge->attempts;
 	request->endpoint = hedge->endpoint;
 	request->state = hedge->state;
-	request->bounces = hedge->bounces;
+	request->was_refused |= hedge->was_refused;
 	request->connecting = hedge->connecting;
 	request->sent_at = hedge->sent_at;
 	request->whole_at = hedge->whole_at;

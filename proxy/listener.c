@@ -3,16 +3,20 @@
  * address; control opens and binds them, so that a busy port is told before
  * anything changes, and hands them over by the worker's inbox.
  *
- * Out of descriptors: the spare one is given up for a moment to accept and
- * close one connection (its client sees an end, not a hang), then accepting
- * pauses until the next tick instead of spinning.
+ * Out of descriptors: one connection is accepted and closed (its client sees
+ * an end, not a hang), then accepting pauses until the next tick instead of
+ * spinning. The workers' share ends before the limit, so that control can go
+ * on (process.h); at the limit itself, which others may have used up, the spare
+ * descriptor is given up for a moment.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "admin/log.h"
 #include "proxy/conn.h"
 
 enum { ACCEPTS_PER_EVENT = 16 };
@@ -35,24 +39,49 @@ is_full(struct worker *worker, uint32_t listener, uint32_t max)
 	return open >= max;
 }
 
+/* At most one line a second of all workers. */
 static void
-out_of_descriptors(struct accepting *accepting)
+tell_of_shedding(struct worker *worker)
+{
+	struct shared *shared = worker->shared;
+	int64_t told =
+	    atomic_load_explicit(&shared->shed_told, memory_order_relaxed);
+	char refused[16], share[16];
+
+	atomic_fetch_add(&shared->n_shed, 1);
+	if ((told != 0 && worker->now - told < NSEC_PER_SEC) ||
+	    !atomic_compare_exchange_strong(
+	        &shared->shed_told, &told, worker->now))
+		return;
+	snprintf(refused, sizeof(refused), "%u",
+	    atomic_exchange(&shared->n_shed, 0));
+	snprintf(share, sizeof(share), "%d", shared->descriptors);
+	log_event(LOG_WARN,
+	    "out of descriptors: connections are refused; raise the limit with "
+	    "'ulimit -n' or LimitNOFILE=",
+	    "refused", refused, "for_traffic", share, NULL);
+}
+
+static void
+shed(struct accepting *accepting, int fd)
 {
 	struct worker *worker = accepting->worker;
 	struct listener_cell *cell = snapshot_listener_cell(
 	    worker->snapshot, accepting->listener, worker->id);
-	struct accepting *each;
-	int fd;
 
-	if (worker->spare_fd >= 0) {
-		close(worker->spare_fd);
-		fd = accept4(accepting->fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
-			close(fd);
-		if (fd >= 0 && cell)
-			counter_add(&cell->refused[REFUSED_DESCRIPTORS], 1);
-		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	}
+	if (fd < 0)
+		return;
+	close(fd);
+	if (cell)
+		counter_add(&cell->refused[REFUSED_DESCRIPTORS], 1);
+	tell_of_shedding(worker);
+}
+
+static void
+pause_accepting(struct worker *worker)
+{
+	struct accepting *each;
+
 	worker->accepts_paused = true;
 	LIST_FOREACH(each, &worker->accepting, link)
 	{
@@ -60,6 +89,20 @@ out_of_descriptors(struct accepting *accepting)
 			reactor_remove(&each->watch);
 		each->is_watched = false;
 	}
+}
+
+static void
+out_of_descriptors(struct accepting *accepting)
+{
+	struct worker *worker = accepting->worker;
+
+	if (worker->spare_fd >= 0) {
+		close(worker->spare_fd);
+		shed(accepting,
+		    accept4(accepting->fd, NULL, NULL, SOCK_CLOEXEC));
+		worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
+	pause_accepting(worker);
 }
 
 /* A share of those who wait; true when there may be more. */
@@ -84,6 +127,13 @@ accept_some(struct accepting *accepting)
 			if (errno == EMFILE || errno == ENFILE ||
 			    errno == ENOBUFS || errno == ENOMEM)
 				out_of_descriptors(accepting);
+			return false;
+		}
+		/* The lowest number that is free: so many are in use. */
+		if (fd >= atomic_load_explicit(&worker->shared->descriptors,
+		              memory_order_relaxed)) {
+			shed(accepting, fd);
+			pause_accepting(worker);
 			return false;
 		}
 		if (is_full(

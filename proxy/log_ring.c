@@ -48,7 +48,7 @@ enum text {
 struct record {
 	uint32_t size; /* of all, rounded up to 8; with is_skip: nothing, go to
 	                  the ring's start */
-	uint16_t status, country;
+	uint16_t status, country, grpc_told;
 	uint8_t method, minor, fail, why, attempts;
 	bool is_skip, tls, is_over_limit;
 	const char *fault; /* a literal: what was wrong with a head that was no
@@ -222,6 +222,7 @@ access_log_request(struct request *request)
 	collect(request, texts);
 	record = (struct record){
 	    .status = request->status,
+	    .grpc_told = request->grpc_told,
 	    .country = request->decision.route ? request->decision.country
 	                                       : COUNTRY_NONE,
 	    .method = request->method,
@@ -331,6 +332,7 @@ format(struct access_log *log, const struct record *record, const char *bytes)
 	    .pool = texts[TEXT_POOL],
 	    .shielded = texts[TEXT_SHIELDED],
 	    .status = record->status,
+	    .grpc_told = record->grpc_told,
 	    .http_minor = record->minor,
 	    .error = record->fault ? record->fault : row->word,
 	    .ended_by = record->fault ? "client" : blame_name(row->blame),

@@ -7,6 +7,7 @@
 #define WEIR_PROXY_PROBE_H2_H
 
 #include "config/config.h"
+#include "proxy/probe_h1.h"
 
 struct probe_h2;
 
@@ -23,5 +24,8 @@ bool probe_h2_receive(struct probe_h2 *h2, const char *bytes, size_t len);
 /* Text for at most `cap` bytes; `is_all_out`: the stream has ended. */
 size_t probe_h2_text(
     struct probe_h2 *h2, char *out, size_t cap, bool *is_all_out);
+/* Of a check by gRPC (cfg->grpc), which has no text: as probe_h1_judge. */
+enum probe_verdict probe_h2_judge_grpc(
+    const struct probe_h2 *h2, bool is_all, char text[PROBE_TEXT_MAX]);
 
 #endif

@@ -270,6 +270,16 @@ fill_cipher(struct probe_run *run)
 
 /* ---- the steps ---- */
 
+static bool
+judged(struct probe_run *run, enum probe_verdict verdict, const char *text)
+{
+	if (verdict == PROBE_GOOD)
+		end_took(run, text);
+	else if (verdict == PROBE_BAD)
+		end(run, false, text);
+	return verdict != PROBE_MORE;
+}
+
 /*
  * `n` more bytes stand behind the answer, or none will come. True when the run
  * is over. Frames are taken out of the answer and leave their text in place.
@@ -287,6 +297,9 @@ received(struct probe_run *run, size_t n, bool is_all)
 			end(run, false, "the answer is not HTTP/2");
 			return true;
 		}
+		if (run->ask.cfg->grpc)
+			return judged(run,
+			    probe_h2_judge_grpc(run->h2, is_all, text), text);
 		n = probe_h2_text(
 		    run->h2, bytes, PROBE_KEPT_MAX - answer->n, &is_over);
 		if (n == 0 && !is_over && !is_all)
@@ -296,11 +309,7 @@ received(struct probe_run *run, size_t n, bool is_all)
 	is_over |= is_all ||
 	           probe_h1_is_enough(run->ask.cfg, answer->bytes, answer->n);
 	verdict = probe_h1_judge(run->ask.cfg, answer, is_over, text);
-	if (verdict == PROBE_GOOD)
-		end_took(run, text);
-	else if (verdict == PROBE_BAD)
-		end(run, false, text);
-	return verdict != PROBE_MORE;
+	return judged(run, verdict, text);
 }
 
 static void

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -44,6 +45,71 @@ descriptors_at_rest(const struct config *config)
 	       process_workers(config) * (addresses + 4);
 }
 
+enum {
+	RESERVE_MIN = 12,   /* an admin connection, a reload, a lookup */
+	RESERVE_SHARE = 4,  /* of all descriptors at most this part */
+	ADMIN_SEATS = 8,    /* of one admin listener, while it is tight */
+	RESERVE_FIXED = 32, /* files of a reload, the journal and states; Redis,
+	                       notifications, a lookup's sockets */
+	CHECKS_MAX = 256,   /* of health, at once */
+};
+
+/* What control opens beside what it holds at rest. */
+static uint64_t
+reserve_wanted(const struct config *config)
+{
+	uint64_t checks = 0, addresses = 0;
+
+	for (size_t i = 0; i < config->n_pools; i++)
+		if (config->pools[i].health.is_on)
+			checks += config->pools[i].n_endpoints;
+	for (size_t i = 0; i < config->n_listeners; i++)
+		addresses += config->listeners[i].n_bind;
+	return RESERVE_FIXED + ADMIN_SEATS * (config->admin.n_listen + 1) +
+	       (checks < CHECKS_MAX ? checks : CHECKS_MAX) +
+	       process_workers(config) * addresses;
+}
+
+static uint64_t
+reserve_of(const struct config *config, uint64_t limit)
+{
+	uint64_t wanted = reserve_wanted(config);
+
+	if (wanted > limit / RESERVE_SHARE)
+		wanted = limit / RESERVE_SHARE;
+	return wanted > RESERVE_MIN ? wanted : RESERVE_MIN;
+}
+
+int
+process_descriptors(const struct config *config)
+{
+	struct rlimit limit;
+	uint64_t most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	most = limit.rlim_cur - reserve_of(config, limit.rlim_cur);
+	return (int)most;
+}
+
+static void
+warn_of_few(const struct config *config, uint64_t limit)
+{
+	char have[32], kept[32], want[32];
+
+	if (reserve_of(config, limit) >= reserve_wanted(config))
+		return;
+	snprintf(have, sizeof(have), "%llu", (unsigned long long)limit);
+	snprintf(kept, sizeof(kept), "%llu",
+	    (unsigned long long)reserve_of(config, limit));
+	snprintf(want, sizeof(want), "%llu",
+	    (unsigned long long)reserve_wanted(config));
+	log_event(LOG_WARN,
+	    "few descriptors for the admin API, reloads and checks when "
+	    "clients take all others: raise with 'ulimit -n' or LimitNOFILE=",
+	    "limit", have, "kept", kept, "wanted", want, NULL);
+}
+
 bool
 process_raise_descriptors(const struct config *config, struct err *err)
 {
@@ -57,6 +123,7 @@ process_raise_descriptors(const struct config *config, struct err *err)
 		return true;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	least += RESERVE_MIN;
 	if (limit.rlim_max < least)
 		return err_set(err,
 		    "the limit of open files is %llu, and %llu are needed "
@@ -73,6 +140,7 @@ process_raise_descriptors(const struct config *config, struct err *err)
 		    "few descriptors: raise with 'ulimit -n' or LimitNOFILE=",
 		    "limit", have, "wanted for limits.connections", want, NULL);
 	}
+	warn_of_few(config, limit.rlim_max);
 	return true;
 }
 

@@ -12,6 +12,12 @@ enum { PROCESS_WORKERS_MAX = 64 };
 unsigned process_workers(const struct config *config);
 /* To the hard limit; warns when that is low, and refuses what cannot even start. */
 bool process_raise_descriptors(const struct config *config, struct err *err);
+/*
+ * How many descriptors the workers may take. The rest is kept for what control
+ * needs when clients have taken all others: the admin API, the journal, a
+ * reload with its sockets and files, names, checks of health.
+ */
+int process_descriptors(const struct config *config);
 /* Becomes `user` when started as root; never gains a privilege again. */
 bool process_drop_privileges(const struct config *config, struct err *err);
 /* Threads made while signals are blocked leave them to the control thread. */

@@ -212,6 +212,7 @@ reply_grpc(struct request *request, enum fail fail, const struct fail_row *row)
 	    "grpc-status: %u\r\ngrpc-message: %s\r\n", grpc_status_of(fail),
 	    row->text);
 
+	request->grpc_told = (uint16_t)(grpc_status_of(fail) + 1);
 	send_reply(request, 200, row->status, "application/grpc", SPAN(""),
 	    (struct span){lines, (size_t)n});
 }

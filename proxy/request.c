@@ -18,14 +18,13 @@
 #include "proxy/identity.h"
 #include "proxy/message.h"
 #include "proxy/mirror.h"
+#include "proxy/upgrade.h"
 
 enum {
 	CONTINUE_AFTER_MS = 250, /* an upstream that knows no 100 (Continue) is
 	                            spoken for after so long */
 	REPLAY_MAX = 16384,      /* a body that came with its head is kept for a
 	                            retry up to this */
-	BOUNCES_MAX =
-	    10, /* sessions that leave before they look at a request */
 	BODY_WAIT_MS = 1000, /* no upstream is occupied before the body's first
 	                        bytes, for so long */
 };
@@ -225,12 +224,14 @@ go_upstream(
     struct request *request, const struct h1_head *head, char *rest, size_t len)
 {
 	struct body *body = &request->request_body;
+	unsigned upgrades = request->decision.route->cfg->upgrade;
 	size_t used = 0;
 
+	/* HTTP/2 is asked for WebSockets alone. */
+	if (request->decision.pool->cfg->protocol == PROTOCOL_H2)
+		upgrades &= UPGRADE_WEBSOCKET;
 	request->asks_upgrade =
-	    head->wants_upgrade &&
-	    (request->decision.route->cfg->upgrade &
-	        (head->is_websocket ? UPGRADE_WEBSOCKET : UPGRADE_OTHER));
+	    head->wants_upgrade && upgrade_is_asked(head, upgrades);
 	if (is_connect(request, head) && !request->asks_upgrade) {
 		headers_note_request(request, head);
 		request_fail(request, FAIL_NO_TUNNEL);
@@ -545,13 +546,8 @@ void
 request_attempt_failed(struct request *request, enum fail fail)
 {
 	const struct fail_row *row = fail_row(fail);
-	bool was_reused = request->upstream && request->upstream->is_reused &&
-	                  !request->upstream->got_bytes;
+	bool was_reused = retry_is_stale(request, fail);
 
-	/* A session that says goodbye has not looked at this stream. */
-	if (fail == FAIL_UPSTREAM_REFUSED && request->upstream->saw_close &&
-	    request->bounces++ < BOUNCES_MAX)
-		was_reused = true;
 	/* A client that has left may have ended this attempt: no evidence
 	 * against the pool. */
 	if (request->client->saw_close && !request->has_response) {
@@ -566,17 +562,10 @@ request_attempt_failed(struct request *request, enum fail fail)
 		request_abandon(request, fail);
 		return;
 	}
-	/*
-	 * A kept connection that closes before its first byte was closed while
-	 * it was idle: nobody's fault, repeated at once on a fresh one.
-	 */
 	if (was_reused &&
 	    (request->is_idempotent || row->retry == RETRY_SAFE) &&
 	    !request->body_lost && row->retry != RETRY_NEVER) {
-		replay_leave(request);
-		request->fail = FAIL_NONE;
-		request->state = REQUEST_CONNECT;
-		upstream_get(request, NULL, true);
+		retry_renew(request, fail);
 		return;
 	}
 	if (request->attempts <= 1 && row->blame == BLAME_POOL)

@@ -55,7 +55,6 @@ struct request {
 	uint8_t minor;              /* of the client's version */
 	uint8_t attempts;           /* dispatched so far */
 	struct endpoint *tried[5];  /* by the attempts before this one; retry.max is 5 */
-	uint8_t bounces;            /* sent back unread by sessions that were leaving */
 	bool keep_alive : 1;        /* the client's connection goes on afterwards */
 	bool is_idempotent : 1;
 	bool asks_upgrade : 1;      /* and the route allows it */
@@ -70,6 +69,7 @@ struct request {
 	bool expects_continue : 1;  /* the client holds its body back until a 100 */
 	bool said_continue : 1;     /* to the client, by us or by an upstream */
 	bool is_grpc : 1;
+	bool was_refused : 1;       /* sent back unread by a session: the next time it is a failure */
 	bool is_hedge : 1;          /* of `rival`: hedge.c */
 	bool was_hedged : 1;        /* or could not be: once is enough */
 	bool has_slot : 1;          /* counted as in flight at its endpoint */
@@ -92,6 +92,7 @@ struct request {
 	nsec_t waits_since;         /* or rests until */
 	TAILQ_ENTRY(request) queue;
 	uint16_t status;            /* sent to the client */
+	uint16_t grpc_told;         /* gRPC's status that it is told, plus one; 0: none */
 	uint8_t interim;            /* 1xx answers forwarded */
 	uint8_t fail;               /* enum fail: the last misfortune */
 	struct body request_body, response_body;
@@ -232,6 +233,10 @@ void upstream_put(struct request *request, bool is_reusable);
 void upstream_judge(struct request *request, bool is_bad);
 /* Is it worth another attempt? retry.c. */
 bool retry_may(struct request *request);
+/* Is it nobody's failure, but that of a connection kept for too long? */
+bool retry_is_stale(const struct request *request, enum fail fail);
+/* Then the same again, on a fresh connection to the same endpoint. */
+void retry_renew(struct request *request, enum fail fail);
 /* Another attempt, on another endpoint: now, or after a rest. */
 void retry_go(struct request *request);
 /* Without an answer for retry.per_try: goes elsewhere, or waits on. */
@@ -253,7 +258,7 @@ void request_note_failure(struct request *request, enum fail fail, bool was_reus
 /* The attempt was answered, by a status that is the pool's failure. */
 void request_note_bad_status(struct request *request);
 /* A socket whose connection to `endpoint` is being made; -1 and why it cannot be. */
-int upstream_dial(const struct endpoint *endpoint, enum fail *fail_out);
+int upstream_dial(const struct worker *worker, const struct endpoint *endpoint, enum fail *fail_out);
 enum fail upstream_fail_of(int error);
 /* Once, on another pool, out of that pool's budget. */
 bool upstream_may_shield(struct request *request, const struct pool_view *by);

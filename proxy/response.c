@@ -14,6 +14,7 @@
 #include "proxy/grpc.h"
 #include "proxy/h2.h"
 #include "proxy/message.h"
+#include "proxy/upgrade.h"
 
 enum {
 	INTERIM_MAX = 20, /* 1xx answers before a final one */
@@ -268,12 +269,18 @@ note_first_byte(struct request *request)
 	}
 }
 
-/* A 101 that was asked for. */
+/* A 101, to a request that asked for one. */
 static void
 switch_protocols(struct request *request, const struct h1_head *head)
 {
-	size_t head_len = headers_write_response(request, head);
+	struct span asked = {request->head, request->head_len};
+	size_t head_len;
 
+	if (!upgrade_is_answer(asked, head)) {
+		request_attempt_failed(request, FAIL_BAD_SWITCH);
+		return;
+	}
+	head_len = headers_write_response(request, head);
 	if (head_len == 0) {
 		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
 		return;
@@ -338,7 +345,7 @@ void
 request_response_head(struct request *request, struct h1_head *head)
 {
 	note_first_byte(request);
-	if (request->is_grpc && grpc_head_fails(head))
+	if (request->is_grpc && grpc_note_head(request, head))
 		request_note_bad_status(request);
 	if (head->framing == H1_TUNNEL)
 		switch_protocols(request, head);
@@ -418,6 +425,9 @@ request_response_end(struct request *request)
 	} else if (body->in == H1_FRAMES) {
 		bool sent;
 
+		if (request->is_grpc && request->status == 200 &&
+		    grpc_note_trailers(request))
+			request_note_bad_status(request);
 		if (trial_is_on(request))
 			trial_note_trailers(request);
 		sent = forward_end(body, request->client);

@@ -11,6 +11,9 @@
  * REST_MS, twice that, four times, by the tick. A client that leaves meanwhile
  * takes its request with it.
  *
+ * A connection that was kept for too long costs nothing (retry_renew): one
+ * repetition, on a fresh one. Whoever refuses on that too has failed.
+ *
  * per_try. An attempt that is slow is given up only when another one can be
  * made and paid for; else it is waited for as long as without. Which outcomes
  * are repeated at all is request_attempt_failed's affair (fail.def).
@@ -90,6 +93,45 @@ request_note_failure(struct request *request, enum fail fail, bool was_reused)
 		    1);
 	if (row->blame == BLAME_POOL)
 		upstream_judge(request, true);
+}
+
+/* ---- connections kept for too long ---- */
+
+/*
+ * One that closes before the first byte was closed while it was idle. A
+ * session of HTTP/2 tells its streams apart: only what ended with the
+ * connection, or was sent back unread (h2_client_end_stream), is meant, the
+ * latter once in a request's life. Silence, a reset of the stream and an
+ * answer that is none are the endpoint's failures on any connection.
+ */
+bool
+retry_is_stale(const struct request *request, enum fail fail)
+{
+	const struct conn *upstream = request->upstream;
+
+	if (!upstream || !upstream->is_reused || upstream->got_bytes)
+		return false;
+	switch (fail) {
+	case FAIL_UPSTREAM_CLOSED:
+	case FAIL_UPSTREAM_RESET:
+		return true;
+	case FAIL_UPSTREAM_REFUSED:
+		return !request->was_refused;
+	default:
+		return false;
+	}
+}
+
+/* Free: nobody has looked at it, and on a fresh connection it cannot come
+ * again. It is counted all the same. */
+void
+retry_renew(struct request *request, enum fail fail)
+{
+	request->was_refused |= fail == FAIL_UPSTREAM_REFUSED;
+	replay_leave(request);
+	request->fail = FAIL_NONE;
+	request->state = REQUEST_CONNECT;
+	upstream_get(request, NULL, true);
 }
 
 /* ---- whether ---- */

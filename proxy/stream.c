@@ -436,8 +436,10 @@ stream_closed(struct stream *stream, uint32_t code)
 	struct h2 *h2 = stream->h2;
 	enum fail why = h2 && h2->is_ending ? (enum fail)h2->why : FAIL_NONE;
 
-	if (h2 && side->request && !side->is_client)
+	if (h2 && side->request && !side->is_client) {
+		h2_client_end_stream(stream, code);
 		h2_client_request_gone(h2);
+	}
 	if (h2)
 		h2_forget(stream);
 	/* The answer is whole, its client still takes it. */

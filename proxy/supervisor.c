@@ -228,6 +228,7 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	prober_follow(sup->prober);
 	resolver_settle(sup->resolver);
 	now = snapshot_config(snapshot);
+	atomic_store(&sup->shared.descriptors, process_descriptors(now));
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	wake_workers(sup);
 	await_adoption(sup, snapshot_generation(snapshot));
@@ -649,6 +650,7 @@ init_workers(
 {
 	struct shared *shared = &sup->shared;
 
+	atomic_store(&shared->descriptors, process_descriptors(config));
 	shared->workers = aligned_alloc(CACHE_LINE,
 	    (shared->n_workers * sizeof(struct worker) + CACHE_LINE - 1) /
 	        CACHE_LINE * CACHE_LINE);

@@ -87,6 +87,7 @@ void
 trial_note_trailers(struct request *request)
 {
 	if (is_grpc(request) && request->attempts <= 1 &&
+	    request->first_status == 200 &&
 	    grpc_trailers_fail(request->response_body.trailers))
 		request->is_first_failed = true;
 }

@@ -168,10 +168,17 @@ open_socket(const struct endpoint *endpoint)
 }
 
 int
-upstream_dial(const struct endpoint *endpoint, enum fail *fail_out)
+upstream_dial(const struct worker *worker, const struct endpoint *endpoint,
+    enum fail *fail_out)
 {
 	int fd = open_socket(endpoint), error;
 
+	if (fd >= atomic_load_explicit(
+	              &worker->shared->descriptors, memory_order_relaxed)) {
+		close(fd); /* the rest is control's */
+		fd = -1;
+		errno = EMFILE;
+	}
 	if (fd < 0) {
 		*fail_out = upstream_fail_of(errno);
 		return -1;
@@ -193,7 +200,7 @@ open_connection(struct request *request)
 {
 	struct endpoint *endpoint = request->endpoint;
 	enum fail fail;
-	int fd = upstream_dial(endpoint, &fail);
+	int fd = upstream_dial(request->worker, endpoint, &fail);
 	struct conn *upstream;
 
 	if (fd < 0) {
@@ -262,7 +269,9 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	assert(!request->upstream);
 	if (request->attempts == 0 && !queue_enter(request))
 		return;
-	if (!fresh) {
+	if (fresh) {
+		counter_add(&local_of(request)->retries, 1);
+	} else {
 		request->endpoint = pick(request, avoid);
 		if (!request->endpoint) {
 			request_fail(request, FAIL_NO_ENDPOINT);

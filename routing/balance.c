@@ -26,7 +26,7 @@
 #include "routing/registry.h"
 
 enum {
-	DRAW_TRIES = 4, /* for two different endpoints when weights differ */
+	DRAW_TRIES = 4, /* for another endpoint, by weight */
 	PROBES_MAX = 8, /* of a key before it goes by weight */
 };
 
@@ -51,7 +51,7 @@ struct local {
 	bool is_made, is_panic, is_even; /* even: all weights are the same */
 	bool has_trials; /* an endpoint waits for its one request */
 	uint8_t tier;    /* of those in the table */
-	uint32_t cursor;
+	uint32_t cursor, again; /* rounds of first and of further attempts */
 	struct draw *draws; /* owned: room for every endpoint */
 	struct turn *turns; /* owned: a heap by due; NULL unless needed */
 	uint32_t *work;     /* owned: as long as draws */
@@ -485,12 +485,14 @@ static struct endpoint *
 pick_random(const struct pool_view *view, const struct local *local,
     struct rng *rng, const struct endpoint *avoid)
 {
-	struct endpoint *endpoint =
-	    view->endpoints[local_draw(local, chance_next(rng))];
+	for (int i = 0; i < DRAW_TRIES; i++) {
+		struct endpoint *endpoint =
+		    view->endpoints[local_draw(local, chance_next(rng))];
 
-	if (endpoint == avoid)
-		return pick_other(view, local, chance_next(rng), avoid);
-	return endpoint;
+		if (endpoint != avoid)
+			return endpoint;
+	}
+	return pick_other(view, local, chance_next(rng), avoid);
 }
 
 static uint32_t
@@ -503,19 +505,28 @@ round_next(struct local *local)
 	return local->draws[local->cursor++].endpoint;
 }
 
+/* Took a further attempt the turn of a first one, the endpoint that fails would
+ * have the next again: of two, the broken one would get all. */
+static struct endpoint *
+round_other(const struct pool_view *view, struct local *local, struct rng *rng,
+    const struct endpoint *avoid)
+{
+	uint32_t at;
+
+	if (!local->is_even)
+		return pick_random(view, local, rng, avoid);
+	at = local->again++ % local->n;
+	if (view->endpoints[local->draws[at].endpoint] == avoid)
+		at = local->again++ % local->n;
+	return view->endpoints[local->draws[at].endpoint];
+}
+
 static struct endpoint *
 pick_round_robin(const struct pool_view *view, struct local *local,
     struct rng *rng, const struct endpoint *avoid)
 {
-	struct endpoint *endpoint = view->endpoints[round_next(local)];
-
-	/* A heavy one may have its next turn at once, hence the third choice.
-	 */
-	if (endpoint == avoid)
-		endpoint = view->endpoints[round_next(local)];
-	if (endpoint == avoid)
-		endpoint = pick_other(view, local, chance_next(rng), avoid);
-	return endpoint;
+	return avoid ? round_other(view, local, rng, avoid)
+	             : view->endpoints[round_next(local)];
 }
 
 /* The same key finds the same endpoint on every worker and instance that has

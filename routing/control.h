@@ -298,8 +298,15 @@ nsec_t registry_limit_debt(const struct registry *registry, uint64_t hash, nsec_
 double registry_limit_interval_usec(const struct registry *registry, uint32_t limit);
 /* All instances together owe `debt`; this one owed `seen` when it was asked, aged since. */
 void registry_settle(struct registry *registry, uint64_t hash, nsec_t now, nsec_t seen, nsec_t debt);
+/* What one request is of its limit's burst, at most 1. */
+double registry_limit_part(const struct registry *registry, uint32_t limit);
+/* All instances together owe at least `debt`; by how much more than was known here. */
+nsec_t registry_hear(struct registry *registry, uint64_t hash, nsec_t now, nsec_t debt);
+/* Another instance has forgiven the key. */
+void registry_forgive(struct registry *registry, uint64_t hash, nsec_t now);
 /* How many share; 0: nobody knows, Redis is away. */
 void registry_share_limits(struct registry *registry, uint32_t instances);
+uint32_t registry_limit_instances(const struct registry *registry);
 bool registry_has_shared_limits(const struct registry *registry);
 uint64_t registry_spent_lost(const struct registry *registry);
 

@@ -76,6 +76,12 @@ tick_t limit_table_debt(
  */
 void limit_table_settle(struct limit_table *table, uint64_t hash, tick_t now,
     tick_t seen, tick_t debt);
+/*
+ * All instances together owe at least `debt`. By how much that is more than
+ * was known here; 0 when no place is free: no other key is forgotten for it.
+ */
+tick_t limit_table_raise(
+    struct limit_table *table, uint64_t hash, tick_t now, tick_t debt);
 /* Says what a key owes; 0 forgets it. False when it was not known. */
 bool limit_table_set(
     struct limit_table *table, uint64_t hash, tick_t now, tick_t debt);

@@ -33,7 +33,7 @@ sharing_free(struct sharing **sharing)
 
 uint32_t
 sharing_number(struct sharing *sharing, struct names *names,
-    const uint8_t identity[16], tick_t interval)
+    const uint8_t identity[16], const struct limit_rule *rule)
 {
 	struct span key = {(const char *)identity, 16};
 	long found = names_find(names, key);
@@ -49,7 +49,8 @@ sharing_number(struct sharing *sharing, struct names *names,
 		return (uint32_t)found;
 	sharing->limits = memory_grow(sharing->limits, sharing->n,
 	    &sharing->cap, sizeof(*sharing->limits));
-	sharing->limits[sharing->n++] = (struct shared_limit){interval};
+	sharing->limits[sharing->n++] =
+	    (struct shared_limit){rule->interval, rule->burst};
 	found = (long)names_put(names, key, sharing);
 	assert((size_t)found == sharing->n - 1);
 	return (uint32_t)found;
@@ -166,6 +167,39 @@ registry_settle(struct registry *registry, uint64_t hash, nsec_t now,
 	/* Plain spans, not times: they do not wrap. */
 	limit_table_settle(registry->limit_table, hash, limit_ticks(now),
 	    (tick_t)seen * 2 / 125, (tick_t)debt * 2 / 125);
+}
+
+double
+registry_limit_part(const struct registry *registry, uint32_t limit)
+{
+	const struct shared_limit *shared = &registry->sharing->limits[limit];
+
+	assert(limit < registry->sharing->n);
+	return (double)shared->interval / (double)shared->burst;
+}
+
+nsec_t
+registry_hear(struct registry *registry, uint64_t hash, nsec_t now, nsec_t debt)
+{
+	if (registry->limit_table == NULL)
+		return 0;
+	return limit_nsec(limit_table_raise(registry->limit_table, hash,
+	    limit_ticks(now), (tick_t)(debt / 125 * 2)));
+}
+
+void
+registry_forgive(struct registry *registry, uint64_t hash, nsec_t now)
+{
+	if (registry->limit_table != NULL)
+		limit_table_set(
+		    registry->limit_table, hash, limit_ticks(now), 0);
+}
+
+uint32_t
+registry_limit_instances(const struct registry *registry)
+{
+	return atomic_load_explicit(
+	    &registry->sharing->instances, memory_order_relaxed);
 }
 
 void

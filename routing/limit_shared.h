@@ -5,12 +5,16 @@
  * instances at once (limit_rule.share), which leaves it the N-th part of what
  * is left until they have spoken; it tells control what it let pass; control
  * asks Redis (proxy/quota.c), which adds up, and sets the key to what all of
- * them owe, plus what was charged meanwhile. So a key that only one instance
- * sees soon has the whole limit there, and one that all see is shared. What
- * was let pass too much is a debt like any other and is paid, so that the
- * long run is exact; at any moment it is at most one request an instance,
- * and a burst that moves to an instance that had not seen the key yet gets
- * the N-th part of the burst there.
+ * them owe, plus what was charged meanwhile. In the same moment it tells all
+ * the others, which take it over if they know of less: so they know the key
+ * before they are asked for it. A key that only one instance sees soon has the
+ * whole limit there, and one that all see is shared. What was let pass too
+ * much is a debt like any other and is paid, so that the long run is exact; at
+ * any moment it is what the others let pass within one exchange.
+ *
+ * What is told is bounded: when more keys were used than that, those with the
+ * greatest part of their burst are. Of another key an instance learns with its
+ * first request, and a burst that moves there gets the N-th part of it.
  *
  * Workers write what they let pass into rings of their own; one that is full
  * loses the news and not the charge: this instance stays on the safe side.
@@ -25,7 +29,7 @@
 /* A limit that is shared, by its identity; never forgotten: a dozen bytes
    for each that a process has ever had. */
 struct shared_limit {
-	tick_t interval;
+	tick_t interval, burst;
 };
 
 enum {
@@ -56,7 +60,7 @@ struct sharing *sharing_new(unsigned workers);
 void sharing_free(struct sharing **sharing);
 /* Control: the number of a limit, made or found. */
 uint32_t sharing_number(struct sharing *sharing, struct names *names,
-    const uint8_t identity[16], tick_t interval);
+    const uint8_t identity[16], const struct limit_rule *rule);
 /* Worker: lets the others know. */
 void sharing_spend(
     struct sharing *sharing, unsigned worker, uint32_t limit, uint64_t hash);

@@ -192,6 +192,25 @@ limit_table_settle(struct limit_table *table, uint64_t hash, tick_t now,
 	}
 }
 
+tick_t
+limit_table_raise(
+    struct limit_table *table, uint64_t hash, tick_t now, tick_t debt)
+{
+	uint64_t tag = tag_of(hash);
+
+	if (debt > DEBT_LIMIT)
+		debt = DEBT_LIMIT;
+	for (;;) {
+		struct place at = place_find(bucket_of(table, hash), tag, now);
+
+		/* An entry of another key is never a debt of this one. */
+		if (at.debt >= debt || (!at.is_known && at.debt > 0))
+			return 0;
+		if (word_swap(at.word, &at.seen, word_of(tag, now, debt)))
+			return debt - at.debt;
+	}
+}
+
 /* ---- the sweep ---- */
 
 void

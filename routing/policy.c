@@ -276,7 +276,7 @@ limit_bind(struct registry *registry, const struct route_cfg *cfg,
 		policy->sharing = registry->sharing;
 		policy->number =
 		    sharing_number(registry->sharing, &registry->shared_limits,
-		        policy->key, policy->rule.interval);
+		        policy->key, &policy->rule);
 	}
 	return true;
 }

@@ -4,7 +4,8 @@
 //   node grpc.mjs MODULE_DIR client HOST:PORT [CA]      obeys one JSON line each, answers with one
 //
 // The service is cart.proto's. The server says on stdout what it sees of a
-// call that was cancelled. The end of stdin ends either.
+// call that was cancelled. With GRPC_HEALTH it has gRPC's health service too,
+// which says what it was told to. The end of stdin ends either.
 
 import { createRequire } from 'node:module';
 import { createHash, randomBytes } from 'node:crypto';
@@ -15,8 +16,10 @@ import { fileURLToPath } from 'node:url';
 const [moduleDir, role, ...rest] = process.argv.slice(2);
 const load = createRequire(moduleDir + '/');
 const grpc = load('@grpc/grpc-js');
-const definition = load('@grpc/proto-loader').loadSync(fileURLToPath(new URL('cart.proto', import.meta.url)), { defaults: true });
-const { Cart } = grpc.loadPackageDefinition(definition).cart;
+const define = (proto) => grpc.loadPackageDefinition(load('@grpc/proto-loader').loadSync(fileURLToPath(new URL(proto, import.meta.url)),
+	{ defaults: true }));
+const { Cart } = define('cart.proto').cart;
+const { Health } = define('health.proto').grpc.health.v1;
 const LIMITS = { 'grpc.max_receive_message_length': 1 << 25, 'grpc.max_send_message_length': 1 << 25 };
 const say = (what) => process.stdout.write(JSON.stringify(what) + '\n');
 const sum = (data) => createHash('sha256').update(data).digest('hex');
@@ -97,14 +100,38 @@ const service = {
 	},
 };
 
+// By service: a status by its number or name, or {code} of an error; who asks is told to the test.
+let healths = {};
+let asked = [];
+const health = {
+	Check(call, done) {
+		const found = healths[call.request.service];
+		asked.push({ service: call.request.service, fields: call.metadata.getMap(), authority: call.getHost(), path: call.getPath() });
+		if (found === undefined)
+			done({ code: grpc.status.NOT_FOUND, details: 'unknown service' });
+		else if (found.code)
+			done({ code: found.code, details: 'as told' });
+		else if (!found.never)
+			done(null, { status: found });
+	},
+};
+
 function serve(cert, key) {
 	const server = new grpc.Server(LIMITS);
 	const how = cert ? grpc.ServerCredentials.createSsl(null, [{ cert_chain: readFileSync(cert), private_key: readFileSync(key) }]) :
 	      grpc.ServerCredentials.createInsecure();
 	server.addService(Cart.service, service);
+	if (process.env.GRPC_HEALTH)
+		server.addService(Health.service, health);
 	server.bindAsync('127.0.0.1:0', how, (error, port) => say(error ? { error: error.message } : { port }));
 	createInterface({ input: process.stdin }).on('line', (line) => {
-		if (JSON.parse(line).do === 'leave')
+		const order = JSON.parse(line);
+		if (order.do === 'health') {
+			healths = order.healths;
+			say({ asked });
+			asked = [];
+		}
+		if (order.do === 'leave')
 			server.tryShutdown(() => say({ left: true }));
 	}).on('close', () => process.exit(0));
 }

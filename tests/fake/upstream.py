@@ -15,6 +15,7 @@ Used inside a test's process, or alone: upstream.py --port 9001 --mood echo
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -725,8 +726,25 @@ def many_fields(peer, seen, args):
 @mood
 def tunnel(peer, seen, args):
     """Switches protocols, then says everything back; at the end of input it says bye and closes."""
-    peer.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
-              b"sec-websocket-accept: %s\r\n\r\n" % (seen.one("sec-websocket-key") or b"none"))
+    peer.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: %s\r\n"
+              b"sec-websocket-accept: %s\r\n\r\n" % ((seen.one("upgrade") or b"websocket").split(b",")[0], accept_of(seen.one("sec-websocket-key") or b"")))
+    tunnel_on(peer)
+
+
+@mood
+def switch(peer, seen, args):
+    """/m/switch/HEX: a 101 with the lines that were asked for; %A in them is the digest of the key."""
+    lines = bytes.fromhex(args[0].decode() if isinstance(args[0], bytes) else args[0])
+    peer.send(b"HTTP/1.1 101 Switching Protocols\r\n" + lines.replace(b"%A", accept_of(seen.one("sec-websocket-key") or b"")) + b"\r\n")
+    tunnel_on(peer)
+
+
+def accept_of(key):
+    """Sec-WebSocket-Accept, RFC 6455 section 4.2.2."""
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+
+def tunnel_on(peer):
     peer.upstream.tunnels += 1
     while True:
         if peer.buf:

@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 
-from harness import SLOW, Case, get, one_pool, run, until
+from harness import SLOW, Case, get, one_pool, post, run, until
 from test_geo import write
 
 ALL = {"name": "all", "match": {"path_prefix": "/"}, "pool": "app"}
@@ -55,6 +55,31 @@ class Lists(Access):
         self.assertEqual(self.weir.metric("weir_access_denied_total", route="all", rule="deny"), 4)
         until(lambda: len(self.weir.access()) == 6)
         self.assertEqual(self.weir.access()[0]["error.type"], "forbidden")
+
+    def test_who_is_refused_stands_in_the_log_as_others_do(self):
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        self.weir = self.start(one_pool(self.up.address, routes=[
+            {"name": "shut", "match": {"path_prefix": "/shut"}, "access": {"allow": ["192.0.2.0/24"]}, "pool": "app"},
+            {"name": "slow", "match": {"path_prefix": "/slow"}, "rate_limit": {"key": "route", "rate": "1/h", "burst": 1}, "pool": "app"},
+            {"name": "own", "match": {"path_prefix": "/own"}, "respond": {"status": 200, "body": "ok"}},
+            dict(ALL)], listeners={"http": {"limits": {"max_body": 10}}}))
+        fields = {"user_agent": "probe/1 (a \"browser\")", "traceparent": "00-%s-00f067aa0ba902b7-01" % trace}
+        with self.weir.client() as client:
+            for path, status in (("/open", 200), ("/own", 200), ("/shut", 403), ("/slow", 200), ("/slow", 429), ("/slow", 429)):
+                self.assertEqual(client.ask(get(path, **fields)).status, status)
+        self.assertEqual(self.weir.ask(get("/shut", user_agent="u" * 3000)).status, 403)
+        self.assertEqual(self.weir.ask(get("/shut" + "/x" * 2000)).status, 403)
+        self.assertEqual(self.weir.ask(post("/open", b"x" * 11, **fields)).status, 413)
+        lines = until(lambda: len(self.weir.access()) == 9 and self.weir.access())
+        for line in lines[:6] + lines[8:]:
+            self.assertEqual((line["trace_id"], line["user_agent.original"]), (trace, fields["user_agent"]), line)
+        for line in lines:
+            self.assertRegex(line["trace_id"], "^[0-9a-f]{32}$", line)
+            self.assertRegex(line["span_id"], "^[0-9a-f]{16}$", line)
+            self.assertRegex(line["weir.request_id"], "^[0-9a-f]{32}$", line)
+        self.assertRegex(lines[6]["user_agent.original"], "^u{400}")
+        for key in ("span_id", "weir.request_id"):
+            self.assertEqual(len({line[key] for line in lines}), 9)
 
     def test_only_who_is_allowed_comes_in(self):
         self.start_with(allow=["192.0.2.0/24"])

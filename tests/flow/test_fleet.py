@@ -565,6 +565,187 @@ class Rollouts(Fleet):
         self.all_in(id, state="aborted")
 
 
+class Next(Fleet):
+    """What is known of a rollout that is over is not held against the next one."""
+
+    def goes_on(self, id):
+        """On all, and still so when every instance has synced again."""
+        self.all_in(id, state="running", phase="canary")
+        self.agree()
+        time.sleep(0.6)     # two syncs of a live rollout: nothing may happen in them
+        for weir in self.weirs:
+            rollout = self.rollout(weir, id)
+            self.assertEqual((rollout["state"], self.green_of(weir)), ("running", 10), json.dumps(rollout, indent=1))
+
+    def test_after_an_abort_a_rollout_begins_anywhere_many_times(self):
+        weirs = self.fleet(3)
+        for n in range(5):
+            id = self.begin(weirs[n % 3])
+            self.goes_on(id)
+            self.verb(weirs[(n + n // 2) % 3], id, "abort")
+            if n % 2:           # else at once, perhaps before the others have heard
+                self.all_in(id, state="aborted")
+                self.agree()
+            else:
+                self.all_in(id, [weirs[(n + 1) % 3]], state="aborted")
+
+    def test_after_an_automatic_rollback_the_mended_one_goes_through(self):
+        self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "60s", "until": "held"}],
+                                   [{"name": "fuse", "metric": "excess_failures", "max": 5}])}
+        weirs = self.fleet(2)
+        for n in range(2):
+            id = self.begin(weirs[0])
+            self.goes_on(id)
+            self.green.mood = "boom"
+            with weirs[n].client() as client:
+                for _ in range(150):
+                    client.ask(get("/"))
+            self.all_in(id, state="rolled_back")
+            self.agree()
+            self.green.mood = "good"
+        self.goes_on(self.begin(weirs[1]))
+
+    def test_a_retry_and_a_start_of_an_instance_that_followed(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        self.verb(weirs[1], id, "abort")
+        self.all_in(id, state="aborted")
+        reply = weirs[0].admin("POST", "/v1/rollouts/%s/retry" % id, {})
+        self.assertEqual(reply.status, 201, reply)
+        self.goes_on(reply.json["id"])
+        self.verb(weirs[0], reply.json["id"], "abort")
+        self.all_in(reply.json["id"], state="aborted")
+        self.goes_on(self.begin(weirs[1]))
+
+    def test_who_was_away_during_the_abort_takes_the_next_one(self):
+        weirs = self.fleet(2)
+        old = self.begin(weirs[0])
+        self.goes_on(old)
+        self.cut_off(weirs[1])
+        self.verb(weirs[0], old, "abort")
+        new = self.begin(weirs[0])
+        self.all_in(new, [weirs[0]], state="running", phase="canary")
+        self.mend(weirs[1])
+        self.goes_on(new)
+        # and when it went back itself meanwhile
+        self.cut_off(weirs[1])
+        for weir in weirs:
+            self.verb(weir, new, "abort")
+        newer = self.begin(weirs[0])
+        self.all_in(newer, [weirs[0]], state="running", phase="canary")
+        self.mend(weirs[1])
+        self.goes_on(newer)
+
+    def test_an_abort_and_the_next_start_without_redis(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        for n in range(2):
+            for weir in weirs:
+                self.cut_off(weir)
+            for weir in weirs[:n + 1]:      # alone, and by both
+                self.verb(weir, id, "abort")
+            id = self.begin(weirs[0])
+            for weir in weirs:
+                self.mend(weir)
+            self.goes_on(id)
+
+    def test_an_abort_that_redis_takes_late_does_not_undo_the_next_start(self):
+        weirs = self.fleet(2)
+        id = self.begin(weirs[0])
+        self.goes_on(id)
+        for _ in range(2):
+            self.server.freeze()
+            try:
+                self.verb(weirs[0], id, "abort")    # is sent, and gets no answer
+                id = self.begin(weirs[0])
+                until(lambda: not self.look(weirs[0])["up"], 10)
+            finally:
+                self.server.thaw()
+            until(lambda: self.look(weirs[0])["up"] and self.look(weirs[1])["up"], 10)
+            self.goes_on(id)
+
+    def test_both_start_at_the_same_moment_after_an_abort(self):
+        weirs = self.fleet(2)
+        for _ in range(3):
+            old = self.begin(weirs[0])
+            self.goes_on(old)
+            self.verb(weirs[1], old, "abort")
+            self.all_in(old, state="aborted")
+            answers = []
+            body = {"split": "shop", "to": "green", "plan": "plan"}
+            threads = [threading.Thread(target=lambda w=w: answers.append(w.admin("POST", "/v1/rollouts", body))) for w in weirs]
+            self.server.ask("client", "pause", "100", "all")
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            begun = [a.json["id"] for a in answers if a.status == 201]
+            self.assertTrue(begun, answers)
+            live = until(lambda: next((id for id in begun if all(self.rollout(w, id)["state"] == "running" for w in weirs)), None))
+            self.goes_on(live)
+            self.verb(weirs[0], live, "abort")
+            self.all_in(live, state="aborted")
+            self.agree()
+
+
+class Reads(Fleet):
+    """Who asks an instance right after something was done at another one hears of it."""
+
+    def newest(self, weir):
+        reply = weir.admin("GET", "/v1/rollouts?split=shop")
+        self.assertEqual(reply.status, 200, reply)
+        return reply.json["rollouts"][0]["id"], reply.json.get("others_asked")
+
+    def test_the_rollout_of_a_split_is_the_one_just_begun_elsewhere(self):
+        weirs = self.fleet(3)
+        for n in range(6):
+            id = self.begin(weirs[n % 3])
+            for weir in weirs:
+                self.assertEqual(self.newest(weir), (id, True))
+            self.verb(weirs[(n + 1) % 3], id, "abort")
+            for weir in weirs:
+                rollout = weir.admin("GET", "/v1/rollouts?split=shop").json["rollouts"][0]
+                self.assertEqual((rollout["id"], rollout["state"]), (id, "aborted"))
+
+    def test_a_rollout_begun_elsewhere_is_found_by_its_id(self):
+        first, second = self.fleet(2)
+        id = self.begin(first)
+        self.assertEqual(second.admin("GET", "/v1/rollouts/" + id).status, 200)
+        self.assertEqual(second.admin("GET", "/v1/rollouts/nosuch").status, 404)
+
+    def test_wait_right_after_a_start_elsewhere_waits_for_that_one(self):
+        self.plans = {"quick": plan([{"name": "canary", "weight": 10, "hold": "100ms", "until": "held"}], keep_warm="1s"), "plan": plan()}
+        first, second = self.fleet(2)
+        self.assertEqual(first.ctl("rollout", "start", "shop", "--to", "green", "--plan", "quick", "--wait").returncode, 0)
+        self.agree()
+        id = self.begin(first, to="blue")       # green is the stable one now
+        waited = second.ctl("rollout", "wait", "shop", "--timeout", "1s")
+        self.assertNotEqual(waited.returncode, 0, waited.stdout)
+        self.assertIn(id, waited.stdout + waited.stderr)
+
+    def test_without_redis_it_says_that_it_asked_nobody(self):
+        first, second = self.fleet(2)
+        id = self.begin(first)
+        self.all_in(id, phase="canary")
+        self.server.freeze()
+        began = time.monotonic()
+        self.assertEqual(self.newest(second), (id, False))
+        self.assertLess(time.monotonic() - began, 0.2 + 1 * SLOW)
+        for weir in self.weirs:
+            until(lambda: not self.look(weir)["up"])
+        self.assertEqual(self.newest(second), (id, False))
+        said = second.ctl("rollout", "status", "shop")
+        self.assertIn("Redis is away", said.stderr)
+        self.server.thaw()
+
+    def test_one_alone_asks_nobody(self):
+        weir = self.start(blue_green(self.blue.address, self.green.address, plans=self.plans))
+        id = self.begin(weir)
+        self.assertEqual(self.newest(weir), (id, None))
+
+
 class Partitions(Fleet):
 
     def test_who_is_cut_off_never_promotes_and_goes_on_with_the_others_afterwards(self):

@@ -102,6 +102,26 @@ class Calls(Grpc):
                     self.assertEqual(end["count"], 2 if method == "Down" else 0)
                     self.assertEqual(self.errors() - before, 1 if code in FAILURES else 0)
 
+    def test_the_log_has_the_status(self):
+        for method, code in (("One", 0), ("One", 5), ("Down", 14)):
+            self.assertEqual(self.call(method, {"count": 2, "after": 1, "status": code, "why": "x"})["code"], code)
+        lines = until(lambda: len(self.weir.access()) == 3 and self.weir.access())
+        self.assertEqual([(line["rpc.grpc.status_code"], line["http.response.status_code"]) for line in lines], [(0, 200), (5, 200), (14, 200)])
+
+    def test_what_weir_refuses_has_a_status_of_grpc(self):
+        limited = {"rate_limit": {"key": "route", "rate": "1/h", "burst": 1}, "pool": "app"}
+        for route, codes, told in (({"access": {"deny": ["127.0.0.0/8"]}, "pool": "app"}, [PERMISSION_DENIED], (7, 403)),
+                                   (limited, [OK, RESOURCE_EXHAUSTED], (8, 429)), ({"match": {"path": "/x"}, "pool": "app"}, [UNIMPLEMENTED], (12, 404))):
+            with self.subTest(told=told):
+                self.weir.reload(dict(self.weir.config, routes=[dict(route, name="r%d" % told[1])]))
+                self.assertEqual([self.call()["code"] for _ in codes], codes)
+                line = until(lambda: [line for line in self.weir.access() if line["http.response.status_code"] == told[1]])[0]
+                self.assertEqual((line["rpc.grpc.status_code"], len(line["trace_id"]), len(line["weir.request_id"])), (told[0], 32, 32), line)
+        self.server.process.kill()
+        self.weir.reload(dict(self.weir.config, routes=[{"pool": "app"}]))
+        self.assertEqual(self.call()["code"], UNAVAILABLE)
+        until(lambda: self.weir.access()[-1].get("rpc.grpc.status_code") == 14)
+
     def test_an_error_before_the_client_is_through(self):
         end = self.client.order("up", count=500, size=20000, fails=3)
         self.assertEqual((end["code"], end["details"]), (FAILED_PRECONDITION, "enough"), end)

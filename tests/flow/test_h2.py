@@ -322,6 +322,26 @@ class Streams(H2):
         self.assertEqual(wire.settings[h2.MAX_STREAMS], 4)
         until(lambda: len(self.asked_for("/m/wait/four")) == 4)
 
+    def test_a_stream_too_many_ends_no_other(self):
+        """Also after the client has acknowledged the limit, where nghttp2 would end the connection."""
+        weir = self.start(one_pool(self.up.address, listeners={"http": {"limits": {"max_streams": 4}}}))
+        wire = self.enter(h2.client(("127.0.0.1", weir.port)))
+        wire.sync()
+        for stream in (1, 3, 5, 7):
+            wire.headers(stream, h2.request("/m/delay/500"))
+        for stream in (9, 11):
+            wire.headers(stream, h2.request("/too-many", "POST"), end=False)
+            wire.data(stream, b"x" * 1000, end=True)
+            self.assertEqual(wire.answer(stream).reset, h2.REFUSED_STREAM)
+        for stream in (1, 3, 5, 7):
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertIsNone(wire.goaway)
+        wire.headers(13, h2.request("/room-again"))
+        self.assertEqual(wire.answer(13).status, 200)
+        self.assertEqual(wire.settings[h2.MAX_STREAMS], 4)
+        self.assertEqual(self.asked_for("/too-many"), [])
+        self.assertEqual(weir.metric("weir_h2_glitches_total", reason="excess_streams"), 2)
+
 
 class Lifetime(H2):
     def test_a_drain_says_goaway_and_waits(self):

@@ -89,6 +89,13 @@ class Abuse(Shared):
             return h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 2 * n + 1, h2.block(h2.request("/") + [("x-a", "b\n")]))
         self.check("provoked_reset", make, at_most=1500)
 
+    def test_streams_beyond_the_limit(self):
+        wire = self.client()
+        wire.sync()
+        for n in range(128):
+            wire.headers(2 * n + 1, h2.request("/m/wait"))
+        self.check("excess_streams", lambda n: h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 2 * n + 257, h2.block(h2.request("/"))), wire=wire, at_most=1000)
+
     def test_settings(self):
         self.check("settings_flood", lambda n: h2.frame(h2.SETTINGS))
 

@@ -170,6 +170,32 @@ class WebSocket(Pair):
     def test_from_http_1_to_http_2(self):
         self.check_h1_client(self.weir_to(self.tunnel_upstream()))
 
+    def test_an_upstream_of_http_2_names_a_subprotocol_that_was_offered(self):
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "200"), ("sec-websocket-protocol", "chat"), ("sec-websocket-accept", "none")], end=False)
+            echo(wire, stream, message, lambda: wire.data(stream, b"", end=True))
+        weir = self.weir_to(self.h2_upstream(serve, early=True, connect=1))
+        with weir.client() as client:
+            client.send(UPGRADE)
+            self.assertEqual(client.answer(upgrade=True).status, 502)
+        with weir.client() as client:
+            client.send(UPGRADE.replace(b"\r\n\r\n", b"\r\nsec-websocket-protocol: chat\r\n\r\n"))
+            answer = client.answer(upgrade=True)
+            self.assertEqual((answer.status, answer.one("sec-websocket-protocol")), (101, "chat"))
+
+    def test_an_upstream_of_http_2_is_asked_for_no_other_protocol(self):
+        seen = []
+        def serve(wire, stream, message):
+            seen.append(dict(message.fields).get(":protocol"))
+            wire.headers(stream, [(":status", "204")])
+        up = self.h2_upstream(serve, early=True, connect=1)
+        config = one_pool(up.address, workers=1, pool={"protocol": "h2"})
+        config["routes"][0]["upgrade"] = ["websocket", "other"]
+        with self.start(config).client() as client:
+            client.send(b"GET /x HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: my-protocol\r\n\r\n")
+            self.assertEqual(client.answer(upgrade=True).status, 204)
+        self.assertEqual(seen, [None])
+
     def test_a_route_without_upgrades_refuses(self):
         up = self.upstream()
         config = one_pool(up.address, workers=1)

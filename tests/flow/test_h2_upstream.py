@@ -1,5 +1,6 @@
 """HTTP/2 to upstreams, from clients of both versions: one connection for many requests, and nothing lost when it goes."""
 
+import socket
 import ssl
 import struct
 import subprocess
@@ -196,13 +197,13 @@ class Multiplexing(Pair):
 
 class Misfortune(Pair):
     def test_goaway_loses_no_request(self):
-        """Each connection serves three requests, says GOAWAY and refuses by it what came later."""
+        """Each connection serves 25 requests, says GOAWAY and refuses by it what came later."""
         def serve(wire, stream, message):
             wire.count = getattr(wire, "count", 0) + 1
-            if wire.count > 3:
+            if wire.count > 25:
                 return
             h2.echo(wire, stream, message)
-            if wire.count == 3:
+            if wire.count == 25:
                 wire.send(h2.frame(h2.GOAWAY, 0, 0, struct.pack(">II", stream, 0)))
         up = self.h2_upstream(serve)
         weir = self.weir_to(up)
@@ -233,6 +234,127 @@ class Misfortune(Pair):
         weir = self.weir_to(up)
         self.assertEqual(weir.ask(get("/x")).status, 502)
         self.assertLess(len(up.requests), 6)
+
+    def counted(self, weir, reason="reset"):
+        return weir.metric("weir_upstream_errors_total", reason=reason) or 0
+
+    def retries(self, weir):
+        return weir.metric("weir_upstream_retries_total") or 0
+
+    def test_a_stream_reset_on_a_session_that_served_is_a_failure(self):
+        """Not a kept connection that closed while it was idle: counted, ejected for it, and not repeated where retry.max is 0."""
+        for code in (h2.INTERNAL_ERROR, h2.CANCEL, h2.NO_ERROR):
+            with self.subTest(code=code):
+                up = self.h2_upstream(lambda wire, stream, message: wire.headers(stream, [(":status", "200")]) if stream == 1 else wire.reset(stream, code))
+                weir = self.weir_to(up, pool={"retry": {"max": 0}})
+                with weir.client() as client:
+                    self.assertEqual([client.ask(get("/x")).status for _ in range(10)], [200] + [502] * 9)
+                self.assertEqual((self.counted(weir), len(up.requests), self.retries(weir)), (9, 10, 0))
+                self.assertEqual(len(up.wires), 1)
+
+    def test_resets_of_streams_eject_their_endpoint(self):
+        bad = self.h2_upstream(lambda wire, stream, message: wire.headers(stream, [(":status", "200")]) if stream == 1 else wire.reset(stream, h2.INTERNAL_ERROR))
+        good = self.h2_upstream()
+        weir = self.weir_to(bad, good, pool={"retry": {"max": 0}, "outliers": {"consecutive": 3}})
+        with weir.client() as client:
+            answers = [client.ask(get("/x")).status for _ in range(40)]
+        self.assertEqual((answers.count(502), answers[-20:]), (3, [200] * 20))
+
+    def goaway(self, wire, stream, message):
+        wire.send(h2.frame(h2.GOAWAY, 0, 0, bytes(8)))
+
+    def refuse(self, wire, stream, message):
+        wire.reset(stream, h2.REFUSED_STREAM)
+
+    def test_who_sends_all_back_unread_is_bounded_by_max(self):
+        """A session that has served, or says goodbye, may do it once, for nothing; after that it is the endpoint's failure, by its word."""
+        for send_back in (self.goaway, self.refuse):
+            for most in (0, 2):
+                with self.subTest(send_back=send_back.__name__, max=most):
+                    def serve(wire, stream, message):
+                        if dict(message.fields)[":path"] == "/first":
+                            h2.echo(wire, stream, message)
+                        else:
+                            send_back(wire, stream, message)
+                    up = self.h2_upstream(serve)
+                    weir = self.weir_to(up, pool={"retry": {"max": most}})
+                    self.assertEqual(weir.ask(get("/first")).status, 200)
+                    answer = weir.ask(get("/x"))
+                    self.assertEqual(answer.status, 502)
+                    self.assertIn(b"upstream_refused", answer.body)
+                    self.assertEqual(len(up.requests) - 1, 2 + most)
+                    self.assertEqual((self.counted(weir), self.retries(weir)), (1 + most, 1 + most))
+
+    def test_who_sends_all_back_unread_is_bounded_by_the_budget(self):
+        for send_back in (self.goaway, self.refuse):
+            with self.subTest(send_back=send_back.__name__):
+                up = self.h2_upstream(send_back)
+                weir = self.weir_to(up, pool={"retry": {"max": 3, "budget": "0%"}})
+                began = time.monotonic()
+                with weir.client() as client:
+                    self.assertEqual({client.ask(get("/x")).status for _ in range(100)}, {502})
+                # The reserve: 10, and 10 a second.
+                free = 100 if send_back == self.goaway else 0       # a goodbye, once a request
+                self.assertLessEqual(len(up.requests), 100 + free + 10 + 10 * (time.monotonic() - began) + 1)
+                self.assertEqual(self.counted(weir), len(up.requests) - free)
+                self.assertEqual(self.retries(weir), len(up.requests) - 100)
+
+    def test_who_sends_all_back_unread_is_ejected(self):
+        for send_back in (self.goaway, self.refuse):
+            with self.subTest(send_back=send_back.__name__):
+                bad, good = self.h2_upstream(send_back), self.h2_upstream()
+                weir = self.weir_to(bad, good, pool={"outliers": {"consecutive": 3}})
+                with weir.client() as client:
+                    self.assertEqual({client.ask(get("/x")).status for _ in range(40)}, {200})
+                self.assertEqual(len(bad.requests), 6 if send_back == self.goaway else 3)
+
+    def test_silence_on_a_session_that_served_is_a_failure(self):
+        def serve(wire, stream, message):
+            if stream == 1:
+                h2.echo(wire, stream, message)
+        weir = self.weir_to(self.h2_upstream(serve), pool={"retry": {"max": 0}, "timeouts": {"first_byte": "300ms"}})
+        self.assertEqual(weir.ask(get("/x")).status, 200)
+        self.assertEqual(weir.ask(get("/x")).status, 504)
+        self.assertEqual(self.counted(weir, "first_byte_timeout"), 1)
+
+    def test_a_session_that_closes_while_it_is_quiet_is_nobodys_fault(self):
+        def serve(wire, stream, message):
+            if stream == 1:
+                h2.echo(wire, stream, message)
+            else:
+                wire.sock.shutdown(socket.SHUT_RDWR)
+        up = self.h2_upstream(serve)
+        weir = self.weir_to(up, pool={"retry": {"max": 0}})
+        for _ in range(3):
+            self.assertEqual(weir.ask(get("/x")).status, 200)
+        self.assertEqual(sum(self.counted(weir, r) for r in ("reset", "closed_early")), 0)
+        self.assertEqual((len(up.requests), self.retries(weir)), (5, 2))
+
+    def test_calls_of_grpc_count_as_their_clients_see_them(self):
+        """The trailers say it, or the head where it is all there is; none and several are UNKNOWN, whatever they say."""
+        def status(*values):
+            return [("grpc-status", v) for v in values]
+        cases = [   # the head's, the trailers' (None: the head ends it; "": DATA does), is it a failure?
+            ([], status("0"), 0), ([], status("5"), 0), ([], status("13"), 1), (status("0"), None, 0), (status("14"), None, 1),
+            (status("0"), status("13"), 1), (status("13"), status("0"), 0), ([], status("0", "14"), 1), ([], status("0", "0"), 1), (status("0", "0"), None, 1),
+            ([], [("x-other", "1")], 1), ([], "", 1), ([], None, 1), (status("0"), "", 1)]
+        now = []
+        def serve(wire, stream, message):
+            head, trailers, _ = now[0]
+            wire.headers(stream, [(":status", "200"), ("content-type", "application/grpc")] + head, end=trailers is None)
+            if trailers == "":
+                wire.data(stream, bytes(5), end=True)
+            elif trailers is not None:
+                wire.headers(stream, trailers)
+        weir = self.weir_to(self.h2_upstream(serve))
+        wire = self.client(weir)
+        for n, case in enumerate(cases):
+            with self.subTest(case=case):
+                now[:] = [case]
+                before = self.counted(weir, "status")
+                answer = self.ask(wire, 2 * n + 1, h2.request("/s.S/M", "POST", "t", "http", ("content-type", "application/grpc"), ("te", "trailers")), bytes(5))
+                self.assertEqual(answer.status, 200)
+                self.assertEqual(self.counted(weir, "status") - before, case[2])
 
     def test_resets_are_told_by_the_failure_table(self):
         def serve(wire, stream, message):

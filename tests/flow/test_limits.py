@@ -249,6 +249,30 @@ class Descriptors(Limited):
         for _ in range(20):
             self.assertTrue(works(self.weir))
 
+    def test_control_goes_on_while_clients_take_all_descriptors(self):
+        """The admin API answers, a reload works, and the log says why connections are refused: at most a line a second."""
+        self.limited("wait", preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96)))
+        self.assertIn("few descriptors for the admin API", self.weir.err())
+        began, crowd = time.monotonic(), []
+        try:
+            for _ in range(200):
+                sock = socket.create_connection(self.weir.address)
+                crowd.append(sock)
+                sock.sendall(get())
+            until(lambda: "out of descriptors" in self.weir.err(), 5)
+            for _ in range(20):
+                self.assertEqual(self.weir.admin("GET", "/v1/version").status, 200)
+            before = self.weir.metric("weir_config_last_reload_success_timestamp_seconds")
+            time.sleep(1.1)     # its unit is a second
+            self.weir.reload(one_pool(self.up.address, listeners={"http": {"limits": {"connections": 1000}}}))
+            self.assertGreater(self.weir.metric("weir_config_last_reload_success_timestamp_seconds"), before)
+            self.assertEqual(self.weir.metric("weir_config_last_reload_successful"), 1)
+            lines = self.weir.err().count("out of descriptors")
+            self.assertLessEqual(lines, time.monotonic() - began + 1)
+        finally:
+            for sock in crowd:
+                sock.close()
+
     def test_the_admin_listener_leaves_the_descriptors_to_others(self):
         self.limited(preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)))
         crowd = []

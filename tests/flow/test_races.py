@@ -95,7 +95,8 @@ class DeafClients(Case):
         client.sendall(websocket("/"))
         peer = up.accept()
         read_head(peer)
-        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                     b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
         peer.settimeout(0.5)
         try:
             while True:
@@ -128,7 +129,8 @@ class Tunnels(Case):
         client.send(websocket("/"))
         peer = up.accept()
         read_head(peer)
-        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                     b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
         self.assertEqual(client.answer(upgrade=True).status, 101)
         client.half_close()
         self.assertEqual(peer.recv(10), b"")

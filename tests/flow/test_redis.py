@@ -143,6 +143,114 @@ class Together(Global):
             self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
 
 
+class Known(Global):
+    """What one instance let pass, the others know before they are asked."""
+
+    def keyed(self, n, burst=3, rate="1/m", **more):
+        return self.fleet(n, {"rate": rate, "burst": burst, "key": {"by": "header", "name": "x-api-key"}}, **more)
+
+    def key(self, weir, key):
+        return weir.admin("GET", "/v1/rate_limits/all?key=" + key).json
+
+    def use_up(self, weir, key, burst):
+        for _ in range(burst):      # each one as soon as Redis has said that it was the only one
+            until(lambda: weir.ask(get(x_api_key=key)).status == 200, 5)
+        self.assertEqual(weir.ask(get(x_api_key=key)).status, 429)
+
+    def test_an_instance_that_was_never_asked_refuses_what_others_let_pass(self):
+        self.redis()
+        weirs = self.keyed(3)
+        for n in range(6):
+            name, first = "k%d" % n, weirs[n % 3]
+            self.use_up(first, name, 3)
+            for weir in weirs:
+                until(lambda: self.key(weir, name)["remaining"] == 0, 2, "known everywhere")
+            self.assertEqual([w.ask(get(x_api_key=name)).status for w in weirs], [429] * 3)
+
+    def test_the_time_to_wait_is_the_same_everywhere(self):
+        self.redis()
+        weirs = self.keyed(3)
+        until(lambda: [w.ask(get(x_api_key="k")).status for w in weirs] == [429] * 3, 10)
+        until(lambda: self.spread([self.key(w, "k")["retry_after_ms"] for w in weirs]) < 200 * SLOW, 3, "they agree")
+        self.assertGreater(self.key(weirs[0], "k")["retry_after_ms"], 0)
+        answers = [w.ask(get(x_api_key="k")) for w in weirs]
+        self.assertLessEqual(self.spread([int(a.one("retry-after")) for a in answers]), 1)
+
+    def spread(self, values):
+        return max(values) - min(values)
+
+    def test_a_key_that_moves_from_one_to_the_next_has_one_burst(self):
+        self.redis()
+        weirs = self.keyed(3, burst=60, rate="1/h")
+        passed = 0
+        for weir in weirs:
+            with weir.client() as client:
+                end = time.monotonic() + 1.5
+                while time.monotonic() < end:
+                    passed += client.ask(get(x_api_key="k")).status == 200
+                    time.sleep(0.002)
+        self.assertGreaterEqual(passed, 60)
+        self.assertLessEqual(passed, 63)
+
+    def test_forgiving_is_known_everywhere_without_being_asked(self):
+        self.redis()
+        weirs = self.keyed(3)
+        for n in range(4):
+            self.use_up(weirs[0], "k", 3)
+            for weir in weirs:
+                until(lambda: self.key(weir, "k")["remaining"] == 0, 2)
+            reply = weirs[n % 3].admin("DELETE", "/v1/rate_limits/all?key=k")
+            self.assertEqual((reply.status, reply.json["remaining"], reply.json["forgiven"]), (200, 3, "everywhere"))
+            for weir in weirs:
+                until(lambda: self.key(weir, "k")["remaining"] == 3, 2, "forgiven everywhere")
+            time.sleep(0.1)         # and it stays so
+            self.assertEqual([self.key(w, "k")["remaining"] for w in weirs], [3] * 3)
+
+    def test_forgiving_without_redis_says_that_it_is_here_only(self):
+        self.redis()
+        weirs = self.keyed(2)
+        self.use_up(weirs[0], "k", 3)
+        until(lambda: self.key(weirs[1], "k")["remaining"] == 0, 2)
+        self.server.kill()
+        for weir in weirs:
+            until(lambda: weir.metric("weir_redis_up") == 0, 10)
+        reply = weirs[0].admin("DELETE", "/v1/rate_limits/all?key=k").json
+        self.assertEqual((reply["forgiven"], reply["remaining"]), ("here", 3))
+        self.assertIn("Redis is away", reply["why"])
+        self.assertEqual(self.key(weirs[1], "k")["remaining"], 0)
+
+    def test_a_flood_of_keys_is_told_within_bounds(self):
+        self.redis()
+        weirs = self.keyed(2, rate="1/h")
+        for weir in weirs:
+            until(lambda: weir.metric("weir_rate_limit_instances") == 2, 10)
+
+        def sent():
+            return int(next(x for x in self.server.ask("info", "stats") if x.startswith("total_net_output_bytes:")).split(":")[1])
+
+        def memory():
+            with open("/proc/%d/statm" % weirs[1].process.pid) as f:
+                return int(f.read().split()[1]) * 4096
+        was, memory_was, began = sent(), memory(), time.monotonic()
+        with weirs[0].client() as client:
+            for n in range(3000):
+                client.ask(get(x_api_key="flood-%d" % n))
+        until(lambda: self.key(weirs[1], "flood-2999")["remaining"] == 2, 2)
+        took = time.monotonic() - began
+        # a key's answer and what is told of it, to two listeners, and what is said anyway
+        self.assertLess(sent() - was, 3000 * 120 + took * 100000)
+        self.assertLess(memory() - memory_was, 16 << 20)
+
+    def test_who_may_not_use_channels_shares_as_before(self):
+        self.redis()
+        self.server.ask("acl", "setuser", "default", "resetchannels")
+        weirs = self.keyed(2)
+        until(lambda: "cannot be heard" in weirs[0].err())
+        self.use_up(weirs[0], "k", 3)
+        until(lambda: weirs[1].ask(get(x_api_key="k")).status == 429, 5)
+        self.assertEqual([w.metric("weir_redis_up") for w in weirs], [1, 1])
+
+
 class Away(Global):
 
     def away(self, weir):

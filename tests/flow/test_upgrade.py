@@ -7,6 +7,8 @@ import unittest
 
 from harness import Case, Closed, Shared, get, one_pool, until, websocket
 
+import h2
+
 
 def open_tunnel(client, request=None):
     client.send(request or websocket())
@@ -27,7 +29,7 @@ class Tunnels(Shared):
             answer = open_tunnel(client)
             self.assertEqual(answer.one("upgrade").lower(), "websocket")
             self.assertEqual(answer.one("connection").lower(), "upgrade")
-            self.assertEqual(answer.one("sec-websocket-accept"), "dGhlIHNhbXBsZSBub25jZQ==")
+            self.assertEqual(answer.one("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
             for i in range(100):
                 data = b"frame %d " % i * (i + 1)
                 self.assertEqual(say(client, data), data)
@@ -149,6 +151,82 @@ class Permission(Shared):
             client.send(ask("other"))
             self.assertEqual(client.answer(upgrade=True).status, 101)
             self.assertEqual(say(client, b"x"), b"x")
+
+
+class Answers(Shared):
+    """A 101 answers what was asked, or it is no answer: 502, the pool's fault, and no byte behind it passes."""
+
+    GOOD = "connection: upgrade|upgrade: websocket|sec-websocket-accept: %A|"
+
+    @classmethod
+    def config(cls):
+        config = one_pool(cls.up.address)
+        config["routes"].insert(0, {"name": "other", "match": {"host": "other"}, "upgrade": ["websocket", "other"], "pool": "app"})
+        return config
+
+    def target(self, lines):
+        return "/m/switch/" + lines.replace("|", "\r\n").encode().hex()
+
+    def refused(self, request):
+        before = self.weir.metric("weir_upstream_errors_total", reason="protocol") or 0
+        with self.weir.client() as client:
+            client.send(request)
+            answer = client.answer(upgrade=True)
+            self.assertEqual(answer.status, 502, answer)
+            self.assertIn(b"bad_switch", answer.body)
+        until(lambda: self.weir.metric("weir_upstream_errors_total", reason="protocol") == before + 1, 5, "an error of the endpoint's")
+        self.assertTrue(self.up.wait(lambda: not self.up.peers, 3), "the upstream's connection was kept")
+
+    def switched(self, request):
+        with self.weir.client() as client:
+            client.send(request)
+            answer = client.answer(upgrade=True)
+            self.assertEqual(answer.status, 101, answer)
+            self.assertEqual(say(client, b"x"), b"x")
+            return answer
+
+    def test_what_does_not_answer_a_websocket(self):
+        for lines in ("connection: upgrade|upgrade: h2c|sec-websocket-accept: %A|", "connection: upgrade|sec-websocket-accept: %A|",
+                      "upgrade: websocket|sec-websocket-accept: %A|", "connection: upgrade|upgrade: websocket|",
+                      "connection: upgrade|upgrade: websocket|sec-websocket-accept: x|", self.GOOD + "sec-websocket-accept: %A|",
+                      self.GOOD + "sec-websocket-protocol: chat|", self.GOOD + "upgrade: h2c|", "connection: upgrade|upgrade: websocket, h2c|sec-websocket-accept: %A|",
+                      "connection: upgrade|upgrade:|sec-websocket-accept: %A|", "connection: close|upgrade: websocket|sec-websocket-accept: %A|", ""):
+            with self.subTest(lines=lines):
+                self.refused(websocket(self.target(lines)))
+        until(lambda: [r for r in self.weir.access() if r.get("error.type") == "bad_switch"])
+
+    def test_a_subprotocol_is_one_of_those_offered(self):
+        offered = {"sec_websocket_protocol": "soap, chat"}
+        answer = self.switched(websocket(self.target(self.GOOD + "sec-websocket-protocol: chat|"), **offered))
+        self.assertEqual(answer.one("sec-websocket-protocol"), "chat")
+        self.switched(websocket(self.target(self.GOOD), **offered))
+        for lines in ("sec-websocket-protocol: Chat|", "sec-websocket-protocol: soap, chat|", "sec-websocket-protocol: other|",
+                      "sec-websocket-protocol: soap|sec-websocket-protocol: chat|"):
+            with self.subTest(lines=lines):
+                self.refused(websocket(self.target(self.GOOD + lines), **offered))
+
+    def test_case_does_not_matter(self):
+        self.switched(websocket(self.target("Connection: keep-alive, UPGRADE|Upgrade: WebSocket|Sec-WebSocket-Accept: %A|")))
+
+    def test_only_what_the_route_allows_is_offered(self):
+        def ask(host, offer, lines):
+            return get(self.target(lines), host=host, connection="Upgrade", upgrade=offer, sec_websocket_key="dGhlIHNhbXBsZSBub25jZQ==")
+        other = "connection: upgrade|upgrade: my-protocol|"
+        self.refused(ask("t", "websocket, my-protocol", other))
+        self.assertEqual(self.up.seen[-1].one("upgrade"), b"websocket")
+        self.switched(ask("other", "websocket, h2c, my-protocol", other))
+        self.assertEqual(self.up.seen[-1].one("upgrade"), b"websocket, my-protocol")
+        self.refused(ask("other", "my-protocol, h2c", "connection: upgrade|upgrade: h2c|"))
+        self.refused(ask("other", "my-protocol", self.GOOD))
+
+    def test_an_extended_connect_hears_the_same(self):
+        wire = self.enter(h2.client(("127.0.0.1", self.weir.port)))
+        for n, (lines, status) in enumerate((("connection: upgrade|upgrade: h2c|sec-websocket-accept: x|", 502), ("connection: upgrade|upgrade: websocket|sec-websocket-accept: x|", 502),
+                                             (self.GOOD + "sec-websocket-protocol: chat|", 502), (self.GOOD, 200))):
+            wire.headers(2 * n + 1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "t"), (":path", self.target(lines)),
+                                     ("sec-websocket-version", "13")], end=False)
+            wire.until(lambda: wire.message(2 * n + 1).fields)
+            self.assertEqual(wire.message(2 * n + 1).status, status, lines)
 
 
 class Survival(Case):

@@ -13,7 +13,7 @@ static struct accord
 any(unsigned *seed)
 {
 	return (struct accord){.epoch = (uint64_t)(rand_r(seed) % 3),
-	    .is_back = rand_r(seed) % 2,
+	    .turns = (uint8_t)(rand_r(seed) % 3),
 	    .safety = (uint16_t)(rand_r(seed) % 2 * ACCORD_SAFEST),
 	    .line = (uint64_t)(rand_r(seed) % 2) << 63,
 	    .deeds = (uint32_t)(rand_r(seed) % 2),
@@ -71,7 +71,7 @@ static void
 test_accord__a_text_gives_back_the_accord_and_nothing_else_does(void **state)
 {
 	struct accord a = {.epoch = UINT64_C(0xfedcba9876543210),
-	    .is_back = true,
+	    .turns = ACCORD_TURNS_MAX,
 	    .safety = 9999,
 	    .line = 1,
 	    .deeds = UINT32_MAX,
@@ -87,7 +87,7 @@ test_accord__a_text_gives_back_the_accord_and_nothing_else_does(void **state)
 	text[0] = 'F';
 	assert_false(accord_parse(text, &b));
 	text[0] = 'f';
-	text[16] = '2';
+	text[16] = 'F';
 	assert_false(accord_parse(text, &b));
 	text[16] = '1';
 	memcpy(text + 17, "2711", 4);
@@ -141,6 +141,58 @@ test_accord__a_rollback_beats_whatever_its_rollout_becomes(void **state)
 	/* but not one that was made in knowledge of it */
 	there = by_hand(gone, 6, 100);
 	assert_true(accord_compare(&gone, &there) < 0);
+}
+
+static struct accord
+start(struct accord from, uint64_t agreed, uint64_t line)
+{
+	return accord_next(&from, agreed,
+	    &(struct accord_change){.line = line, .content = line});
+}
+
+/* Redis may have taken the way back, its answer was lost. */
+static void
+test_accord__what_is_begun_after_a_way_back_beats_it_unconfirmed(void **state)
+{
+	struct accord gone = back(begun, 5, ACCORD_SAFEST), next, elsewhere;
+
+	(void)state;
+	next = start(gone, 5, 71);
+	assert_int_equal(next.epoch, 6);
+	assert_false(accord_is_back(&next));
+	assert_true(accord_compare(&next, &gone) > 0);
+	/* also where the rollout went back by itself, a little later */
+	elsewhere = back(step(begun, 2), 5, 5000);
+	assert_true(accord_compare(&next, &elsewhere) > 0);
+	/* its own way back beats it, and what comes then beats that */
+	gone = back(next, 5, 0);
+	assert_true(accord_is_back(&gone));
+	assert_true(accord_compare(&gone, &next) > 0);
+	assert_true(accord_compare(&gone, &elsewhere) > 0);
+	assert_true(accord_compare(&(struct accord){.epoch = 7}, &gone) > 0);
+}
+
+static void
+test_accord__turns_without_end_never_lose_to_ones_own_past(void **state)
+{
+	struct accord now = begun;
+
+	(void)state;
+	for (uint64_t i = 0; i < 100; i++) {
+		struct accord then = now;
+
+		now = i % 2 == 0 ? back(now, 5, ACCORD_SAFEST)
+		                 : start(now, 5, 100 + i);
+		assert_int_equal(accord_is_back(&now), i % 2 == 0);
+		assert_true(accord_compare(&now, &then) > 0);
+	}
+	/* and it takes few epochs from the others */
+	assert_true(now.epoch <= 6 + 100 / ACCORD_TURNS_MAX);
+	/* one that began and went back between two looks */
+	now = back(begun, 5, ACCORD_SAFEST);
+	assert_true(accord_compare(&now, &(struct accord){.epoch = 6}) > 0);
+	assert_true(
+	    accord_compare(&(struct accord){.epoch = 6, .turns = 2}, &now) > 0);
 }
 
 static void
@@ -254,6 +306,10 @@ main(void)
 	        test_accord__a_text_gives_back_the_accord_and_nothing_else_does),
 	    cmocka_unit_test(
 	        test_accord__a_rollback_beats_whatever_its_rollout_becomes),
+	    cmocka_unit_test(
+	        test_accord__what_is_begun_after_a_way_back_beats_it_unconfirmed),
+	    cmocka_unit_test(
+	        test_accord__turns_without_end_never_lose_to_ones_own_past),
 	    cmocka_unit_test(
 	        test_accord__who_decides_alone_ten_times_does_not_outrun_a_rollback),
 	    cmocka_unit_test(

@@ -4,6 +4,8 @@
 #define POOL_WITH(text)                                                        \
 	HEAD TAIL "pools:\n  app:\n    endpoints: \"127.0.0.1:9000\"\n" text
 
+#define GRPC "    protocol: h2\n    health: {grpc: "
+
 static void
 test_resilience__without_a_word_there_are_no_checks(void **state)
 {
@@ -57,6 +59,25 @@ test_resilience__a_check_is_read(void **state)
 	assert_int_equal(heir->rise, 1);
 	assert_string_equal(heir->path, "/h?x=1");
 	config_free(&config);
+}
+
+static void
+test_resilience__a_check_by_grpc_is_read(void **state)
+{
+	struct config *config = load_fine(POOL_WITH(
+	    GRPC "\"\", fall: 1}\n"
+	         "  other: {like: app, health: {grpc: cart.Cart}}\n"));
+	struct config *again = load_rendered(config);
+
+	(void)state;
+	assert_string_equal(config->pools[0].health.grpc, "");
+	assert_string_equal(
+	    config->pools[0].health.path, "/grpc.health.v1.Health/Check");
+	assert_string_equal(again->pools[0].health.grpc, "");
+	assert_string_equal(again->pools[1].health.grpc, "cart.Cart");
+	assert_int_equal(again->pools[1].health.fall, 1);
+	config_free(&config);
+	config_free(&again);
 }
 
 static void
@@ -157,6 +178,18 @@ test_resilience__what_makes_no_sense_is_refused(void **state)
 	    {"    health: {path: /, headers: {Connection: close}}\n", "[E025]"},
 	    {"    health: {path: /, intervall: 1s}\n",
 	        "did you mean \"interval\"?"},
+	    {"    health: {grpc: \"\"}\n",
+	        "[E037]: health.grpc of pool \"app\": gRPC is spoken over "
+	        "HTTP/2 only"},
+	    {GRPC "true}\n", "[E039]: health.grpc of pool \"app\": this is the "
+	                     "name of a service, not a switch"},
+	    {GRPC "\"\", path: /x}\n",
+	        "[E037]: health.path of pool \"app\": with grpc"},
+	    {GRPC "a, expect: [200]}\n",
+	        "[E037]: health.expect of pool \"app\": with grpc"},
+	    {GRPC "a, body: ok}\n", "[E037]: health.body of pool"},
+	    {GRPC "a, method: GET}\n", "[E037]: health.method of pool"},
+	    {GRPC "a, headers: {content-type: x}}\n", "[E025]"},
 	    {"    health: {rise: 0}\n", "0 is below 1"},
 	    {"    limits: {queue: 5}\n", "\"in_flight\" is missing"},
 	    {"    limits: {in_flight: 5, adaptive: {min: 6}}\n",
@@ -203,6 +236,7 @@ main(void)
 	        test_resilience__without_a_word_there_are_no_checks),
 	    cmocka_unit_test(test_resilience__an_empty_check_is_a_connection),
 	    cmocka_unit_test(test_resilience__a_check_is_read),
+	    cmocka_unit_test(test_resilience__a_check_by_grpc_is_read),
 	    cmocka_unit_test(
 	        test_resilience__bodies_are_kept_and_nothing_is_hedged),
 	    cmocka_unit_test(test_resilience__further_attempts_are_read),

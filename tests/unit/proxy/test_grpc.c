@@ -126,6 +126,32 @@ test_grpc__status_is_found_among_trailers(void **state)
 }
 
 static void
+test_grpc__trailers_fail_unless_one_status_says_otherwise(void **state)
+{
+	static const struct {
+		const char *lines;
+		bool fails;
+	} rows[] = {
+	    {"grpc-status: 0\r\n", false},
+	    {"grpc-status: 5\r\nx: y\r\n", false},
+	    {"grpc-status: 14\r\n", true},
+	    {"grpc-status: 0\r\ngrpc-status: 0\r\n", true},
+	    {"grpc-status: 0\r\nx: y\r\ngrpc-status: 14\r\n", true},
+	    {"grpc-status: 14\r\ngrpc-status: 0\r\n", true},
+	    {"grpc-status: 0\r\ngrpc-message: grpc-status: 14\r\n", false},
+	    {"grpc-status: 0", false},
+	    {"grpc-message: ok\r\n", true},
+	    {"", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(
+		    grpc_lines_fail(span_of(rows[i].lines)), rows[i].fails);
+	assert_true(grpc_trailers_fail(NULL));
+}
+
+static void
 test_grpc__a_failure_of_weirs_own_is_told_as_its_nearest_status(void **state)
 {
 	(void)state;
@@ -154,6 +180,8 @@ main(void)
 	    cmocka_unit_test(
 	        test_grpc__failures_are_those_that_blame_the_server),
 	    cmocka_unit_test(test_grpc__status_is_found_among_trailers),
+	    cmocka_unit_test(
+	        test_grpc__trailers_fail_unless_one_status_says_otherwise),
 	    cmocka_unit_test(
 	        test_grpc__a_failure_of_weirs_own_is_told_as_its_nearest_status),
 	};

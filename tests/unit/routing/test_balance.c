@@ -294,6 +294,36 @@ test_balance__round_robin_goes_around(void **state)
 	edge_close(&edge);
 }
 
+/* Whoever fails is asked for another one, and the next first attempt comes. */
+static void
+test_balance__further_attempts_take_no_turn(void **state)
+{
+	static const uint32_t uneven[] = {2, 1, 1};
+
+	(void)state;
+	for (int is_even = 0; is_even < 2; is_even++) {
+		struct edge edge;
+		const struct pool_view *view =
+		    open_pool(&edge, "round_robin", is_even ? NULL : uneven, 3);
+		uint32_t first[3] = {0}, again[3] = {0};
+
+		for (int i = 0; i < 1200; i++) {
+			size_t at = pick(&edge, view, NULL, false);
+
+			first[at]++;
+			if (at == 0)
+				again[pick(
+				    &edge, view, view->endpoints[0], false)]++;
+		}
+		assert_int_equal(first[0], is_even ? 400 : 600);
+		assert_int_equal(first[1], first[2]);
+		assert_int_equal(again[0], 0);
+		assert_true(
+		    abs((int)again[1] - (int)again[2]) <= (is_even ? 0 : 150));
+		edge_close(&edge);
+	}
+}
+
 static void
 test_balance__weighted_rounds_are_smooth(void **state)
 {
@@ -515,6 +545,7 @@ main(void)
 	    cmocka_unit_test(test_balance__ewma_is_not_drawn_to_fast_failures),
 	    cmocka_unit_test(test_balance__ewma_tries_a_new_one_once),
 	    cmocka_unit_test(test_balance__round_robin_goes_around),
+	    cmocka_unit_test(test_balance__further_attempts_take_no_turn),
 	    cmocka_unit_test(test_balance__weighted_rounds_are_smooth),
 	    cmocka_unit_test(
 	        test_balance__a_key_stays_and_few_move_when_one_leaves),
