@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@
 
 enum { PIECE = 4096 };
 
-/* One for each of the two, for as long as the process lives. */
 struct gate {
 	int fd;
 	unsigned char lead; /* the first byte of a character that goes on */
@@ -91,26 +89,25 @@ on_write(void *ctx, const char *bytes, size_t len)
 }
 
 static FILE *
-guarded(int fd)
+guarded(struct gate *gate, int fd)
 {
 	const cookie_io_functions_t functions = {.write = on_write};
-	struct gate *gate = calloc(1, sizeof(*gate));
-	FILE *file = gate ? fopencookie(gate, "w", functions) : NULL;
+	FILE *file = fopencookie(gate, "w", functions);
 
-	if (!file) {
-		free(gate);
-		return NULL;
-	}
 	gate->fd = fd;
-	setvbuf(file, NULL, fd == STDERR_FILENO || isatty(fd) ? _IOLBF : _IOFBF,
-	    BUFSIZ);
+	if (file)
+		setvbuf(file, NULL,
+		    fd == STDERR_FILENO || isatty(fd) ? _IOLBF : _IOFBF,
+		    BUFSIZ);
 	return file;
 }
 
 bool
 ctl_guard_terminal(void)
 {
-	FILE *to_out = guarded(STDOUT_FILENO), *to_err = guarded(STDERR_FILENO);
+	static struct gate gates[2]; /* as lasting as the streams */
+	FILE *to_out = guarded(&gates[0], STDOUT_FILENO);
+	FILE *to_err = guarded(&gates[1], STDERR_FILENO);
 
 	if (!to_out || !to_err)
 		return false; /* the process ends */
