@@ -177,6 +177,12 @@ HPACK = [
     ("7541 6.3", "a table larger than was allowed", asks(b"\x3f\xe2\x1f" + INDEXED), conn(h2.COMPRESSION_ERROR)),
 ]
 
+def takes_kept_connections(wire):
+    """What comes next has to wait for a connection, and so has its body."""
+    for id in range(1, 61, 2):
+        head(wire, HANG, id=id)
+
+
 LIMITS = [
     ("4.2", "DATA of 16384 bytes", then(is_open, frame(DATA, 1, 1, b"x" * 16384)), served()),
     ("4.2", "DATA of 16385 bytes", then(is_open, frame(DATA, 1, 1, b"x" * 16385)), conn(h2.FRAME_SIZE_ERROR)),
@@ -186,9 +192,8 @@ LIMITS = [
     ("4.2", "HEADERS too short for their padding's length", says(frame(HEADERS, END | 8, 1, b"")), conn(h2.FRAME_SIZE_ERROR, h2.PROTOCOL_ERROR)),
     ("4.2", "HEADERS too short for their priority", says(frame(HEADERS, END | 0x20, 1, b"\0\0\0")), conn(h2.FRAME_SIZE_ERROR, h2.PROTOCOL_ERROR)),
     ("4.2", "DATA too short for its padding's length", then(is_open, frame(DATA, 8, 1, b"")), conn(h2.FRAME_SIZE_ERROR, h2.PROTOCOL_ERROR)),
-    ("5.1.2", "more streams than allowed", lambda w: [head(w, HANG, id) for id in range(1, 2 * w.settings[h2.MAX_STREAMS] + 3, 2)],
-     conn(h2.PROTOCOL_ERROR), "5.4.1; a client that has not acknowledged the limit yet is refused the stream alone, see below"),
-    ("6.9.1", "more than the stream's window", lambda w: (head(w, request("/m/deaf", "POST"), flags=MORE), w.send(*[frame(DATA, 0, 1, b"x" * 16384)] * 5)),
+    ("6.9.1", "more than the stream's window", lambda w: (takes_kept_connections(w), head(w, request("/m/deaf", "POST"), id=61, flags=MORE),
+                                                        w.send(*[frame(DATA, 0, 61, b"x" * 16384)] * 5)),
      conn(h2.FLOW_CONTROL_ERROR), "the RFC leaves the choice between the stream and the connection"),
 ]
 
@@ -511,9 +516,15 @@ class Beginnings(Shared):
         wire.sync()
         self.assertIsNone(wire.goaway)
 
-    def test_5_1_2_refused_streams_take_late_frames_too(self):
+    def test_5_1_2_more_streams_than_allowed_are_refused_alone(self):
+        """Before the limit is agreed on and after; and frames for them that are late harm nobody."""
+        for acks in (False, True):
+            with self.subTest(acks=acks):
+                self.refused_beyond(acks)
+
+    def refused_beyond(self, acks):
         wire = self.client()
-        wire.acks = False       # the limit is not agreed yet
+        wire.acks = acks
         wire.sync()
         beyond = 2 * wire.settings[h2.MAX_STREAMS] + 1
         for id in range(1, beyond, 2):
@@ -524,6 +535,9 @@ class Beginnings(Shared):
         wire.sync()
         self.assertIsNone(wire.goaway)
         until(lambda: self.up.seen)
+        wire.reset(1)           # makes room for one
+        head(wire, request("/m/hello"), id=beyond + 2)
+        self.assertEqual(wire.answer(beyond + 2).status, 200)
 
 
 if __name__ == "__main__":
