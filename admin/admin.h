@@ -63,8 +63,7 @@ struct admin_hooks {
 	size_t (*certificates)(void *ctx, struct tls_cert_info *out, size_t cap);
 };
 
-
-/* ---- runtime state on disk (admin/journal.c) ---- */
+/* ---- runtime state on disk (admin/state/journal.c) ---- */
 
 /*
  * state_dir/journal: one record a line, checksummed, appended and fsynced
@@ -118,7 +117,7 @@ void diags_log(const struct diags *diags);
 bool admin_reopen_logs(struct admin *admin, struct err *err);
 void admin_stop(struct admin **admin);
 
-/* ---- several instances as one (admin/fleet.c) ---- */
+/* ---- several instances as one (admin/fleet/fleet.c) ---- */
 
 /*
  * What the fleet asks of the memory that its instances share. Nothing waits:
@@ -215,7 +214,7 @@ struct access_record {
 /* One JSON line with its newline into buf; returns the length (< cap, cap at least 8192). Not for workers. */
 size_t access_format(const struct access_record *record, const struct strings *redact, char *buf, size_t cap);
 
-/* ---- a recorded access log (admin/replay.c) ---- */
+/* ---- a recorded access log (admin/rollout/replay.c) ---- */
 
 enum { REPLAY_UNITS_MIN = 100 };
 /* The requests of `split` that its weights assigned, for a simulation; the caller frees out->at. */

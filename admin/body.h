@@ -2,7 +2,7 @@
 #ifndef WEIR_ADMIN_BODY_H
 #define WEIR_ADMIN_BODY_H
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 /* False: answered. Fills call->text, call->body and call->reason. */
 bool body_take(struct call *call);

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 #include "admin/log.h"
-#include "admin/state.h"
+#include "admin/state/state.h"
 
 nsec_t
 now_mono(void)

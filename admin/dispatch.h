@@ -2,7 +2,7 @@
 #ifndef WEIR_ADMIN_DISPATCH_H
 #define WEIR_ADMIN_DISPATCH_H
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 /* What a listener lets through; server.c owns it. */
 struct door {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "admin/log.h"
-#include "admin/state.h"
+#include "admin/state/state.h"
 
 static void
 set_key(const char *pool, char key[static 80])

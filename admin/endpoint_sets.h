@@ -1,9 +1,9 @@
-/* Replaced endpoint sets in the journal and over reloads; api_endpoints.c
+/* Replaced endpoint sets in the journal and over reloads; api/endpoints.c
  * replaces them. */
 #ifndef WEIR_ADMIN_ENDPOINT_SETS_H
 #define WEIR_ADMIN_ENDPOINT_SETS_H
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 /* Durably; `set` NULL: the pool has none any more. */
 bool sets_record(struct state *state, const char *pool,

@@ -2,7 +2,7 @@
 #ifndef WEIR_ADMIN_GUARD_H
 #define WEIR_ADMIN_GUARD_H
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 void guard_peer(
     struct call *call); /* who is at the other end, for log and limits */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 /* A name stands for what it resolved to; everything else for itself. */
 static bool

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "admin/answers.h"
-#include "admin/api.h"
+#include "admin/api/api.h"
 #include "admin/dispatch.h"
 #include "admin/log.h"
 

@@ -2,7 +2,7 @@
 #ifndef WEIR_ADMIN_ROW_H
 #define WEIR_ADMIN_ROW_H
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 
 /*
  * `path` is percent-encoded; the {names} come back decoded in `args`, which the

@@ -20,7 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 #include "tls/tls.h"
 
 struct seat {

@@ -9,16 +9,16 @@
 #include <unistd.h>
 
 #include "admin/answers.h"
-#include "admin/api.h"
+#include "admin/api/api.h"
 #include "admin/door.h"
 #include "admin/endpoint_sets.h"
 #include "admin/events.h"
-#include "admin/fleet.h"
+#include "admin/fleet/fleet.h"
 #include "admin/log.h"
-#include "admin/notify.h"
-#include "admin/rollouts.h"
+#include "admin/notify/notify.h"
+#include "admin/rollout/rollouts.h"
 #include "admin/sampler.h"
-#include "admin/state.h"
+#include "admin/state/state.h"
 #include "tls/tls.h"
 
 enum {

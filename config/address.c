@@ -1,6 +1,6 @@
 /*
  * Where one may listen or connect, and ranges of addresses. Nothing here asks
- * the network: a name stays a name until proxy/resolve.c takes it.
+ * the network: a name stays a name until proxy/control/resolve.c takes it.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -4,7 +4,7 @@
  */
 #include <stdio.h>
 
-#include "config/load.h"
+#include "config/load/load.h"
 #include "config/mem.h"
 
 enum { PAIRWISE_MAX = 1000 }; /* beyond, only routes that take all are seen */

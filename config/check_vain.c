@@ -6,7 +6,7 @@
  */
 #include <stdio.h>
 
-#include "config/load.h"
+#include "config/load/load.h"
 #include "config/mem.h"
 
 /* The key below `map`, or else the map: it may be inherited. */

@@ -179,7 +179,9 @@ struct dns_cfg {
 
 struct endpoint_cfg {
 	unsigned line;          /* of the file */
-	struct address address; /* ADDRESS_NAME: resolved by proxy/resolve.c, may stand for several */
+	struct address
+	    address; /* ADDRESS_NAME: resolved by proxy/control/resolve.c, may
+	                stand for several */
 	uint32_t weight;        /* 1..1000, default 1; a service's records have their own */
 };
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "config/mem.h"
-#include "config/render.h"
+#include "config/render/render.h"
 #include "config/schema.h"
 
 enum { PATH_MAX_BYTES = 512 };

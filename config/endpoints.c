@@ -5,9 +5,9 @@
  */
 #include <stdlib.h>
 
-#include "config/load.h"
+#include "config/load/load.h"
 #include "config/mem.h"
-#include "config/render.h"
+#include "config/render/render.h"
 
 char *
 endpoints_text(const struct endpoint_cfg *at, size_t n)

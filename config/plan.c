@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "config/load.h"
+#include "config/load/load.h"
 #include "config/mem.h"
-#include "config/render.h"
+#include "config/render/render.h"
 
 const char *
 guard_metric_name(enum guard_metric metric)

@@ -10,11 +10,11 @@
 
 #include "admin/log.h"
 #include "proxy/client_table.h"
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
+#include "proxy/h2/stream.h"
 #include "proxy/proxied.h"
 #include "proxy/refused.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 
 enum {
 	BODY_WINDOW_S =

@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
+#include "proxy/h2/stream.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 #include "proxy/transport.h"
 
 enum {

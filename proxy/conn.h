@@ -5,7 +5,7 @@
  * in which it ended is over, so a goodbye is safe inside its own callbacks.
  *
  * To a request a connection is one of its two sides. A stream of HTTP/2 is
- * such a side as well (is_stream, see stream.h): it has no descriptor, its
+ * such a side as well (is_stream, see h2/stream.h): it has no descriptor, its
  * bytes travel as frames of a connection that it shares with others.
  *
  *   client:   (PREAMBLE) -> TLS -> HEAD <-> BUSY -> LINGER -> ended

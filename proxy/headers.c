@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
 #include "proxy/head_writer.h"
 #include "proxy/identity.h"
 #include "proxy/upgrade.h"

@@ -5,9 +5,9 @@
  * still in flight at those that are cut: what has no answer yet is tried
  * elsewhere where that is allowed, everything else is closed.
  */
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
+#include "proxy/h2/stream.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 
 static void
 leave_kept(struct worker *worker)

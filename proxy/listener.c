@@ -6,8 +6,8 @@
  * Out of descriptors: one connection is accepted and closed (its client sees
  * an end, not a hang), then accepting pauses until the next tick instead of
  * spinning. The workers' share ends before the limit, so that control can go
- * on (process.h); at the limit itself, which others may have used up, the spare
- * descriptor is given up for a moment.
+ * on (control/process.h); at the limit itself, which others may have used up,
+ * the spare descriptor is given up for a moment.
  */
 #include <errno.h>
 #include <fcntl.h>

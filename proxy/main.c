@@ -6,7 +6,7 @@
 
 #include "admin/admin.h"
 #include "config/config.h"
-#include "proxy/command.h"
+#include "proxy/command/command.h"
 
 /* clang-format off */
 const struct command commands[] = {

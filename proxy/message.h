@@ -7,8 +7,8 @@
 #ifndef WEIR_PROXY_MESSAGE_H
 #define WEIR_PROXY_MESSAGE_H
 
+#include "proxy/h2/stream.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 
 /* May more be read for that side? Else whoever reads for it pauses. */
 static inline bool

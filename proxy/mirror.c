@@ -1,7 +1,7 @@
 /*
  * Copies of requests. A copy is a request like any other, but its client is
- * nobody: a stream without a session, whose bytes go nowhere (stream.h). So it
- * uses the pool's connections, sessions, TLS and deadlines as they are, in
+ * nobody: a stream without a session, whose bytes go nowhere (h2/stream.h). So
+ * it uses the pool's connections, sessions, TLS and deadlines as they are, in
  * HTTP/1 and HTTP/2.
  *
  *   begin   the request goes upstream and was drawn: head copied, body gathered
@@ -21,8 +21,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "proxy/h2/stream.h"
 #include "proxy/head_writer.h"
-#include "proxy/stream.h"
 
 enum {
 	IN_FLIGHT_MAX = 64,

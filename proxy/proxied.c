@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "admin/log.h"
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
 #include "proxy/identity.h"
 #include "proxy/proxy_header.h"
 #include "proxy/request.h"

@@ -12,7 +12,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "proxy/grpc.h"
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
 #include "proxy/message.h"
 #include "proxy/upgrade.h"
 

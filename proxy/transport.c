@@ -6,10 +6,10 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
+#include "proxy/h2/stream.h"
 #include "proxy/proxied.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 
 enum {
 	OUT_MAX =

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "proxy/h1_rules.h"
-#include "proxy/h1_scan.h"
+#include "proxy/h1/rules.h"
+#include "proxy/h1/scan.h"
 #include "proxy/websocket.h"
 
 /* ---- asking ---- */

@@ -6,7 +6,7 @@
 #ifndef WEIR_PROXY_UPGRADE_H
 #define WEIR_PROXY_UPGRADE_H
 
-#include "proxy/h1_parse.h"
+#include "proxy/h1/parse.h"
 
 /* May this protocol of the request's Upgrade be asked for, where `allowed`
  * (UPGRADE_...) is? h2c never is. */

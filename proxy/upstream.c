@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
 #include "proxy/proxied.h"
 #include "proxy/queue.h"
 

@@ -27,13 +27,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proxy/h2.h"
+#include "proxy/h2/h2.h"
+#include "proxy/h2/stream.h"
 #include "proxy/log_ring.h"
 #include "proxy/mirror.h"
 #include "proxy/queue.h"
 #include "proxy/refused.h"
 #include "proxy/request.h"
-#include "proxy/stream.h"
 
 enum { BUF_BUDGET_MIB = 512 }; /* unsent and unparsed bytes of one worker */
 

@@ -13,7 +13,7 @@
 
 #include "proxy/buf.h"
 #include "proxy/clock.h"
-#include "proxy/h1_parse.h"
+#include "proxy/h1/parse.h"
 #include "proxy/reactor.h"
 #include "proxy/slab.h"
 #include "proxy/wheel.h"
@@ -57,7 +57,8 @@ struct shared {
 	_Atomic bool is_stopping;        /* end everything now */
 	_Atomic uint32_t n_active;       /* workers whose connections have not all ended while draining */
 	bool logs_access;                /* the rings are read by the log thread */
-	_Atomic int descriptors;         /* the workers' share: numbers below this; the rest is control's, see process.h */
+	_Atomic int descriptors; /* the workers' share: numbers below this; the
+	                            rest is control's, see control/process.h */
 	_Atomic uint32_t n_shed;         /* connections refused for want of descriptors, since shed_told */
 	_Atomic int64_t shed_told;
 	int nudge_fd;                    /* eventfd of the control thread: look at the trials now; -1: nobody does */

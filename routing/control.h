@@ -284,7 +284,7 @@ typedef void limit_fn(void *ctx, const char *route, const uint64_t decisions[LIM
 void registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx);
 typedef void denial_fn(void *ctx, const char *route, enum access_denial denial, uint64_t n);
 void registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx);
-/* ---- limits that instances share: routing/limit_shared.h says how ---- */
+/* ---- limits that instances share: routing/limit/shared.h says how ---- */
 
 struct limit_spent {
 	uint64_t hash;

@@ -1,15 +1,15 @@
 /*
- * The order of judgement: route, then what it refuses (policy.c), then pin,
- * then affinity or weight. Pure: the
- * request is asked through the query's callbacks, chance comes from the
- * worker's own generator, and what was decided is returned with its reason.
+ * The order of judgement: route, then what it refuses (policy/policy.c), then
+ * pin, then affinity or weight. Pure: the request is asked through the query's
+ * callbacks, chance comes from the worker's own generator, and what was decided
+ * is returned with its reason.
  */
 #include <assert.h>
 #include <netinet/in.h>
 
 #include "routing/chance.h"
-#include "routing/geo.h"
-#include "routing/policy.h"
+#include "routing/policy/geo.h"
+#include "routing/policy/policy.h"
 #include "routing/registry.h"
 
 enum { COOKIE_THROWS = 4096 };

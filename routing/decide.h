@@ -44,7 +44,7 @@ struct endpoint_local {
 	void *idle;   /* proxy/idle.c's list of kept connections; NULL when empty */
 	uint32_t n_idle;
 	nsec_t latency; /* how soon it has answered this worker of late, for BALANCE_EWMA; 0: unknown */
-	void *sessions; /* proxy/h2_client.c's list of HTTP/2 sessions */
+	void *sessions; /* proxy/h2/client.c's list of HTTP/2 sessions */
 };
 
 enum { WARMTH_ALL = 100, WARMTH_COLD = 10 };
@@ -234,7 +234,7 @@ struct series; /* registry object: statistics of (listener, route, pool) */
 
 struct geo_tally; /* requests by country */
 struct geo_lookup;
-struct policy; /* what a route refuses: routing/policy.h */
+struct policy; /* what a route refuses: routing/policy/policy.h */
 
 struct route_view {
 	const struct route_cfg *cfg;

@@ -5,8 +5,8 @@
  */
 #include "routing/registry.h"
 
-#include "routing/limit.h"
-#include "routing/limit_shared.h"
+#include "routing/limit/limit.h"
+#include "routing/limit/shared.h"
 #include "routing/memory.h"
 
 struct registry *

@@ -45,7 +45,7 @@ struct seat {
 	alignas(CACHE_LINE) _Atomic uint64_t seen;
 };
 
-/* Databases of places, published as a whole: see geo.h. */
+/* Databases of places, published as a whole: see policy/geo.h. */
 struct geo {
 	struct database *databases; /* owned */
 	size_t n;
@@ -92,7 +92,7 @@ struct registry {
 	_Atomic(struct geo *) geo; /* owned: what the workers ask; NULL without */
 	struct geo *retired_geo;
 	struct names shared_limits;      /* numbers in sharing, by identity */
-	struct sharing *sharing;         /* owned: see limit_shared.h */
+	struct sharing *sharing;         /* owned: see limit/shared.h */
 	struct limit_table *limit_table; /* owned; NULL until a route has a limit */
 	struct publication publication;
 	struct pending *pending; /* owned */

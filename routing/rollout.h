@@ -2,7 +2,8 @@
  * The rollout machine: one run of a plan on one split. It says which weight
  * the candidate has now, when a phase ends, and when all goes back. Pure: time,
  * evidence and the answers of gates are arguments; what shall happen comes
- * back as an output for its driver (admin/ticker.c, weir simulate) to do.
+ * back as an output for its driver (admin/rollout/ticker.c, weir simulate) to
+ *do.
  *
  *	pending -> running <-> held -> promoted -> done
  *	running | held | promoted -> rolling_back -> rolled_back
@@ -37,21 +38,21 @@
 
 enum rollout_state {
 #define STATE(name, word, is_live, to, verbs) ROLLOUT_##name,
-#include "routing/rollout.def"
+#include "routing/rollout/rollout.def"
 #undef STATE
 	ROLLOUT_STATE_COUNT
 };
 
 enum rollout_verb {
 #define VERB(name, word) VERB_##name,
-#include "routing/rollout.def"
+#include "routing/rollout/rollout.def"
 #undef VERB
 	VERB_COUNT
 };
 
 enum rollout_event_kind {
 #define EVENT(name, word, notify) EVENT_##name,
-#include "routing/rollout.def"
+#include "routing/rollout/rollout.def"
 #undef EVENT
 	EVENT_COUNT
 };
@@ -277,9 +278,11 @@ bool rollout_gate_is_open(const struct rollout *rollout, size_t gate, time_t wal
 
 /* ---- the parts it is made of ---- */
 
-/* A ramp's weight after `ran` of `length`: at most ROLLOUT_RAMP_STEPS steps, monotone, `from` at 0 and `to` at the end (ramp.c). */
+/* A ramp's weight after `ran` of `length`: at most ROLLOUT_RAMP_STEPS steps,
+ * monotone, `from` at 0 and `to` at the end (rollout/ramp.c). */
 bp_t ramp_weight(bp_t from, bp_t to, nsec_t ran, nsec_t length);
-/* `local` is the wall time shifted into the window's zone: seconds as if there were no zones (window.c). */
+/* `local` is the wall time shifted into the window's zone: seconds as if there
+ * were no zones (rollout/window.c). */
 bool window_is_open(const struct gate_cfg *gate, int64_t local);
 /* Seconds until it opens next; 0: is open; -1: never. */
 int64_t window_opens_in(const struct gate_cfg *gate, int64_t local);

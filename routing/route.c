@@ -12,7 +12,7 @@
  */
 #include "routing/route.h"
 
-#include "routing/geo.h"
+#include "routing/policy/geo.h"
 #include "routing/registry.h"
 
 /* ---- one route's conditions ---- */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "routing/memory.h"
-#include "routing/policy.h"
+#include "routing/policy/policy.h"
 #include "routing/registry.h"
 
 enum { ADDRESSES_MAX = 64 }; /* of one DNS name */

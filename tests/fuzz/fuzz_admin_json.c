@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/audit_line.h"
+#include "admin/audit/audit_line.h"
 #include "admin/body.h"
-#include "admin/journal_read.h"
 #include "admin/row.h"
+#include "admin/state/journal_read.h"
 
 /* Whatever was taken is an object that says the same when it is written and
  * read again. */

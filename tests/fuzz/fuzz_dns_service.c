@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/dns_read.h"
+#include "proxy/control/dns_read.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proxy/h1_scan.h"
+#include "proxy/h1/scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

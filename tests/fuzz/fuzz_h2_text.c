@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/h2_text.h"
+#include "proxy/h2/text.h"
 #include "proxy/websocket.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

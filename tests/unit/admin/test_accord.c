@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/accord.h"
+#include "admin/fleet/accord.h"
 
 enum { STATES = 300 };
 

@@ -4,7 +4,7 @@
 #include "check.h"
 #include "room.h"
 
-#include "admin/audit.h"
+#include "admin/audit/audit.h"
 
 struct fixture {
 	struct room room;

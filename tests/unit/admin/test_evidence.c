@@ -5,7 +5,7 @@
 #include "check.h"
 #include "tests/unit/routing/court.h"
 
-#include "admin/evidence_json.h"
+#include "admin/rollout/evidence_json.h"
 
 /* All guards' records at the moment at which `guard` fails. */
 static json_t *

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/fleet.h"
+#include "admin/fleet/fleet.h"
 
 #define SECOND NSEC_PER_SEC
 

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "admin/journal.h"
+#include "admin/state/journal.h"
 
 struct fixture {
 	struct room room;

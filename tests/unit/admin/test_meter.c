@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/exposition.h"
 #include "admin/meter.h"
+#include "admin/metrics/exposition.h"
 
 static void
 add(struct histogram_sum *sum, nsec_t value, uint64_t n)

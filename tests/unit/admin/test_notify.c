@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "admin/notify.h"
+#include "admin/notify/notify.h"
 #include "tls/tls.h"
 
 enum { SEEN_MAX = 64 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/rollouts.h"
+#include "admin/rollout/rollouts.h"
 
 static const char text[] =
     "version: 1\n"

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "admin/api.h"
+#include "admin/api/api.h"
 #include "admin/seat.h"
 
 enum { CLIENTS_MAX = 400 };

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "admin/audit.h"
+#include "admin/audit/audit.h"
 
 #define CI      "Authorization: Bearer 0123456789abcdef-ci"
 #define BOARD   "Authorization: Bearer 0123456789abcdef-board"

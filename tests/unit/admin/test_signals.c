@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/signals.h"
+#include "admin/rollout/signals.h"
 
 #define MINUTE (60 * NSEC_PER_SEC)
 

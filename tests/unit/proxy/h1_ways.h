@@ -16,7 +16,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/h1_scan.h"
+#include "proxy/h1/scan.h"
 
 struct way {
 	bool is_response;

@@ -13,7 +13,7 @@
 /* clang-format on */
 #include <string.h>
 
-#include "proxy/command.h"
+#include "proxy/command/command.h"
 
 enum { FLAG_DEEP = FLAG_LONG };
 

@@ -12,7 +12,7 @@
 #include <ares.h>
 #include <stdlib.h>
 
-#include "proxy/dns_read.h"
+#include "proxy/control/dns_read.h"
 
 enum { SRV = 33, CNAME = 5, A = 1 };
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "proxy/drain.h"
+#include "proxy/control/drain.h"
 
 static const struct drain_cfg cfg = {
     .delay = 5 * NSEC_PER_SEC, .limit = 30 * NSEC_PER_SEC};

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/fetch.h"
+#include "proxy/command/fetch.h"
 #include "proxy/scratch.h"
 
 enum { TALKS_MAX = 4 };

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/h1_parse.h"
+#include "proxy/h1/parse.h"
 
 struct outcome {
 	enum h1_result result;

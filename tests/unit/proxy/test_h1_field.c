@@ -1,5 +1,5 @@
 /*
- * Names of fields: the hash finds each of field.def and nothing else.
+ * Names of fields: the hash finds each of proxy/h1/field.def and nothing else.
  */
 /* cmocka wants the others before it */
 /* clang-format off */
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/field_table.h"
+#include "proxy/h1/field_table.h"
 
 static void
 test_field__every_name_is_found_in_any_case(void **state)

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/h1_parse.h"
+#include "proxy/h1/parse.h"
 
 static void
 test_path__one_form_for_routing_and_forwarding(void **state)

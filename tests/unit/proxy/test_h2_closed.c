@@ -11,7 +11,7 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include "proxy/h2_closed.h"
+#include "proxy/h2/closed.h"
 
 static void
 test_h2_closed__a_stream_that_ended_takes_nothing_more(void **state)

@@ -1,4 +1,4 @@
-/* proxy/h2_scan.c: frames, however their bytes come. */
+/* proxy/h2/scan.c: frames, however their bytes come. */
 /* cmocka.h wants the others before it */
 /* clang-format off */
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include "proxy/h2_scan.h"
+#include "proxy/h2/scan.h"
 
 static size_t
 frame(uint8_t *to, uint8_t type, int32_t id, size_t len)

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/h2_text.h"
+#include "proxy/h2/text.h"
 #include "proxy/websocket.h"
 
 #define BASE                                                                   \

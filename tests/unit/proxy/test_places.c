@@ -13,7 +13,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "proxy/places.h"
+#include "proxy/control/places.h"
 
 /* A host is called as many addresses as it has from which on: "10x2" has
    10.0.0.10 and 10.0.0.11; "0x0" has none. */

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "proxy/quota_ear.h"
-#include "proxy/quota_tell.h"
+#include "proxy/control/quota_ear.h"
+#include "proxy/control/quota_tell.h"
 
 struct heard {
 	unsigned n_owed, n_forgiven;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proxy/redis_bound.h"
+#include "proxy/control/redis_bound.h"
 
 enum outcome { WHOLE, MORE, REFUSED, BROKEN };
 

@@ -9,9 +9,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "routing/cidr_set.h"
-#include "routing/geo.h"
-#include "routing/limit.h"
+#include "routing/limit/limit.h"
+#include "routing/policy/cidr_set.h"
+#include "routing/policy/geo.h"
 
 enum {
 	ASKED = 2000000,

@@ -3,6 +3,7 @@
  * 50 ms. Evidence's own functions are other files' tests; what is needed of
  * them here is a name.
  */
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,10 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "routing/crowd.h"
 #include "routing/judge.h"
+#include "routing/judge/crowd.h"
 
 #define TICK (50 * NSEC_PER_MSEC)
 #define PP(x) {INCREASE_ABSOLUTE, (x) / 100.0}

@@ -1,7 +1,7 @@
 /* Sets of address ranges: the same answers as one range after the other. */
 #include "tests/unit/routing/edge.h"
 
-#include "routing/cidr_set.h"
+#include "routing/policy/cidr_set.h"
 
 static struct cidr
 cidr_of(const char *text)

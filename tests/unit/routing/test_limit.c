@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "routing/limit.h"
+#include "routing/limit/limit.h"
 
 /* The thread sanitizer keeps four words beside each, which count as ours. */
 #ifdef __SANITIZE_THREAD__

@@ -1,0 +1,513 @@
+/*
+ * Splits and endpoint states as journal records. A record is the whole of one
+ * object, so the last one wins and replaying is idempotent. Weights are told
+ * by pool name and not by slot: the file may be reordered between two starts.
+ */
+#include "admin/state/state.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/endpoint_sets.h"
+#include "admin/log.h"
+#include "admin/state/journal.h"
+
+struct state {
+	struct journal journal;
+};
+
+enum { STATE_KEY_MAX = 128 };
+
+static const char *const admin_names[] = {"active", "drain", "maint"};
+
+const char *
+endpoint_admin_name(enum endpoint_admin admin)
+{
+	return admin_names[admin];
+}
+
+bool
+endpoint_admin_of(const char *word, enum endpoint_admin *out)
+{
+	for (int i = ENDPOINT_ACTIVE; i <= ENDPOINT_MAINT; i++)
+		if (strcmp(word, admin_names[i]) == 0) {
+			*out = (enum endpoint_admin)i;
+			return true;
+		}
+	return false;
+}
+
+/* ---- a split as JSON ---- */
+
+static json_t *
+weights_json(const struct split_state *split, const bp_t *bp)
+{
+	json_t *object = json_object();
+
+	for (uint32_t i = 0; i < split->n; i++)
+		json_object_set_new(
+		    object, split->pools[i], json_integer(bp[i]));
+	return object;
+}
+
+/* 64-bit numbers go as text: the salt does not fit a signed integer. */
+static json_t *
+number_json(uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return json_string(text);
+}
+
+char *
+split_state_print(const struct split_state *split)
+{
+	json_t *object = json_object();
+	char *text;
+
+	json_object_set_new(object, "version", number_json(split->version));
+	json_object_set_new(object, "salt", number_json(split->salt));
+	json_object_set_new(object, "weights", weights_json(split, split->bp));
+	json_object_set_new(object, "file", weights_json(split, split->file));
+	if (split->has_previous)
+		json_object_set_new(
+		    object, "previous", weights_json(split, split->previous));
+	json_object_set_new(
+	    object, "changed_at", json_integer(split->changed_at));
+	if (split->stable)
+		json_object_set_new(
+		    object, "stable", json_string(split->stable));
+	if (split->changed_by)
+		json_object_set_new(
+		    object, "changed_by", json_string(split->changed_by));
+	if (split->reason)
+		json_object_set_new(
+		    object, "reason", json_string(split->reason));
+	text = json_dumps(object, JSON_COMPACT);
+	json_decref(object);
+	return text;
+}
+
+static bool
+read_number(const json_t *object, const char *key, uint64_t *out)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return false;
+	*out = strtoull(text, &end, 10);
+	return *end == '\0';
+}
+
+static char *
+read_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? strdup(text) : NULL;
+}
+
+/* What no calendar can show is no time. */
+static time_t
+read_time(const json_t *object, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(object, key));
+
+	return n < 0 || n > 253402300799 ? 0 : (time_t)n;
+}
+
+/* Fills bp[] in the order of split->pools. */
+static bool
+read_weights(
+    const json_t *object, const char *key, struct split_state *split, bp_t *bp)
+{
+	json_t *weights = json_object_get(object, key);
+	unsigned sum = 0;
+
+	if (json_object_size(weights) != split->n)
+		return false;
+	for (uint32_t i = 0; i < split->n; i++) {
+		json_t *value = json_object_get(weights, split->pools[i]);
+		json_int_t n = json_integer_value(value);
+
+		if (!json_is_integer(value) || n < 0 || n > BP_ALL)
+			return false;
+		bp[i] = (bp_t)n;
+		sum += bp[i];
+	}
+	return sum == BP_ALL;
+}
+
+static bool
+read_pools(const json_t *object, struct split_state *split)
+{
+	json_t *weights = json_object_get(object, "weights"), *value;
+	const char *name;
+	size_t n = json_object_size(weights);
+
+	if (n == 0 || n > CONFIG_SPLIT_POOLS_MAX)
+		return false;
+	json_object_foreach (weights, name, value) {
+		split->pools[split->n] = strdup(name);
+		if (!split->pools[split->n])
+			return false;
+		split->n++;
+	}
+	return true;
+}
+
+bool
+split_state_parse(const char *text, struct split_state *out)
+{
+	json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	bool ok;
+
+	*out = (struct split_state){0};
+	ok = json_is_object(object) &&
+	     read_number(object, "version", &out->version) &&
+	     read_number(object, "salt", &out->salt) &&
+	     read_pools(object, out) &&
+	     read_weights(object, "weights", out, out->bp) &&
+	     read_weights(object, "file", out, out->file);
+	if (ok) {
+		out->has_previous =
+		    read_weights(object, "previous", out, out->previous);
+		out->changed_at = read_time(object, "changed_at");
+		out->stable = read_text(object, "stable");
+		out->changed_by = read_text(object, "changed_by");
+		out->reason = read_text(object, "reason");
+	}
+	json_decref(object);
+	return ok;
+}
+
+/* ---- opening and restoring ---- */
+
+struct state *
+state_open(const char *dir, struct err *err)
+{
+	struct state *state = calloc(1, sizeof(*state));
+	char bytes[24];
+	uint64_t cut;
+
+	if (!state) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	if (!journal_open(&state->journal, dir, &cut, err)) {
+		free(state);
+		return NULL;
+	}
+	if (cut > 0) {
+		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)cut);
+		log_event(LOG_WARN,
+		    state->journal.is_garbled
+		        ? "the end of the journal cannot be read: cut, and "
+		          "kept in journal.cut; all before it is in force"
+		        : "the journal ended in a half-written change: cut; "
+		          "it was never acknowledged",
+		    "state_dir", dir, "bytes", bytes, NULL);
+	}
+	if (state->journal.reserve_fd < 0)
+		log_event(LOG_WARN,
+		    "no room was set aside in state_dir: a rollback on a full "
+		    "disk would be lost with the process",
+		    "error", err->text, NULL);
+	return state;
+}
+
+static void
+log_resumed(const char *name, const struct split_state *split, bool is_restored)
+{
+	char weights[512], version[24], percent[16];
+	size_t len = 0;
+
+	weights[0] = '\0';
+	for (uint32_t i = 0; i < split->n && len < sizeof(weights) - 96; i++)
+		len += (size_t)snprintf(weights + len, sizeof(weights) - len,
+		    "%s%s=%s", i ? " " : "", split->pools[i],
+		    units_print_percent(
+		        split->bp[i], percent, sizeof(percent)));
+	snprintf(version, sizeof(version), "%llu",
+	    (unsigned long long)split->version);
+	if (is_restored)
+		log_event(LOG_INFO, "resumed split", "split", name, "weights",
+		    weights, "version", version, "changed_by",
+		    split->changed_by ? split->changed_by : "-", NULL);
+	else
+		log_event(LOG_WARN,
+		    "the split's pools are others now: the weights of the file "
+		    "hold",
+		    "split", name, "recorded", weights, NULL);
+}
+
+static void
+restore_split(const char *name, const char *text, struct registry *registry)
+{
+	struct split_state split;
+
+	if (split_state_parse(text, &split))
+		log_resumed(name, &split,
+		    registry_restore_split(registry, name, &split));
+	else
+		log_event(LOG_ERROR,
+		    "the recorded state of a split cannot be read: the weights "
+		    "of the file hold",
+		    "split", name, NULL);
+	split_state_release(&split);
+}
+
+void
+state_restore(struct state *state, struct registry *registry)
+{
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+
+		if (strncmp(item->key, "split/", 6) == 0)
+			restore_split(item->key + 6, item->text, registry);
+	}
+	sets_restore(state, registry);
+	state_restore_endpoints(state, registry);
+}
+
+/* ---- recording ---- */
+
+bool
+state_put_split(struct state *state, const char *name,
+    const struct split_state *split, struct err *err)
+{
+	char key[STATE_KEY_MAX], *text = split_state_print(split);
+	bool ok;
+
+	snprintf(key, sizeof(key), "split/%s", name);
+	ok = text ? journal_put(&state->journal, key, text, err)
+	          : err_set(err, "out of memory");
+	free(text);
+	return ok || err_wrap(err, "split '%s' was not recorded", name);
+}
+
+static bool
+sync_split(struct state *state, const struct split *split, struct err *err)
+{
+	struct split_state saved;
+	const struct journal_item *item;
+	char key[STATE_KEY_MAX], *text;
+	bool ok = true;
+
+	split_save(split, &saved);
+	snprintf(key, sizeof(key), "split/%s", split->name);
+	item = journal_find(&state->journal, key);
+	text = split_state_print(&saved);
+	if (!text || !item || strcmp(item->text, text) != 0)
+		ok = state_put_split(state, split->name, &saved, err);
+	free(text);
+	split_state_release(&saved);
+	return ok;
+}
+
+bool
+state_sync(struct state *state, struct registry *registry, struct err *err)
+{
+	for (size_t i = 0; i < registry_n_splits(registry); i++)
+		if (!sync_split(state, registry_split_at(registry, i), err))
+			return false;
+	return true;
+}
+
+/* An address may hold anything (unix:/a path), a key no space: a digest stands
+ * for it. */
+static void
+endpoint_key(const char *pool, const char *address, char *key, size_t cap)
+{
+	uint8_t digest[32];
+	size_t len = (size_t)snprintf(key, cap, "endpoint/%s/", pool);
+
+	tls_sha256(address, strlen(address), digest);
+	for (size_t i = 0; i < 12; i++)
+		len +=
+		    (size_t)snprintf(key + len, cap - len, "%02x", digest[i]);
+}
+
+bool
+state_put_endpoint(struct state *state, const char *pool, const char *address,
+    const struct endpoint_change *change, struct err *err)
+{
+	char key[STATE_KEY_MAX], *text;
+	json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:s*}", "pool",
+	    pool, "address", address, "state",
+	    endpoint_admin_name(change->admin), "at", (json_int_t)change->at,
+	    "by", change->by, "reason", change->reason);
+	bool ok;
+
+	endpoint_key(pool, address, key, sizeof(key));
+	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	ok = text ? journal_put(&state->journal, key, text, err)
+	          : err_set(err, "out of memory");
+	free(text);
+	json_decref(object);
+	return ok || err_wrap(err, "endpoint '%s' was not recorded", address);
+}
+
+static bool
+is_of(const json_t *object, const char *pool, const struct endpoint *endpoint)
+{
+	const char *in = json_string_value(json_object_get(object, "pool"));
+	const char *address =
+	    json_string_value(json_object_get(object, "address"));
+
+	return in && address && strcmp(in, pool) == 0 &&
+	       endpoint_is_named(endpoint, address);
+}
+
+json_t *
+state_endpoint_change(const struct state *state, const char *pool,
+    const struct endpoint *endpoint)
+{
+	json_t *last = NULL;
+
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+		json_t *object;
+
+		if (strncmp(item->key, "endpoint/", 9) != 0)
+			continue;
+		object = json_loads(item->text, JSON_REJECT_DUPLICATES, NULL);
+		if (is_of(object, pool, endpoint) &&
+		    json_integer_value(json_object_get(object, "at")) >=
+		        json_integer_value(json_object_get(last, "at"))) {
+			json_decref(last);
+			last = json_incref(object);
+		}
+		json_decref(object);
+	}
+	return last;
+}
+
+/* At a reload most endpoints have their state already: nothing to tell then. */
+static bool
+endpoint_is(struct registry *registry, const char *pool, const char *address,
+    enum endpoint_admin admin)
+{
+	struct snapshot *snapshot =
+	    publication_current(registry_publication(registry));
+
+	for (size_t i = 0; snapshot && i < snapshot_n_pools(snapshot); i++) {
+		const struct pool_view *view = snapshot_pool(snapshot, i);
+
+		if (strcmp(view->pool->name, pool) != 0)
+			continue;
+		for (size_t j = 0; j < view->n_endpoints; j++)
+			if (strcmp(view->endpoints[j]->address.text, address) ==
+			    0)
+				return atomic_load_explicit(
+				           &view->endpoints[j]->admin,
+				           memory_order_relaxed) == admin;
+	}
+	return false;
+}
+
+static void
+restore_endpoint(const char *text, struct registry *registry)
+{
+	json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	const char *pool = json_string_value(json_object_get(object, "pool"));
+	const char *address =
+	    json_string_value(json_object_get(object, "address"));
+	const char *word = json_string_value(json_object_get(object, "state"));
+	enum endpoint_admin admin;
+	struct err err;
+
+	if (pool && address && word && endpoint_admin_of(word, &admin) &&
+	    admin != ENDPOINT_ACTIVE &&
+	    !endpoint_is(registry, pool, address, admin) &&
+	    endpoint_set_admin(registry, pool, address, admin, &err))
+		log_event(LOG_INFO, "resumed endpoint state", "pool", pool,
+		    "endpoint", address, "state", word, NULL);
+	json_decref(object);
+}
+
+void
+state_restore_endpoints(struct state *state, struct registry *registry)
+{
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+
+		if (strncmp(item->key, "endpoint/", 9) == 0)
+			restore_endpoint(item->text, registry);
+	}
+}
+
+/* ---- what others keep ---- */
+
+bool
+state_put(
+    struct state *state, const char *key, const char *text, struct err *err)
+{
+	return journal_put(&state->journal, key, text, err);
+}
+
+bool
+state_put_back(
+    struct state *state, const char *key, const char *text, struct err *err)
+{
+	return journal_put_back(&state->journal, key, text, err);
+}
+
+bool
+state_is_behind(const struct state *state)
+{
+	return state->journal.is_suspect;
+}
+
+bool
+state_drop(struct state *state, const char *key, struct err *err)
+{
+	return journal_drop(&state->journal, key, err);
+}
+
+const char *
+state_get(const struct state *state, const char *key)
+{
+	const struct journal_item *item = journal_find(&state->journal, key);
+
+	return item ? item->text : NULL;
+}
+
+void
+state_each(
+    const struct state *state, const char *prefix, state_fn *fn, void *ctx)
+{
+	size_t len = strlen(prefix);
+
+	for (size_t i = 0; i < state->journal.n_items; i++) {
+		const struct journal_item *item = &state->journal.items[i];
+
+		if (strncmp(item->key, prefix, len) == 0)
+			fn(ctx, item->key, item->text);
+	}
+}
+
+int
+state_directory(const struct state *state)
+{
+	return state->journal.dir_fd;
+}
+
+uint64_t
+state_write_errors(const struct state *state)
+{
+	return state->journal.failures;
+}
+
+void
+state_close(struct state **state)
+{
+	if (!*state)
+		return;
+	journal_release(&(*state)->journal);
+	free(*state);
+	*state = NULL;
+}

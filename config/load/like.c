@@ -1,0 +1,77 @@
+/*
+ * Inheritance of pools and plans. One takes every key that it does not give
+ * from the one that it is like; maps of settings (timeouts, retry, rollback)
+ * are taken key by key, lists and maps of names as a whole.
+ */
+#include "config/load/load.h"
+#include "config/mem.h"
+
+enum { LIKE_MAX = 16 };
+
+/* `map` over `base`: what both have is the map's, or mixed when a MAP. */
+static const struct node *
+merge(struct load *load, const struct node *map, const struct node *base)
+{
+	struct node *mixed = tree_alloc(load->tree, 1, sizeof(*mixed));
+
+	*mixed = *map;
+	mixed->index = NULL;
+	mixed->n_index = 0;
+	mixed->n = 0;
+	mixed->child =
+	    tree_alloc(load->tree, map->n + base->n, sizeof(*mixed->child));
+	for (size_t i = 0; i < map->n; i++) {
+		struct node *child = map->child[i];
+		const struct node *below = node_get(base, child->key);
+
+		if (below && child->kind == NODE_MAP &&
+		    below->kind == NODE_MAP && child->row &&
+		    child->row->types & V_MAP)
+			child = (struct node *)merge(load, child, below);
+		mixed->child[mixed->n++] = child;
+	}
+	for (size_t i = 0; i < base->n; i++) {
+		if (node_find(map, base->child[i]->key) < 0)
+			mixed->child[mixed->n++] = base->child[i];
+	}
+	return mixed;
+}
+
+static const struct node *
+like_of(
+    const struct node *section, const struct node *one, enum row_id like_row)
+{
+	const struct node *like = field(one, like_row);
+	const struct node *base = like ? node_get(section, like->text) : NULL;
+
+	return base && base->kind == NODE_MAP ? base : NULL;
+}
+
+const struct node *
+load_like(struct load *load, const struct node *section, const struct node *one,
+    enum row_id like_row)
+{
+	const struct node *chain[LIKE_MAX], *whole;
+	char where[WHERE_MAX];
+	size_t n = 0;
+
+	for (const struct node *at = one; at;
+	     at = like_of(section, at, like_row)) {
+		bool is_back = n > 0 && at == one;
+
+		if (is_back || n == LIKE_MAX) {
+			report_add(load->report, DIAG_LIKE,
+			    field(one, like_row)->at, NULL,
+			    is_back ? "%s: comes back to the %s itself"
+			            : "%s: the chain of likes has no end, or "
+			              "is longer than 16 %ss",
+			    node_where(field(one, like_row), where),
+			    like_row == ROW_POOL_LIKE ? "pool" : "plan");
+			return one;
+		}
+		chain[n++] = at;
+	}
+	for (whole = chain[n - 1]; n-- > 1;)
+		whole = merge(load, chain[n - 1], whole);
+	return whole;
+}
