@@ -58,18 +58,19 @@ next_word(const char **at, const char *end, char *to, size_t cap)
 static bool
 text_address(const char *text, int family, struct peer *out)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} to;
 
-	if (family == AF_INET) {
-		if (inet_pton(AF_INET, text, &in.sin_addr) != 1)
-			return false;
-		peer_from(out, (struct sockaddr *)&in);
-	} else {
-		if (inet_pton(AF_INET6, text, &in6.sin6_addr) != 1)
-			return false;
-		peer_from(out, (struct sockaddr *)&in6);
-	}
+	memset(&to, 0, sizeof(to));
+	to.any.sa_family = (sa_family_t)family;
+	if (inet_pton(family, text,
+	        family == AF_INET ? (void *)&to.in.sin_addr
+	                          : (void *)&to.in6.sin6_addr) != 1)
+		return false;
+	peer_from(out, &to.any);
 	return true;
 }
 

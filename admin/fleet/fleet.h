@@ -27,7 +27,7 @@
  * confirmed it to him within FLEET_SURE_MS; his writes are fenced by the lease
  * in the same script. All others, and everybody without Redis, let the machine
  * look on, count, and go back, but undo whatever else it would do
- *(rollout/ticker.c).
+ * (rollout/ticker.c).
  *
  * Evidence adds up: each instance publishes what its own arms showed in this
  * era (rollout, phase, weight) and gives its judge the others' growth as if it

@@ -3,7 +3,6 @@
  * 50 ms. Evidence's own functions are other files' tests; what is needed of
  * them here is a name.
  */
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "routing/judge.h"
 #include "routing/judge/crowd.h"
