@@ -378,10 +378,10 @@ admin:
 listeners:
   clear:
     bind: ["127.0.0.1:{port}"]
-    limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
+    limits: {{connections: 16000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
   secure:
     bind: ["127.0.0.1:{tls_port}"]
-    limits: {{connections: 8000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
+    limits: {{connections: 16000, per_client: 0, header_timeout: 600s, idle_timeout: 600s}}
     tls:
       min_version: "1.2"
       certificates: [{{cert: {bench.dir}/crt.pem, key: {{file: {bench.dir}/key.pem}}}}]
