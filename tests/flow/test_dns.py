@@ -7,11 +7,12 @@ import socket
 import struct
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
 from harness import SLOW, Case, Load, free_port, get, one_pool, post, until
+
+import nameserver
 
 DNSMASQ = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
 
@@ -59,28 +60,12 @@ def query(name):
     return struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(p)]) + p.encode() for p in name.split(".")) + b"\0\0\1\0\1"
 
 
-class Moody:
+class Moody(nameserver.Server):
     """A server of few lines whose mood a test sets: silent, servfail, refused, garbage, stranger, or ok."""
 
     def __init__(self, *addresses):
-        self.addresses, self.mood, self.asked = addresses, "ok", 0
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.port = free_port()
-        self.socket.bind(("127.0.0.1", self.port))
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self):
-        while True:
-            try:
-                asked, peer = self.socket.recvfrom(4096)
-            except OSError:
-                return
-            if not asked:
-                return
-            self.asked += 1
-            for answer in self.answer(asked):
-                self.socket.sendto(answer, peer)
+        self.addresses, self.mood = addresses, "ok"
+        super().__init__()
 
     def answer(self, asked):
         end = asked.index(b"\0", 12) + 5
@@ -98,14 +83,6 @@ class Moody:
             return [bytes([asked[0] ^ 0xff]) + whole[1:]]
         return [whole]
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *why):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(5)
-        self.socket.close()
 
 
 class Followed(Case):

@@ -5,10 +5,11 @@ import socket
 import ssl
 import struct
 import tempfile
-import threading
 import unittest
 
-from harness import Case, Load, free_port, one_pool, until
+from harness import Case, Load, one_pool, until
+
+import nameserver
 from test_dns import Dnsmasq
 from test_tls import make_cert
 
@@ -19,38 +20,20 @@ def srv(target="", port=0, priority=0, weight=0):
     return "--srv-host=" + ",".join([SERVICE] + ([target, str(port), str(priority), str(weight)] if target else []))
 
 
-class Silent:
+class Silent(nameserver.Server):
     """A name server that knows one name, and keeps it to itself until `answers` is an address."""
 
     def __init__(self, name):
-        self.answers, self.asked = None, 0
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.port = free_port()
-        self.socket.bind(("127.0.0.1", self.port))
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
+        self.answers = None
+        super().__init__()
 
-    def serve(self):
-        while True:
-            asked, peer = self.socket.recvfrom(4096)
-            if not asked:
-                return
-            self.asked += 1
-            if not self.answers:
-                continue
-            end = asked.index(b"\0", 12) + 5
-            is_a = asked[end - 4:end - 2] == b"\0\1"
-            body = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.answers) if is_a else b""
-            self.socket.sendto(asked[:2] + struct.pack(">5H", 0x8180, 1, int(is_a), 0, 0) + asked[12:end] + body, peer)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *why):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(5)
-        self.socket.close()
+    def answer(self, asked):
+        if not self.answers:
+            return []
+        end = asked.index(b"\0", 12) + 5
+        is_a = asked[end - 4:end - 2] == b"\0\1"
+        body = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.answers) if is_a else b""
+        return [asked[:2] + struct.pack(">5H", 0x8180, 1, int(is_a), 0, 0) + asked[12:end] + body]
 
 
 class Service(Case):
