@@ -506,21 +506,10 @@ is_left_out(
 {
 	if (block == H2_SWITCHED && span_eq(name, SPAN("sec-websocket-accept")))
 		return true;
-	switch (id) {
-	case FIELD_CONNECTION:
-	case FIELD_KEEP_ALIVE:
-	case FIELD_PROXY_CONNECTION:
-	case FIELD_TRANSFER_ENCODING:
-	case FIELD_UPGRADE:
-	case FIELD_HOST:
+	if (is_of_connection(id, value))
 		return true;
-	case FIELD_SEC_WEBSOCKET_KEY:
-		return block == H2_CONNECT;
-	case FIELD_TE:
-		return !span_ieq(value, SPAN("trailers"));
-	default:
-		return false;
-	}
+	return id == FIELD_HOST ||
+	       (id == FIELD_SEC_WEBSOCKET_KEY && block == H2_CONNECT);
 }
 
 /* What is another one in each request would push out of the peer's table what
