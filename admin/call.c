@@ -21,6 +21,18 @@ now_mono(void)
 	return (nsec_t)now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
 }
 
+void
+call_forbid(struct call *call, enum role role, const char *about)
+{
+	call_problem(call,
+	    &(struct problem){403, "forbidden",
+	        "the roles are viewer < operator < admin, and approver; a rule "
+	        "of admin.access may be bound to splits",
+	        NULL, NULL},
+	    "%s may not do this: it needs the role %s%s%s", call->actor.name,
+	    role_name(role), about ? " for " : "", about ? about : "");
+}
+
 json_t *
 json_time(time_t wall)
 {

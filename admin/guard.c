@@ -354,13 +354,6 @@ guard_role(struct call *call)
 		    row->scope == SCOPE_SPLIT ? call->args[0] : NULL);
 	if (may)
 		return true;
-	call_problem(call,
-	    &(struct problem){403, "forbidden",
-	        "the roles are viewer < operator < admin, and approver; a rule "
-	        "of admin.access may be bound to splits",
-	        NULL, NULL},
-	    "%s may not do this: it needs the role %s%s%s", call->actor.name,
-	    role_name(row->role), call->args[0] ? " for " : "",
-	    call->args[0] ? call->args[0] : "");
+	call_forbid(call, row->role, call->args[0]);
 	return false;
 }

@@ -171,15 +171,6 @@ split_of_route(struct sampler *sampler, const char *route)
 }
 
 static void
-histogram_sum_add(struct histogram_sum *to, const struct histogram_sum *from)
-{
-	to->count += from->count;
-	to->sum += from->sum;
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
-		to->bucket[i] += from->bucket[i];
-}
-
-static void
 take_series(
     void *ctx, const struct series_view *view, const struct series_stats *stats)
 {

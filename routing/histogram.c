@@ -75,6 +75,15 @@ histogram_add(struct histogram_sum *sum, const struct histogram *histogram)
 	}
 }
 
+void
+histogram_sum_add(struct histogram_sum *to, const struct histogram_sum *from)
+{
+	to->count += from->count;
+	to->sum += from->sum;
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		to->bucket[i] += from->bucket[i];
+}
+
 /* The geometric middle of the bucket that holds the ceil(q * count)-th value;
    of the last one, which has no upper end, its lower edge. */
 nsec_t

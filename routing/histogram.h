@@ -48,6 +48,7 @@ histogram_count(struct histogram *histogram, unsigned bucket, nsec_t value)
 	    memory_order_relaxed);
 }
 void histogram_add(struct histogram_sum *sum, const struct histogram *histogram);
+void histogram_sum_add(struct histogram_sum *to, const struct histogram_sum *from);
 /* 0 < q < 1; 0 when empty. */
 nsec_t histogram_quantile(const struct histogram_sum *sum, double q);
 

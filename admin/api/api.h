@@ -155,6 +155,8 @@ struct problem {
 /* RFC 9457; `format` is the detail. A refused mutation is audited here. */
 void call_problem(struct call *call, const struct problem *problem,
     const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* 403: who asks has not that role; `about` may be NULL. */
+void call_forbid(struct call *call, enum role role, const char *about);
 /* 404 with did-you-mean. `kind` is "split" or "pool". */
 void call_unknown(struct call *call, const char *kind, const char *name,
     const char *const *words, size_t n);

@@ -62,13 +62,7 @@ call_may(struct call *call, enum role role, const char *split)
 {
 	if (actor_may(&call->actor, role, split))
 		return true;
-	call_problem(call,
-	    &(struct problem){403, "forbidden",
-	        "the roles are viewer < operator < admin, and approver; a rule "
-	        "of admin.access may be bound to splits",
-	        NULL, NULL},
-	    "%s may not do this: it needs the role %s for %s", call->actor.name,
-	    role_name(role), split);
+	call_forbid(call, role, split);
 	return false;
 }
 

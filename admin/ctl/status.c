@@ -214,25 +214,6 @@ print_glance_json(const struct glance *glance)
 	return code;
 }
 
-int
-ctl_status(struct ctl *ctl)
-{
-	struct glance glance;
-	int code;
-
-	if (ctl->n_words > 0)
-		return ctl_usage(ctl, "unexpected \"%s\"", ctl->words[0]);
-	code = glance_take(ctl, &glance);
-	if (code != CTL_OK)
-		return code;
-	if (ctl->is_json)
-		code = print_glance_json(&glance);
-	else
-		print_glance(&glance);
-	glance_release(&glance);
-	return code;
-}
-
 static void
 print_load(const json_t *pools)
 {
@@ -263,8 +244,8 @@ print_load(const json_t *pools)
 	ctl_table_print(&table, stdout);
 }
 
-int
-ctl_top(struct ctl *ctl)
+static int
+show_glance(struct ctl *ctl, bool has_load)
 {
 	struct glance glance;
 	int code;
@@ -278,10 +259,27 @@ ctl_top(struct ctl *ctl)
 		code = print_glance_json(&glance);
 	} else {
 		print_glance(&glance);
-		putchar('\n');
-		print_load(json_object_get(glance.pools.json, "pools"));
-		ctl->is_watch = ctl->is_watch || isatty(STDOUT_FILENO);
+		if (has_load) {
+			putchar('\n');
+			print_load(json_object_get(glance.pools.json, "pools"));
+		}
 	}
 	glance_release(&glance);
+	return code;
+}
+
+int
+ctl_status(struct ctl *ctl)
+{
+	return show_glance(ctl, false);
+}
+
+int
+ctl_top(struct ctl *ctl)
+{
+	int code = show_glance(ctl, true);
+
+	if (code == CTL_OK && !ctl->is_json)
+		ctl->is_watch = ctl->is_watch || isatty(STDOUT_FILENO);
 	return code;
 }

@@ -4,12 +4,12 @@
  * window. So stdout and stderr are streams of our own that let no control
  * character through, and no command has to think of it.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "admin/ctl/ctl.h"
+#include "admin/write_all.h"
 
 enum { PIECE = 4096 };
 
@@ -50,22 +50,6 @@ let_through(struct gate *gate, unsigned char c, char out[2])
 	               ? '?'
 	               : (char)c;
 	return n;
-}
-
-static bool
-write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return true;
 }
 
 static ssize_t

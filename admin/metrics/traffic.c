@@ -50,14 +50,6 @@ row_of(struct scrape *scrape, const char *route, const char *pool)
 }
 
 static void
-add_sum(struct histogram_sum *to, const struct histogram_sum *from)
-{
-	to->sum += from->sum;
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
-		to->bucket[i] += from->bucket[i];
-}
-
-static void
 take_series(
     void *ctx, const struct series_view *view, const struct series_stats *stats)
 {
@@ -82,7 +74,7 @@ take_series(
 		return;
 	row->bytes_in += stats->bytes_in;
 	row->bytes_out += stats->bytes_out;
-	add_sum(&row->total, &stats->total);
+	histogram_sum_add(&row->total, &stats->total);
 }
 
 static void

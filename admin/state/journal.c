@@ -27,6 +27,7 @@
 
 #include "admin/state/journal_read.h"
 #include "admin/state/journal_reserve.h"
+#include "admin/write_all.h"
 
 /* mkdir -p: only the last directory's mode is ours to choose. */
 static bool
@@ -167,22 +168,6 @@ journal_keep(struct journal *journal, const struct journal_record *record)
 	free(item->text);
 	item->text = text;
 	item->sequence = record->sequence;
-	return true;
-}
-
-static bool
-write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
 	return true;
 }
 

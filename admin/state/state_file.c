@@ -12,24 +12,9 @@
 #include <unistd.h>
 
 #include "admin/state/state.h"
+#include "admin/write_all.h"
 
 enum { STATE_FILE_MAX = 8 << 20 };
-
-static bool
-write_bytes(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
 
 bool
 state_write_file(struct state *state, const char *name, const void *bytes,
@@ -41,7 +26,7 @@ state_write_file(struct state *state, const char *name, const void *bytes,
 
 	if (fd < 0)
 		return err_set(err, "%s: %s", name, strerror(errno));
-	ok = write_bytes(fd, bytes, len);
+	ok = write_all(fd, bytes, len);
 	if (!ok)
 		err_set(err, "%s: %s", name, strerror(errno));
 	close(fd);
