@@ -226,8 +226,9 @@ h2_client_connected(struct conn *conn, int error)
 		begin(conn->h2);
 		return;
 	}
+	/* The request's endpoint: the session's is gone once it is unlisted. */
 	conn->tls = tls_stream_connect(request->decision.pool->tls, worker->id,
-	    conn->upstream.endpoint->address.host, &worker->window);
+	    request->endpoint->address.host, &worker->window);
 	if (!conn->tls) {
 		h2_client_lost(conn, FAIL_OVERLOAD);
 		return;
