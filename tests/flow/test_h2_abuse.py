@@ -157,6 +157,33 @@ class Abuse(Shared):
             self.assertEqual(wire.answer(stream).status, 200)
         self.assertEqual([self.glitches(n) for n in names], before)
 
+    def test_a_ping_for_each_message_of_a_stream_costs_nothing(self):
+        """Clients of gRPC measure by it how far away the other end is."""
+        before = self.glitches("ping_flood")
+        wire = self.client()
+        wire.headers(1, h2.request("/m/slow-body/1500/1"))
+        while not wire.message(1).is_over:
+            got = wire.read()
+            if got.kind == h2.DATA:
+                wire.send(h2.frame(h2.PING, 0, 0, b"bdp-ping"))
+        self.assertEqual((wire.goaway, wire.message(1).is_ended, self.glitches("ping_flood")), (None, True, before))
+
+    def test_window_updates_of_who_reads_little_at_a_time_cost_nothing(self):
+        """Programs in Go tell of every 4 KiB that they have read, the stream and the connection."""
+        before = self.glitches("window_update_flood")
+        wire = self.client()
+        wire.gives_window = False
+        wire.headers(1, h2.request("/m/big/%d" % (6 << 20)))
+        read = told = 0
+        while not wire.message(1).is_over:
+            got = wire.read()
+            read += len(got.payload) if got.kind == h2.DATA else 0
+            while read - told >= 4096:
+                told += 4096
+                wire.window(0, 4096)
+                wire.window(1, 4096)
+        self.assertEqual((wire.goaway, len(wire.message(1).body), self.glitches("window_update_flood")), (None, 6 << 20, before))
+
     def answered(self, wire, path, stream):
         wire.headers(stream, h2.request(path))
         return wire.answer(stream).status
