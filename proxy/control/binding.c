@@ -16,7 +16,7 @@
 
 #include "routing/control.h"
 
-enum { BACKLOG = 4096, WORKERS_MAX = 256 };
+enum { BACKLOG = 4096 };
 
 struct binding {
 	LIST_ENTRY(binding) link;
@@ -231,13 +231,14 @@ open_tcp(struct binding *binding, unsigned n, const struct address *address)
 }
 
 /* A socket file that nobody listens on is a leftover; one that answers is
- * somebody's. */
+ * somebody's, and so is one whose queue is full: that is not waited for. */
 static bool
 unlink_stale(const struct address *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	bool is_alive = connect(fd, (const struct sockaddr *)&address->sa,
-	                    address->sa_len) == 0;
+	                    address->sa_len) == 0 ||
+	                errno == EAGAIN;
 	bool is_stale = !is_alive && errno == ECONNREFUSED;
 
 	close(fd);
