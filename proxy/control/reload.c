@@ -139,6 +139,27 @@ await_adoption(struct supervisor *sup, uint64_t generation)
 			nanosleep(&pause, NULL);
 }
 
+static const struct config *
+running(const struct supervisor *sup)
+{
+	return snapshot_config(
+	    publication_current(registry_publication(sup->registry)));
+}
+
+/* All that may refuse the config. One that was built and then refused is freed
+ * by the next build. */
+static struct snapshot *
+build_beside(struct supervisor *sup, struct config *config, struct err *err)
+{
+	struct snapshot *snapshot = supervisor_build(sup, config, err);
+
+	if (!snapshot ||
+	    !admin_prepare(sup->admin, snapshot_config(snapshot), err) ||
+	    !geo_watch_apply(sup->geo, snapshot_config(snapshot), err))
+		return NULL;
+	return snapshot;
+}
+
 static bool
 put_to_work(struct supervisor *sup, struct config *config, const char *by,
     struct err *err)
@@ -154,19 +175,11 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 		config_free(&config);
 		return false;
 	}
-	snapshot =
-	    supervisor_build(sup, config, err); /* takes the config over */
+	snapshot = build_beside(sup, config, err);
 	if (!snapshot) {
 		bindings_cancel(sup->bindings);
+		resolver_follow(sup->resolver, sup->registry, running(sup));
 		return false;
-	}
-	if (!admin_prepare(sup->admin, snapshot_config(snapshot), err)) {
-		bindings_cancel(sup->bindings);
-		return false; /* the next build frees this one */
-	}
-	if (!geo_watch_apply(sup->geo, snapshot_config(snapshot), err)) {
-		bindings_cancel(sup->bindings);
-		return false; /* the next build frees this one */
 	}
 	n_notes = snapshot_publish(
 	    registry_publication(sup->registry), snapshot, &notes);
@@ -260,8 +273,6 @@ supervisor_reload(
     void *ctx, const char *by, struct diags *diags, struct err *err)
 {
 	struct supervisor *sup = ctx;
-	const struct config *running = snapshot_config(
-	    publication_current(registry_publication(sup->registry)));
 	struct config *config;
 	struct err restart;
 	bool ok;
@@ -277,7 +288,7 @@ supervisor_reload(
 		note_reload(sup, false, by, err->text);
 		return false;
 	}
-	if (config_needs_restart(running, config, &restart))
+	if (config_needs_restart(running(sup), config, &restart))
 		log_event(LOG_WARN, "needs a restart to take effect", "what",
 		    restart.text, NULL);
 	ok = put_to_work(sup, config, by, err);

@@ -124,6 +124,16 @@ class Followed(Case):
         self.assertEqual(load.failures, [])
         self.assertEqual(self.who(weir), {"three"})
 
+    def test_servers_of_a_config_that_was_refused_are_never_asked_again(self):
+        dns, other = self.enter(Dnsmasq("--host-record=app.test,127.0.0.1")), self.enter(Dnsmasq("--host-record=app.test,127.0.0.1"))
+        weir = self.start(self.config(dns))
+        folder = self.folder()
+        with open(folder + "/bad.mmdb", "w") as out:
+            out.write("nothing")
+        weir.reload(dict(self.config(other), geo={"database": folder + "/bad.mmdb"}), ok=False)
+        dns.begin("--host-record=app.test,127.0.0.2")
+        self.follows(weir, "127.0.0.2")
+
     def test_one_that_left_the_answer_finishes_until_the_deadline(self):
         slow = self.upstream("wait", name="slow", host="127.0.0.9", port=self.port)
         dns = self.enter(Dnsmasq("--host-record=app.test,127.0.0.9"))
