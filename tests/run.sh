@@ -10,7 +10,8 @@
 #   --jobs N       classes of flow tests at a time (2 per CPU without)
 #
 # One line per suite, what failed in full above it, and at the very end
-# "N passed, N failed". Exit 1 when anything failed.
+# the flow tests that failed, a line each, and "N passed, N failed". Exit 1 when
+# anything failed.
 set -u
 python=/usr/bin/python3
 umask 022
@@ -22,7 +23,7 @@ while [ $# -gt 0 ]; do
 	--quick) quick=1 ;;
 	--filter) filter=${2:?--filter needs a word}; quick=1; shift ;;
 	--jobs) jobs=${2:?--jobs needs a number}; shift ;;
-	-h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	-h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
 	*) echo "run.sh: unknown word: $1 (see --help)" >&2; exit 2 ;;
 	esac
 	shift
@@ -153,10 +154,9 @@ flow_suite()
 	if [ "$rc" != 0 ]; then
 		[ "${bad:-0}" != 0 ] || bad=1
 		cat "$logs/flow"
-	elif grep -q '^unsteady: ' "$logs/flow"; then
-		cat "$logs/flow"
+		grep '^failed: ' "$logs/flow" >>"$logs/failed"
 	else
-		grep ' skipped: ' "$logs/flow"
+		grep -e '^unsteady: ' -e ' skipped: ' "$logs/flow"
 	fi
 	tell "$name" "${good:-0}" "${bad:-0}" "$began"
 }
@@ -206,5 +206,6 @@ if built "build" build; then
 	fi
 fi
 
+[ ! -s "$logs/failed" ] || cat "$logs/failed"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" != 0 ]
