@@ -122,22 +122,23 @@ build()
 	echo $? >"$logs/$1.rc"
 }
 
-# meson_suite NAME DIR: all that meson knows; counts cmocka's tests one by one.
+# meson_suite NAME DIR ARGUMENT...: all that meson knows; counts cmocka's tests one by one.
 meson_suite()
 {
-	began=$(date +%s)
-	meson test -C "$2" --no-rebuild --print-errorlogs --timeout-multiplier "${slow:-1}" >"$logs/meson" 2>&1
+	name=$1 dir=$2 began=$(date +%s)
+	shift 2
+	meson test -C "$dir" "$@" --no-rebuild --print-errorlogs --timeout-multiplier "${slow:-1}" >"$logs/meson" 2>&1
 	rc=$?
 	good=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$logs/meson")
 	bad=$(sed -n 's/^\(Fail\|Timeout\|Unexpected Pass\): *\([0-9]*\).*/\2/p' "$logs/meson" | awk '{n += $1} END {print n + 0}')
 	# An executable of cmocka holds many tests: count those that passed instead of the one.
-	inside=$(awk '/^\[  PASSED  \] [0-9]+ test/ {n += $4 - 1} END {print n + 0}' "$2/meson-logs/testlog.txt" 2>/dev/null)
+	inside=$(awk '/^\[  PASSED  \] [0-9]+ test/ {n += $4 - 1} END {print n + 0}' "$dir/meson-logs/testlog.txt" 2>/dev/null)
 	good=$((${good:-0} + ${inside:-0}))
 	if [ "$rc" != 0 ]; then
 		[ "$bad" != 0 ] || bad=1
 		cat "$logs/meson"
 	fi
-	tell "$1" "$good" "$bad" "$began"
+	tell "$name" "$good" "$bad" "$began"
 }
 
 # flow_suite NAME DIR SLOW ARGUMENT...
@@ -200,7 +201,7 @@ if built "build" build; then
 		fi
 		if built "build, threads" build-tsan; then
 			slow=4
-			meson_suite "unit, threads" build-tsan
+			meson_suite "unit, threads" build-tsan --no-suite pure
 			flow_suite "flow, threads" build-tsan 4 --short
 		fi
 	fi
