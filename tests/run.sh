@@ -7,7 +7,7 @@
 #
 #   --quick        the release build only
 #   --filter WORD  only flow tests whose name holds WORD, and nothing else
-#   --jobs N       classes of flow tests at a time (2 per CPU without)
+#   --jobs N       classes of flow tests at a time (3 per CPU without)
 #
 # One line per suite, what failed in full above it, and at the very end
 # the flow tests that failed, a line each, and "N passed, N failed". Exit 1 when
@@ -17,7 +17,7 @@ python=/usr/bin/python3
 umask 022
 cd "$(dirname "$0")/.." || exit 1
 
-quick= filter= jobs=$(($(nproc) * 2))
+quick= filter= jobs=$(($(nproc) * 3))
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=1 ;;

@@ -36,7 +36,8 @@ ALONE = {"test_rollback", "test_commands.Demo"}
 CLASS_LIMIT = 300       # seconds for all tests of a class, stretched by WEIR_SLOW
 AGAIN = 8               # tests that may be asked once more; when more failed, it is not the machine
 FINAL = ("a sanitizer spoke", "weir ended with", "weir did not end")
-SHORT = {"test_forwarding", "test_weights", "test_reload", "test_upgrade", "test_endpoints"}
+SHORT = {"test_forwarding", "test_weights", "test_reload", "test_upgrade", "test_endpoints", "test_h2", "test_retry", "test_hedge", "test_queues",
+         "test_races", "test_mirror", "test_drain", "test_rollouts", "test_health"}
 
 
 class Lines(unittest.TestResult):
@@ -181,7 +182,7 @@ class Totals:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-j", type=int, default=2 * (os.cpu_count() or 1), help="classes at a time")
+    parser.add_argument("-j", type=int, default=3 * (os.cpu_count() or 1), help="classes at a time")
     parser.add_argument("-k", default="", help="only tests whose name holds this")
     parser.add_argument("--short", action="store_true", help="only the selection for slow builds")
     parser.add_argument("--list", action="store_true")
