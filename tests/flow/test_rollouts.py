@@ -443,7 +443,7 @@ class Webhooks(Rollouts):
         id = self.begin()
         rollout = self.await_state(id, "held")
         self.assertEqual(rollout["held_reason"], "gate:smoke")
-        told = lambda: [json.loads(r.body)["event"] for r in hook.seen if r.target == b"/told"]
+        told = lambda: [json.loads(r.body)["event"] for r in hook.complete() if r.target == b"/told"]
         until(lambda: self.look(id)["gates"][0]["state"] == "no answer" and "held" in told())
         hook.mood = "hello"
         self.weir.kill()
