@@ -448,6 +448,30 @@ class Misfortune(Pair):
         self.assertEqual(wire.answer(1).status, 200)
         until(lambda: old.wires[0].goaway)
 
+    def test_a_reload_that_asks_for_other_tls_keeps_no_connection(self):
+        """Neither those that are idle nor those in use: whoever was let pass as he came is verified now."""
+        go = threading.Event()
+
+        def serve(wire, stream, message):
+            if dict(message.fields)[":path"] == "/wait":
+                go.wait(20)
+            h2.echo(wire, stream, message)
+        up = h2.Upstream(serve, tls=self.tls(["h2"]))
+        self.addCleanup(up.close)
+        for protocol, address, wait in (("h2", up.address, "/wait"), ("http/1.1", self.upstream(tls=self.tls(["http/1.1"])).address, "/m/slow-body/10/100")):
+            with self.subTest(protocol=protocol):
+                config = {"protocol": protocol, "tls": {"verify": "off"}}
+                weir = self.start(one_pool(address, pool=config, workers=1))
+                self.assertEqual(weir.ask(get("/x")).status, 200)
+                with weir.client() as client:
+                    client.send(get(wait))
+                    until(lambda: weir.metric("weir_http_requests_in_flight") == 1)
+                    weir.reload(one_pool(address, pool=dict(config, tls={"verify": "system"}), workers=1))
+                    self.assertEqual(weir.ask(get("/x")).status, 502)
+                    go.set()
+                    self.assertEqual(client.answer().status, 200)
+                    self.assertEqual(weir.ask(get("/x")).status, 502)
+
     def test_an_endpoint_that_leaves_while_it_is_connected_to_over_tls_still_answers(self):
         old, new = h2.Upstream(tls=self.tls(["h2"])), self.h2_upstream()
         self.addCleanup(old.close)
