@@ -70,6 +70,7 @@ enum {
 	PIECE = 2048,           /* less is hardly ever read at a time */
 	UPDATES_MAX = 1 << 20,  /* kept for what is under way */
 	PINGS_MAX = 100,
+	CUT_LEAST = 8192, /* bytes of a CONTINUATION that is not the last */
 };
 
 static bool
@@ -113,6 +114,16 @@ judge_settings(struct h2 *h2, const struct h2_frame *frame)
 		h2_glitch(h2, GLITCH_SETTINGS);
 }
 
+/* A block too long for a frame is cut where that is full: only its last frame
+ * is a short one. */
+static bool
+is_needless(const struct h2_frame *frame)
+{
+	return frame->len == 0 ||
+	       (frame->len < CUT_LEAST &&
+	           !(frame->flags & NGHTTP2_FLAG_END_HEADERS));
+}
+
 void
 h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame)
 {
@@ -126,7 +137,8 @@ h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame)
 			h2_glitch(h2, GLITCH_EMPTY);
 		break;
 	case NGHTTP2_CONTINUATION:
-		h2_glitch(h2, GLITCH_CONTINUATION);
+		if (is_needless(frame))
+			h2_glitch(h2, GLITCH_CONTINUATION);
 		break;
 	case NGHTTP2_SETTINGS:
 		judge_settings(h2, frame);

@@ -184,6 +184,16 @@ class Abuse(Shared):
                 wire.window(1, 4096)
         self.assertEqual((wire.goaway, len(wire.message(1).body), self.glitches("window_update_flood")), (None, 6 << 20, before))
 
+    def test_heads_too_long_for_a_frame_cost_nothing(self):
+        """Many cookies: each request needs a second frame."""
+        before = self.glitches("continuation_flood")
+        wire = self.client()
+        block = h2.block(h2.request("/m/hello") + [("cookie", "c" * 20000)])
+        for stream in range(1, 501, 2):
+            wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, stream, block[:16384]), h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream, block[16384:]))
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual(self.glitches("continuation_flood"), before)
+
     def answered(self, wire, path, stream):
         wire.headers(stream, h2.request(path))
         return wire.answer(stream).status
