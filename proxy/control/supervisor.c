@@ -304,7 +304,7 @@ tell_ready(struct supervisor *sup, const struct config *config)
 		sup->options->on_ready(sup->options->ctx);
 }
 
-/* 2: the config cannot be put to work; 1: our own trouble. */
+/* False: the config cannot be put to work here, which is exit code 2. */
 static bool
 start(struct supervisor *sup, struct config *config, struct err *err)
 {
