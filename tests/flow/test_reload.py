@@ -191,6 +191,14 @@ class Reloads(Case):
             self.assertIn(str(port), self.weir.err())
             self.assertEqual(self.weir.ask().status, 200)
 
+    def test_an_address_of_weir_itself_is_told_as_such(self):
+        port = free_port()
+        self.weir.reload(dict(self.config, listeners={"http": {}, "a": {"bind": ["127.0.0.1:%d" % port]}}))
+        for name, host in (("b", "127.0.0.1"), ("a", "0.0.0.0")):
+            self.weir.reload(dict(self.config, listeners={"http": {}, name: {"bind": ["%s:%d" % (host, port)]}}), ok=False)
+            self.assertIn("listener '%s': address in use %s:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
+                          % (name, host, port, port), self.weir.err())
+
     def test_a_unix_socket_whose_owner_accepts_nobody_is_in_use(self):
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(tempfile.TemporaryDirectory()) + "/busy.sock"
