@@ -18,7 +18,7 @@ struct load {
 	/* Maps as written: the i-th child is the i-th of the config's array. */
 	const struct node *listeners, *pools, *splits, *plans;
 	struct entries routes;
-	bool is_trusted; /* judged before: files that it names may be gone by now */
+	bool is_trusted; /* judged before: files that it names may be gone by now, variables have been filled in */
 };
 
 /* What was read and judged before: variables are text, files that are named may be gone. */
