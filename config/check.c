@@ -77,12 +77,16 @@ check_addresses(struct load *load)
 			snprintf(hint, sizeof(hint), "also %s, line %u",
 			    node_where(other->node, where),
 			    other->node->at.line);
-		if (later->node)
+		if (later->node) {
+			struct span shown =
+			    load_shown(later->node, later->address->text);
+
 			report_add(load->report, DIAG_SAME_ADDRESS,
 			    later->node->at, hint[0] ? hint : NULL,
-			    "%s: %s is bound twice",
-			    node_where(later->node, where),
-			    later->address->text);
+			    "%s: %.*s is bound twice",
+			    node_where(later->node, where), (int)shown.len,
+			    shown.ptr);
+		}
 	}
 	free(all);
 }
@@ -234,6 +238,14 @@ takes_all(const struct match_cfg *match)
 	return match_covers(match, &anything);
 }
 
+static struct span
+route_shown(const struct node *route, const char *name)
+{
+	const struct node *given = node_get(route, SPAN("name"));
+
+	return given ? load_shown(given, name) : span_of(name);
+}
+
 static void
 check_reached(struct load *load)
 {
@@ -243,6 +255,7 @@ check_reached(struct load *load)
 	for (size_t i = 1; i < n; i++) {
 		const struct match_cfg *match = &config->routes[i].match;
 		char where[WHERE_MAX];
+		struct span shown;
 		size_t j = 0;
 
 		while (j < i &&
@@ -252,12 +265,13 @@ check_reached(struct load *load)
 			j += n <= PAIRWISE_MAX || j + 1 < PAIRWISE_MAX ? 1 : i;
 		if (j >= i)
 			continue;
+		shown = route_shown(load->routes.at[j], config->routes[j].name);
 		report_add(load->report, DIAG_UNREACHABLE,
 		    load->routes.at[i]->at, "put it further up",
-		    "%s is never reached: route \"%s\" takes all that it "
+		    "%s is never reached: route \"%.*s\" takes all that it "
 		    "matches",
-		    node_where(load->routes.at[i], where),
-		    config->routes[j].name);
+		    node_where(load->routes.at[i], where), (int)shown.len,
+		    shown.ptr);
 	}
 }
 
@@ -326,6 +340,7 @@ check_route_names(struct load *load)
 		    config->routes[i].name, load->routes.at[i]};
 	qsort(names, n, sizeof(*names), name_compare);
 	for (size_t i = 1; i < n; i++) {
+		struct span shown = route_shown(names[i].node, names[i].name);
 		char hint[64];
 
 		if (strcmp(names[i].name, names[i - 1].name) != 0)
@@ -333,7 +348,8 @@ check_route_names(struct load *load)
 		snprintf(hint, sizeof(hint), "first on line %u",
 		    names[i - 1].node->at.line);
 		report_add(load->report, DIAG_DUPLICATE_KEY, names[i].node->at,
-		    hint, "two routes are named \"%s\"", names[i].name);
+		    hint, "two routes are named \"%.*s\"", (int)shown.len,
+		    shown.ptr);
 	}
 	free(names);
 }

@@ -99,8 +99,8 @@ read_who(struct load *load, const struct node *map, struct access_rule *rule)
 		if (secret == NULL)
 			report_add(load->report, DIAG_MISSING_KEY,
 			    node_place(who), "add secret: {file: PATH}",
-			    "\"secret\" is missing for %.*s", (int)text.len,
-			    text.ptr);
+			    "\"secret\" is missing for %.*s",
+			    (int)who->written.len, who->written.ptr);
 	} else if (span_starts(text, SPAN("cert:")) &&
 	           memchr(text.ptr, '=', text.len)) {
 		rule->kind = WHO_CERT;
@@ -109,7 +109,7 @@ read_who(struct load *load, const struct node *map, struct access_rule *rule)
 			    "give admin.tls.client_ca",
 			    "%.*s needs client certificates, but nobody "
 			    "verifies them",
-			    (int)text.len, text.ptr);
+			    (int)who->written.len, who->written.ptr);
 	} else {
 		refuse_who(load, who, "this is nobody that weir can tell");
 	}

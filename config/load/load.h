@@ -56,6 +56,15 @@ void check_vain(struct load *load);
 const struct node *load_like(struct load *load, const struct node *section,
     const struct node *one, enum row_id like_row);
 
+/*
+ * What a message may quote: `text`, which is a node's or was made of it, or
+ * what is written where a variable stands in it. Whoever reads messages (the
+ * API checks a config for any viewer) need not be one who may see the
+ * environment. The node is a scalar, or
+ * a map of scalars that are one value together.
+ */
+struct span load_shown(const struct node *node, const char *text);
+
 /* A path with the folder in front when it is relative; NULL when missing. */
 char *load_path(
     const struct load *load, const struct node *map, enum row_id id);

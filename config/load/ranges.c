@@ -49,10 +49,15 @@ trimmed(struct span line)
 	return line;
 }
 
+/*
+ * Lines are not quoted: the path may be that of any file that weir can read,
+ * and whoever has a config checked need not be one who can.
+ */
 static void
 take_lines(struct load *load, const struct node *node, const char *path,
     struct span text, struct growing *list)
 {
+	struct span shown = load_shown(node, path);
 	unsigned number = 0, faults = 0;
 	char where[WHERE_MAX];
 
@@ -74,9 +79,8 @@ take_lines(struct load *load, const struct node *node, const char *path,
 		        ? "a list has at most 2000000 ranges"
 		        : "write \"10.0.0.0/8\", \"2001:db8::/32\" or one "
 		          "address; bits behind the length are zero",
-		    "%s: %s:%u: \"%.*s\" is not a range of addresses",
-		    node_where(node, where), path, number,
-		    (int)(line.len < 60 ? line.len : 60), line.ptr);
+		    "%s: %.*s:%u: this is not a range of addresses",
+		    node_where(node, where), (int)shown.len, shown.ptr, number);
 	}
 }
 
@@ -85,6 +89,7 @@ take_file(struct load *load, const struct node *node, const char *path,
     struct growing *list)
 {
 	FILE *in = load_can_read(load, node, path) ? fopen(path, "re") : NULL;
+	struct span shown = load_shown(node, path);
 	char where[WHERE_MAX];
 	struct stat st;
 	char *bytes;
@@ -96,8 +101,8 @@ take_file(struct load *load, const struct node *node, const char *path,
 	    st.st_size > FILE_BYTES_MAX) {
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
 		    "write one range on each line, at most 64 MiB",
-		    "%s: %s: not a file, or larger than 64 MiB",
-		    node_where(node, where), path);
+		    "%s: %.*s: not a file, or larger than 64 MiB",
+		    node_where(node, where), (int)shown.len, shown.ptr);
 	} else {
 		bytes = mem_new((size_t)st.st_size + 1, 1);
 		len = fread(bytes, 1, (size_t)st.st_size, in);

@@ -600,6 +600,69 @@ test_load__what_nothing_uses_is_warned_of(void **state)
 	    "0 errors, 1 warning.\n");
 }
 
+/* Messages go to whoever asks for a check, and the API lets any viewer ask. */
+static void
+test_load__no_message_says_what_a_variable_holds(void **state)
+{
+#define V "${WEIR_TEST_SECRET}"
+	static const char *const files[] = {
+	    HEAD POOL "routes: [{name: \"" V "\", pool: app}, {name: \"" V
+	              "\", pool: app}]\n",
+	    HEAD POOL "routes: [{name: \"" V "\", pool: app}, {pool: app}]\n",
+	    HEAD POOL "routes: [{pool: \"" V "\"}]\n",
+	    HEAD "pools: {app: {endpoints: [\"" V ":80\", {address: \"" V
+	         ":80\", weight: 2}]}}\n" TAIL,
+	    HEAD POOL TAIL "geo: {database: \"/nope/" V "\"}\n",
+	    HEAD POOL TAIL "geo: {database: \"" V "/nope\"}\n",
+	    HEAD POOL TAIL "redis: {url: \"redis://h\", password: {env: \"" V
+	                   "\"}}\n",
+	    HEAD POOL TAIL "redis: {url: \"redis://h\", password: {credential: "
+	                   "\"" V "\"}}\n",
+	    HEAD POOL TAIL "plans: {p: {phases: [{name: \"" V
+	                   "\", weight: 5}, {name: \"" V "\", weight: 1}]}}\n",
+	    HEAD POOL TAIL
+	    "plans: {p: {phases: [{name: a, weight: 5, gate: \"" V "\"}]}}\n",
+	    HEAD POOL TAIL "plans: {p: {phases: [{name: a, weight: 100}], "
+	                   "guards: [{name: \"" V "\", metric: errors}]}}\n",
+	    HEAD POOL TAIL "admin: {access: [{who: \"token:" V
+	                   "\", role: viewer}]}\n",
+	    HEAD POOL "routes: [{match: {geo: {country: \"" V
+	              "\", subdivision: \"" V "\"}}, pool: app}]\n",
+	};
+
+	(void)state;
+	setenv("WEIR_TEST_SECRET", "hunter2", 1);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *told = told_about(files[i]);
+
+		assert_non_null(strstr(told, V)); /* something is told */
+		if (strstr(told, "hunter2"))
+			fail_msg("%s", told);
+		free(told);
+	}
+#undef V
+}
+
+static void
+test_load__no_message_quotes_a_file_of_ranges(void **state)
+{
+	char path[] = "/tmp/weir-ranges-XXXXXX", text[512], *told;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "# x\nhunter2\n", 12), 12);
+	close(fd);
+	snprintf(text, sizeof(text),
+	    HEAD POOL "routes: [{access: {deny: [{file: %s}]}, pool: app}]\n",
+	    path);
+	told = told_about(text);
+	assert_non_null(strstr(told, ":2: this is not a range of addresses"));
+	assert_null(strstr(told, "hunter2"));
+	free(told);
+	unlink(path);
+}
+
 static void
 test_load__routes_behind_one_that_takes_all_are_warned_of(void **state)
 {
@@ -870,6 +933,8 @@ main(void)
 	    cmocka_unit_test(test_load__what_nothing_uses_is_warned_of),
 	    cmocka_unit_test(
 	        test_load__routes_behind_one_that_takes_all_are_warned_of),
+	    cmocka_unit_test(test_load__no_message_says_what_a_variable_holds),
+	    cmocka_unit_test(test_load__no_message_quotes_a_file_of_ranges),
 	    cmocka_unit_test(test_load__yaml_beyond_ours_is_refused),
 	    cmocka_unit_test(test_load__tabs_are_refused),
 	    cmocka_unit_test(test_load__broken_yaml_is_told_where),
