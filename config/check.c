@@ -177,10 +177,10 @@ prefix_covers(const char *prefix, const char *path)
 {
 	size_t len = strlen(prefix);
 
-	if (len > 0 && prefix[len - 1] == '/')
-		len--;
+	/* "/a/" takes what stands below "/a", and not "/a" itself */
 	return strncmp(prefix, path, len) == 0 &&
-	       (path[len] == '\0' || path[len] == '/');
+	       (path[len] == '\0' || path[len] == '/' ||
+	           prefix[len - 1] == '/');
 }
 
 static bool

@@ -683,6 +683,9 @@ test_load__routes_behind_one_that_takes_all_are_warned_of(void **state)
 	expect(ROUTES("{method: GET}", "{path: /a}"), "");
 	expect(ROUTES("{client: 10.0.0.0/8}", "{path: /a}"), "");
 	expect(ROUTES("{path: /a}", "{path_prefix: /a}"), "");
+	expect_part(ROUTES("{path_prefix: /a/}", "{path: /a/b}"), W002);
+	expect(ROUTES("{path_prefix: /a/}", "{path: /a}"), "");
+	expect(ROUTES("{path_prefix: /a/}", "{path_prefix: /a}"), "");
 #undef ROUTES
 #undef W002
 }
