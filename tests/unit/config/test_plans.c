@@ -262,6 +262,8 @@ test_plans__what_makes_no_sense_is_refused_once(void **state)
 	    {PLAN("{name: e, metric: errors, max_increase: 2pp, max_rate: 1%}",
 	         ""),
 	        "E042", "does not go with max_rate"},
+	    {PLAN("{name: e, metric: errors, max_rate: 0}", ""), "E020",
+	        "0 is below 0.01%"},
 	    {PLAN("{name: e, metric: excess_failures}", ""), "E042",
 	        "\"max\" is missing"},
 	    {PLAN("{name: e, metric: errors, warmup: 5s}", ""), "E042",
