@@ -7,7 +7,9 @@
 #include "config/load/load.h"
 #include "config/mem.h"
 
-enum { PAIRWISE_MAX = 1000 }; /* beyond, only routes that take all are seen */
+/* Of routes, hosts and headers together: each pair is compared. Beyond, only
+   routes that take all are seen. */
+enum { PAIRWISE_MAX = 4000 };
 
 /* ---- addresses ---- */
 
@@ -238,6 +240,40 @@ takes_all(const struct match_cfg *match)
 	return match_covers(match, &anything);
 }
 
+static bool
+is_pairwise(const struct config *config)
+{
+	size_t n = config->n_routes;
+
+	for (size_t i = 0; i < config->n_routes; i++)
+		n += config->routes[i].match.hosts.n +
+		     config->routes[i].match.n_headers;
+	return n <= PAIRWISE_MAX;
+}
+
+/* The first route that takes all; behind the last: none does. */
+static size_t
+find_any(const struct config *config)
+{
+	size_t i = 0;
+
+	while (i < config->n_routes && !takes_all(&config->routes[i].match))
+		i++;
+	return i;
+}
+
+/* The first before `end` that takes all that it matches; else `end`. */
+static size_t
+find_cover(const struct config *config, size_t end)
+{
+	const struct match_cfg *match = &config->routes[end].match;
+	size_t i = 0;
+
+	while (i < end && !match_covers(&config->routes[i].match, match))
+		i++;
+	return i;
+}
+
 static struct span
 route_shown(const struct node *route, const char *name)
 {
@@ -250,22 +286,18 @@ static void
 check_reached(struct load *load)
 {
 	const struct config *config = load->config;
-	size_t n = config->n_routes;
+	bool by_pairs = is_pairwise(config);
+	size_t any = find_any(config);
 
-	for (size_t i = 1; i < n; i++) {
-		const struct match_cfg *match = &config->routes[i].match;
+	for (size_t i = 1; i < config->n_routes; i++) {
+		size_t by = by_pairs ? find_cover(config, i) : any;
 		char where[WHERE_MAX];
 		struct span shown;
-		size_t j = 0;
 
-		while (j < i &&
-		       !(n <= PAIRWISE_MAX
-		               ? match_covers(&config->routes[j].match, match)
-		               : takes_all(&config->routes[j].match)))
-			j += n <= PAIRWISE_MAX || j + 1 < PAIRWISE_MAX ? 1 : i;
-		if (j >= i)
+		if (by >= i)
 			continue;
-		shown = route_shown(load->routes.at[j], config->routes[j].name);
+		shown =
+		    route_shown(load->routes.at[by], config->routes[by].name);
 		report_add(load->report, DIAG_UNREACHABLE,
 		    load->routes.at[i]->at, "put it further up",
 		    "%s is never reached: route \"%.*s\" takes all that it "

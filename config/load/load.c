@@ -116,23 +116,34 @@ load_can_read(
 	return false;
 }
 
-/* Does a line of it begin a certificate? What stands in that, TLS finds out. */
+FILE *
+load_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	FILE *in = NULL;
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		in = fdopen(fd, "r");
+	if (fd >= 0 && in == NULL)
+		close(fd);
+	return in;
+}
+
+/* Does a line of it begin a certificate? What stands in that, TLS finds out;
+   so it does with what is told elsewhere, or is no file. */
 static bool
 holds_certificate(const char *path)
 {
 	static const char begin[] = "-----BEGIN ";
-	FILE *in = fopen(path, "re");
-	char *line = NULL;
-	size_t cap = 0, left = 4 << 20;
-	bool is_found = in == NULL; /* told elsewhere */
-	ssize_t n;
+	FILE *in = load_open(path);
+	char line[256];
+	size_t left = (4 << 20) / sizeof(line);
+	bool is_found = in == NULL;
 
-	while (!is_found && left > 0 && (n = getline(&line, &cap, in)) > 0) {
+	while (!is_found && left-- > 0 && fgets(line, sizeof(line), in))
 		is_found = strncmp(line, begin, sizeof(begin) - 1) == 0 &&
 		           strstr(line, "CERTIFICATE-----");
-		left -= (size_t)n < left ? (size_t)n : left;
-	}
-	free(line);
 	if (in)
 		fclose(in);
 	return is_found;

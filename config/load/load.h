@@ -18,6 +18,7 @@ struct load {
 	/* Maps as written: the i-th child is the i-th of the config's array. */
 	const struct node *listeners, *pools, *splits, *plans;
 	struct entries routes;
+	size_t n_inherited; /* values of all that takes some from others */
 	bool is_trusted; /* judged before: files that it names may be gone by now, variables have been filled in */
 };
 
@@ -71,6 +72,8 @@ char *load_path(
 /* False: told, with what to do. */
 bool load_can_read(
     const struct load *load, const struct node *node, const char *path);
+/* To read while a config is judged: NULL for what could keep us waiting, or never end. */
+FILE *load_open(const char *path);
 /* A PEM file of certificate authorities; told when it is none. */
 char *load_authorities(
     const struct load *load, const struct node *map, enum row_id id);

@@ -9,10 +9,11 @@
 
 /* ---- names that must differ ---- */
 
+/* Of the first `n`: what is too many is told, and would take a pair each. */
 static void
-check_names(struct load *load, struct entries all, enum row_id id)
+check_names(struct load *load, struct entries all, size_t n, enum row_id id)
 {
-	for (size_t i = 1; i < all.n; i++) {
+	for (size_t i = 1; i < n; i++) {
 		const struct node *name = field(all.at[i], id);
 
 		for (size_t j = 0; j < i && name; j++) {
@@ -134,7 +135,7 @@ load_phases(struct load *load, const struct node *map, struct plan_cfg *plan)
 	for (size_t i = 0; i < n; i++)
 		if (all.at[i]->kind == NODE_MAP)
 			load_phase(load, all.at[i], plan);
-	check_names(load, all, ROW_PHASE_NAME);
+	check_names(load, all, n, ROW_PHASE_NAME);
 	for (size_t i = 1; i < plan->n_phases && plan->n_phases == n; i++)
 		if (plan->phases[i].weight < plan->phases[i - 1].weight) {
 			struct span one = name_shown(all.at[i], ROW_PHASE_NAME);
@@ -189,7 +190,7 @@ load_guards(struct load *load, const struct node *map, struct plan_cfg *plan)
 		if (all.at[i]->kind == NODE_MAP)
 			load_guard(
 			    load, all.at[i], &plan->guards[plan->n_guards++]);
-	check_names(load, all, ROW_GUARD_NAME);
+	check_names(load, all, n, ROW_GUARD_NAME);
 }
 
 static void

@@ -88,16 +88,17 @@ static void
 take_file(struct load *load, const struct node *node, const char *path,
     struct growing *list)
 {
-	FILE *in = load_can_read(load, node, path) ? fopen(path, "re") : NULL;
 	struct span shown = load_shown(node, path);
 	char where[WHERE_MAX];
 	struct stat st;
+	FILE *in;
 	char *bytes;
 	size_t len;
 
-	if (!in)
+	if (!load_can_read(load, node, path))
 		return;
-	if (fstat(fileno(in), &st) != 0 || !S_ISREG(st.st_mode) ||
+	in = load_open(path);
+	if (in == NULL || fstat(fileno(in), &st) != 0 ||
 	    st.st_size > FILE_BYTES_MAX) {
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
 		    "write one range on each line, at most 64 MiB",
@@ -109,7 +110,8 @@ take_file(struct load *load, const struct node *node, const char *path,
 		take_lines(load, node, path, (struct span){bytes, len}, list);
 		free(bytes);
 	}
-	fclose(in);
+	if (in)
+		fclose(in);
 }
 
 /* ---- a list ---- */

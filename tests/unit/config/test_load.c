@@ -663,6 +663,66 @@ test_load__no_message_quotes_a_file_of_ranges(void **state)
 	unlink(path);
 }
 
+/* Somebody may have it checked by a process that has other things to do. */
+static void
+test_load__what_never_ends_is_not_waited_for(void **state)
+{
+	char path[] = "/tmp/weir-pipe-XXXXXX", text[512];
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	snprintf(text, sizeof(text),
+	    HEAD POOL "routes: [{access: {deny: [{file: %s}]}, pool: app}]\n",
+	    path);
+	expect_part(text, "not a file, or larger than 64 MiB");
+	unlink(path);
+	expect("listeners: {http: {bind: \"127.0.0.1:1\", tls: {self_signed: "
+	       "true, client_ca: /dev/zero}}}\n" POOL TAIL,
+	    "");
+}
+
+/* `n` times `each` with its number in it. */
+static void
+put_many(FILE *out, unsigned n, const char *before, const char *each)
+{
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "%s%s%u%s", i ? ", " : "", before, i, each);
+}
+
+static void
+test_load__large_files_are_judged_in_time(void **state)
+{
+	char *text, *told;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)state;
+	fprintf(out, HEAD POOL TAIL "plans: {p: {phases: [");
+	put_many(out, 40000, "{name: a", ", weight: 1}");
+	fprintf(out, "]}}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "at most 16 are possible"));
+	free(told);
+	free(text);
+
+	out = open_memstream(&text, &len);
+	fprintf(out, HEAD TAIL "pools: {app: {endpoints: [");
+	put_many(out, 5000, "\"a", ":1\"");
+	fprintf(out, "]}, ");
+	put_many(out, 5000, "p", ": {like: app}");
+	fprintf(out, "}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "there are more than 250000 values"));
+	free(told);
+	free(text);
+}
+
 static void
 test_load__routes_behind_one_that_takes_all_are_warned_of(void **state)
 {
@@ -938,6 +998,8 @@ main(void)
 	        test_load__routes_behind_one_that_takes_all_are_warned_of),
 	    cmocka_unit_test(test_load__no_message_says_what_a_variable_holds),
 	    cmocka_unit_test(test_load__no_message_quotes_a_file_of_ranges),
+	    cmocka_unit_test(test_load__what_never_ends_is_not_waited_for),
+	    cmocka_unit_test(test_load__large_files_are_judged_in_time),
 	    cmocka_unit_test(test_load__yaml_beyond_ours_is_refused),
 	    cmocka_unit_test(test_load__tabs_are_refused),
 	    cmocka_unit_test(test_load__broken_yaml_is_told_where),
