@@ -341,6 +341,7 @@ reader_close(struct reader *reader)
 			continue;
 		}
 		node->child[node->n++] = child;
+		child->position = (uint32_t)node->n;
 		if (node->index)
 			*index_slot(node, child->key) = (uint32_t)node->n;
 	}

@@ -27,6 +27,7 @@ struct node {
 	struct span text;    /* scalar, variables filled in */
 	struct span written; /* scalar, as in the file: what messages quote */
 	struct node *parent;
+	uint32_t position; /* among the parent's children, from 1 */
 	struct node *first, *last, *next; /* while the tree grows */
 	struct node **child;              /* afterwards */
 	size_t n;

@@ -44,16 +44,6 @@ noun_of(const struct node *node)
 	return NULL;
 }
 
-static size_t
-position_of(const struct node *node)
-{
-	size_t i = 0;
-
-	while (i < node->parent->n && node->parent->child[i] != node)
-		i++;
-	return i + 1;
-}
-
 static void
 thing_words(const struct node *thing, const char *noun, char *buf, size_t cap)
 {
@@ -66,7 +56,7 @@ thing_words(const struct node *thing, const char *noun, char *buf, size_t cap)
 		snprintf(buf, cap, "%s \"%.*s\"", noun,
 		    (int)(word.len < 64 ? word.len : 64), word.ptr);
 	else if (thing->parent)
-		snprintf(buf, cap, "%s %zu", noun, position_of(thing));
+		snprintf(buf, cap, "%s %u", noun, thing->position);
 }
 
 char *

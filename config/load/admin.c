@@ -35,6 +35,8 @@ check_open(struct load *load, const struct node *admin)
 
 		if (cfg->has_tls || is_loopback(&cfg->listen[i]))
 			continue;
+		if (report_is_full(load->report))
+			return; /* the address is looked for among all */
 		for (size_t j = 0; j < entries.n; j++) {
 			if (span_eq(entries.at[j]->text,
 			        span_of(cfg->listen[i].text)))

@@ -711,6 +711,16 @@ test_load__large_files_are_judged_in_time(void **state)
 	free(text);
 
 	out = open_memstream(&text, &len);
+	fprintf(out, HEAD POOL TAIL "admin: {listen: [");
+	put_many(out, 60000, "\"10.0.0.1:", "\"");
+	fprintf(out, "]}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "10.0.0.1:0 would be open to others"));
+	free(told);
+	free(text);
+
+	out = open_memstream(&text, &len);
 	fprintf(out, HEAD TAIL "pools: {app: {endpoints: [");
 	put_many(out, 5000, "\"a", ":1\"");
 	fprintf(out, "]}, ");
