@@ -257,7 +257,7 @@ on_fine_tick(int fd, short what, void *arg)
 	}
 }
 
-void
+__attribute__((cold, noinline)) void
 worker_be_exact(struct worker *worker, nsec_t after)
 {
 	nsec_t until = worker->now + after + 2 * WHEEL_TICK_MS * NSEC_PER_MSEC;
