@@ -2,7 +2,7 @@
  * Lists of address ranges: written in the file, or in files of their own with
  * a range on each line, '#' to the line's end being a comment. Blocklists come
  * with a hundred thousand lines, so such a file is read in one go and only its
- * first mistakes are told.
+ * first mistake is told.
  */
 #include <stdio.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #include "config/load/load.h"
 #include "config/mem.h"
 
-enum { FAULTS_TOLD = 3, FILE_BYTES_MAX = 64 << 20, RANGES_MAX = 2000000 };
+enum { FILE_BYTES_MAX = 64 << 20, RANGES_MAX = 2000000 };
 
 struct growing {
 	struct cidrs *cidrs;
@@ -58,10 +58,10 @@ take_lines(struct load *load, const struct node *node, const char *path,
     struct span text, struct growing *list)
 {
 	struct span shown = load_shown(node, path);
-	unsigned number = 0, faults = 0;
+	unsigned number = 0;
 	char where[WHERE_MAX];
 
-	while (text.len > 0 && faults < FAULTS_TOLD) {
+	while (text.len > 0) {
 		const char *end = memchr(text.ptr, '\n', text.len);
 		size_t len = end ? (size_t)(end - text.ptr) : text.len;
 		struct span line = trimmed((struct span){text.ptr, len});
@@ -73,7 +73,6 @@ take_lines(struct load *load, const struct node *node, const char *path,
 		if (line.len == 0 ||
 		    (cidr_parse(line, &cidr) && add(list, &cidr)))
 			continue;
-		faults++;
 		report_add(load->report, DIAG_RANGE, node_place(node),
 		    list->cidrs->n == RANGES_MAX
 		        ? "a list has at most 2000000 ranges"
@@ -81,6 +80,7 @@ take_lines(struct load *load, const struct node *node, const char *path,
 		          "address; bits behind the length are zero",
 		    "%s: %.*s:%u: this is not a range of addresses",
 		    node_where(node, where), (int)shown.len, shown.ptr, number);
+		return;
 	}
 }
 
