@@ -77,6 +77,12 @@ class Phases(Rollouts):
         self.assertEqual(self.events(event="promoted")[0]["weight"], 99)
         self.assertEqual(seen[-1], 100)
 
+    def test_a_start_is_answered_by_created_and_where(self):
+        self.pair()
+        reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan"})
+        self.assertEqual((reply.status, reply.reason), (201, "Created"))
+        self.assertEqual(reply.headers["Location"], "/v1/rollouts/" + reply.json["id"])
+
     def test_min_requests_are_waited_for(self):
         self.pair({"plan": plan([{"name": "canary", "weight": 50, "min_requests": 20, "until": "held"}])})
         id = self.begin()
