@@ -17,7 +17,11 @@ struct state {
 	struct journal journal;
 };
 
-enum { STATE_KEY_MAX = 128 };
+enum {
+	STATE_KEY_MAX = 128,
+	WORDS_KEPT = 1024,  /* on endpoints; far below JOURNAL_KEYS_MAX */
+	WORDS_AT_ONCE = 16, /* dropped by one look: each is an fsync */
+};
 
 static const char *const admin_names[] = {"active", "drain", "maint"};
 
@@ -357,6 +361,7 @@ struct word {
 	const char *pool, *address;
 	enum endpoint_admin admin;
 	uint64_t sequence;
+	bool is_meant; /* it is about something that is there */
 };
 
 /* False: it is none. */
@@ -414,14 +419,16 @@ state_endpoint_change(const struct state *state, const char *pool,
 
 /* The last word holds: an address's, or that of the name that it comes from. */
 static const struct word *
-last_word(const struct word *words, size_t n, const char *pool,
+last_word(struct word *words, size_t n, const char *pool,
     const struct endpoint *endpoint)
 {
-	const struct word *last = NULL;
+	struct word *last = NULL;
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_about(&words[i], pool, endpoint) &&
-		    (!last || words[i].sequence > last->sequence))
+		if (!is_about(&words[i], pool, endpoint))
+			continue;
+		words[i].is_meant = true;
+		if (!last || words[i].sequence > last->sequence)
 			last = &words[i];
 	}
 	return last;
@@ -444,8 +451,25 @@ obey(struct registry *registry, const struct word *word,
 		    endpoint_admin_name(word->admin), NULL);
 }
 
+/* A name may have no address at the moment. */
 static void
-obey_all(struct registry *registry, const struct word *words, size_t n)
+spare_names(const struct registry *registry, const struct pool_view *view,
+    struct word *words, size_t n)
+{
+	size_t n_listed;
+	const struct endpoint_cfg *listed =
+	    registry_endpoints(registry, view->cfg, &n_listed);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < n_listed && !words[i].is_meant; j++)
+			words[i].is_meant =
+			    strcmp(words[i].pool, view->pool->name) == 0 &&
+			    strcmp(words[i].address, listed[j].address.text) ==
+			        0;
+}
+
+static void
+obey_all(struct registry *registry, struct word *words, size_t n)
 {
 	struct snapshot *snapshot =
 	    publication_current(registry_publication(registry));
@@ -460,6 +484,34 @@ obey_all(struct registry *registry, const struct word *words, size_t n)
 			if (word)
 				obey(registry, word, view->endpoints[j]);
 		}
+		spare_names(registry, view, words, n);
+	}
+}
+
+/*
+ * Each address that was ever drained leaves a word behind, and addresses come
+ * and go for ever. Of those that are about nothing any more the oldest make
+ * room, or the journal would take no new key some day.
+ */
+static void
+forget_oldest(struct state *state, struct word *words, size_t n)
+{
+	char key[STATE_KEY_MAX];
+	struct err err;
+
+	for (size_t i = 0; i < WORDS_AT_ONCE && n - i > WORDS_KEPT; i++) {
+		struct word *oldest = NULL;
+
+		for (size_t j = 0; j < n; j++)
+			if (!words[j].is_meant &&
+			    (!oldest || words[j].sequence < oldest->sequence))
+				oldest = &words[j];
+		if (!oldest)
+			return;
+		oldest->is_meant = true; /* looked at */
+		endpoint_key(oldest->pool, oldest->address, key, sizeof(key));
+		if (!journal_drop(&state->journal, key, &err))
+			return; /* another time */
 	}
 }
 
@@ -471,8 +523,10 @@ state_restore_endpoints(struct state *state, struct registry *registry)
 
 	for (size_t i = 0; words && i < state->journal.n_items; i++)
 		n += word_take(&state->journal.items[i], &words[n]);
-	if (n > 0)
+	if (n > 0) {
 		obey_all(registry, words, n);
+		forget_oldest(state, words, n);
+	}
 	while (n > 0)
 		json_decref(words[--n].object);
 	free(words);
