@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from harness import Case, Load, blue_green, get, until
+from harness import Case, Load, UnixConnection, blue_green, get, until
 
 PHASES = [{"name": "canary", "weight": 5, "hold": "60s", "until": "held"},
           {"name": "half", "weight": 50, "hold": "60s", "until": "held"}]
@@ -365,6 +365,21 @@ class People(Rollouts):
         self.assertEqual(answers[0].headers["Preference-Applied"], "wait")
         reply = self.weir.admin("GET", "/v1/rollouts/" + id, None, {"Prefer": "wait=1"})
         self.assertEqual(reply.json["held_reason"], "paused")
+
+    def test_a_poll_for_the_head_alone_is_answered_without_a_body(self):
+        self.pair()
+        path = "/v1/rollouts/" + self.begin()
+        connection = UnixConnection(self.weir.admin_path, 20)
+        self.addCleanup(connection.close)
+        connection.request("HEAD", path, headers={"Prefer": "wait=1"})
+        head = connection.getresponse()
+        head.read()
+        self.assertEqual((head.status, head.headers["Preference-Applied"]), (200, "wait"))
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 200)
+        self.assertGreater(int(head.headers["Content-Length"]), 0)
+        self.assertEqual(json.loads(answer.read())["id"], os.path.basename(path))
 
     def test_a_poller_that_goes_away_harms_nothing(self):
         self.pair()
