@@ -417,6 +417,7 @@ adopt_run(struct adoption *a)
 		run = a->run;
 		insert(a);
 		ok = settle(a, run, NULL);
+		rollouts_prune(rollouts);
 	}
 	ticker_arm(rollouts);
 	return ok;

@@ -408,6 +408,9 @@ class Weights(Fleet):
 
 class Rollouts(Fleet):
 
+    def two_splits(self):
+        return {"splits": {n: {"stable": "blue", "weights": {"blue": 100, "green": 0}} for n in ("shop", "api")}}
+
     def test_a_rollout_moves_on_all_and_one_advances_it(self):
         self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "400ms", "until": "held"},
                                     {"name": "half", "weight": 50, "ramp": "1s", "hold": "400ms", "until": "held"}], keep_warm="1s")}
@@ -552,6 +555,28 @@ class Rollouts(Fleet):
         until(lambda: self.server.ask("get", "t:fleet:lease:shop") != [name], what="the lease given back")
         rest = next(w for w in weirs if w is not holder)
         until(lambda: [i["id"] for i in self.look(rest)["instances"]] == [self.look(rest)["id"]])
+
+    def test_what_is_adopted_makes_the_oldest_go_but_a_splits_last(self):
+        self.redis()
+        first = self.join(**self.two_splits())
+        alone = self.config(**self.two_splits())
+        del alone["redis"]
+        second = self.start(alone)
+
+        def ended(weir, **more):
+            id = self.begin(weir, **more)
+            self.verb(weir, id, "abort")
+            return id
+        ids = [ended(second, split="api")] + [ended(second) for _ in range(99)]
+        second.reload(self.config(self.server.address, **self.two_splits()))
+        self.weirs.append(second)
+        self.agree()
+        for _ in range(3):
+            ids.append(ended(first))
+            self.all_in(ids[-1], state="aborted")
+        known = {r["id"] for r in second.admin("GET", "/v1/rollouts").json["rollouts"]}
+        self.assertEqual(known, {ids[0]} | set(ids[4:]))
+        self.agree()
 
     def test_who_joins_during_a_rollout_takes_part(self):
         weirs = self.fleet(1)
