@@ -636,6 +636,28 @@ test_server__words_on_endpoints_that_are_gone_make_room(void **state)
 	    .body = "{\"state\": \"active\"}");
 }
 
+/* ---- certificates ---- */
+
+static void
+test_server__all_certificates_are_told(void **state)
+{
+	struct plant *plant = *state;
+	struct answer_seen answer;
+	size_t n = 0;
+
+	plant->n_certificates = 200;
+	plant_ask(plant, &(struct ask){.path = "/v1/certificates"}, &answer);
+	assert_int_equal(
+	    json_array_size(json_object_get(answer.json, "certificates")), 200);
+	answer_free(&answer);
+	plant_ask(plant, &(struct ask){.path = "/metrics"}, &answer);
+	for (const char *at = answer.text;
+	     (at = strstr(at, "not_after_timestamp_seconds{")); at++)
+		n++;
+	assert_int_equal(n, 200);
+	answer_free(&answer);
+}
+
 /* ---- config ---- */
 
 static void
@@ -867,6 +889,7 @@ main(void)
 	    TEST(test_server__the_metrics_listener_has_three_paths),
 	    TEST(test_server__the_socket_is_private_and_replaced_when_stale),
 	    TEST(test_server__an_endpoint_with_odd_characters_is_reached),
+	    TEST(test_server__all_certificates_are_told),
 	    TEST(test_server__words_on_endpoints_that_are_gone_make_room),
 	    TEST(test_server__a_reload_takes_the_file),
 	    TEST(test_server__a_bad_file_changes_nothing_and_says_where),
