@@ -41,6 +41,9 @@ class Rollouts(Case):
     def look(self, id):
         return self.weir.admin("GET", "/v1/rollouts/" + id).json
 
+    def etag(self, id):
+        return self.weir.admin("GET", "/v1/rollouts/" + id).etag
+
     def verb(self, id, verb, body=None, expect=200, headers=None):
         reply = self.weir.admin("POST", "/v1/rollouts/%s/%s" % (id, verb), body, headers)
         self.assertEqual(reply.status, expect, reply)
@@ -229,6 +232,10 @@ class People(Rollouts):
         self.assertEqual(reply.status, 200)     # a safety verb asks for no version
         reply = self.weir.admin("POST", "/v1/rollouts/%s/resume" % id, None, {"If-Match": '"1"'})
         self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))
+        self.verb(id, "abort")
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/retry" % id, None, {"If-Match": '"1"'})
+        self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))
+        self.assertEqual(self.weir.admin("POST", "/v1/rollouts/%s/retry" % id, None, {"If-Match": self.etag(id)}).status, 201)
 
     def test_pause_resume_promote_abort(self):
         self.pair()
@@ -325,6 +332,8 @@ class People(Rollouts):
         self.assertEqual(ask(ci, "POST", "/v1/rollouts/%s/promote" % id).json["state"], "held")     # opens no gate
         self.assertEqual(ask(ci, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads"}).status, 403)
         self.assertEqual(ask(ann, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "lead"}).json["code"], "unknown-gate")
+        reply = ask(dict(ann, **{"If-Match": '"1"'}), "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads"})
+        self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))     # of what she did not see
         self.weir.kill()
         self.weir.start()
         reply = ask(ann, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads", "reason": "looks good"})
