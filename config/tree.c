@@ -136,6 +136,7 @@ struct reader {
 	struct tree *tree;
 	struct report *report;
 	struct span text;
+	bool is_literal;
 	yaml_parser_t parser;
 	struct node *top; /* the map or list that is open */
 	unsigned depth;
@@ -270,7 +271,8 @@ reader_scalar(struct reader *reader, const yaml_event_t *event)
 	if (len == 0 && node->is_plain && reader->has_key)
 		node->at = reader->key_at;
 	reader_place(reader, node);
-	node->is_bad = !variables_fill(reader->tree, node, reader->report);
+	node->is_bad = !reader->is_literal &&
+	               !variables_fill(reader->tree, node, reader->report);
 	return true;
 }
 
@@ -488,9 +490,13 @@ reader_run(struct reader *reader)
 }
 
 bool
-tree_parse(struct tree *tree, struct span text, struct report *report)
+tree_parse(
+    struct tree *tree, struct span text, bool is_literal, struct report *report)
 {
-	struct reader reader = {.tree = tree, .report = report, .text = text};
+	struct reader reader = {.tree = tree,
+	    .report = report,
+	    .text = text,
+	    .is_literal = is_literal};
 	bool is_fine;
 
 	memset(tree, 0, sizeof(*tree));

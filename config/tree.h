@@ -23,8 +23,8 @@ struct node {
 	bool is_bad;       /* told already: readers take the default */
 	bool has_template; /* a scalar with ${lower.case} in it */
 	struct place at, key_at;
-	struct span key;     /* in a map */
-	struct span text;    /* scalar, variables filled in */
+	struct span key;  /* in a map */
+	struct span text; /* scalar, variables filled in unless it is literal */
 	struct span written; /* scalar, as in the file: what messages quote */
 	struct node *parent;
 	struct node *first, *last, *next; /* while the tree grows */
@@ -44,8 +44,10 @@ struct tree {
 	size_t n_nodes, n_bytes;
 };
 
-/* False when the text could not be read to its end. */
-bool tree_parse(struct tree *tree, struct span text, struct report *report);
+/* False when the text could not be read to its end. `is_literal`: what looks
+ * like a variable is text. */
+bool tree_parse(struct tree *tree, struct span text, bool is_literal,
+    struct report *report);
 void tree_release(struct tree *tree);
 
 /* Memory that lives as long as the tree. */

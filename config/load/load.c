@@ -431,7 +431,7 @@ load_into(
 	text = without_mark(text);
 	if (!text_is_taken(text, report))
 		return NULL;
-	if (tree_parse(&tree, text, report)) {
+	if (tree_parse(&tree, text, is_trusted, report)) {
 		if (tree.root == NULL)
 			report_add(report, DIAG_EMPTY_FILE,
 			    (struct place){0, 0, 0},
