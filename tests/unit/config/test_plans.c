@@ -193,6 +193,11 @@ test_plans__what_is_no_plan_does_not_come_back(void **state)
 		assert_null(plan_parse(span_of(texts[i]), &err));
 		assert_non_null(strstr(err.text, "not a plan"));
 	}
+	assert_null(plan_parse(
+	    SPAN("{\"p\": {\"phases\": [{\"name\": \"a\", \"weight\": "
+	         "500}]}}"),
+	    &err));
+	assert_non_null(strstr(err.text, "weight"));
 }
 
 /* It was filled in when the file was read; what comes later may be anybody's.
