@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -576,6 +577,26 @@ class Rollouts(Fleet):
             self.all_in(ids[-1], state="aborted")
         known = {r["id"] for r in second.admin("GET", "/v1/rollouts").json["rollouts"]}
         self.assertEqual(known, {ids[0]} | set(ids[4:]))
+        self.agree()
+
+    def test_who_cannot_record_a_rollout_does_not_take_part_until_he_can(self):
+        first = self.fleet(1)[0]
+        second = self.start(self.config(), preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        self.weirs.append(second)
+        self.agree()
+        state = os.path.join(second.dir, "state")
+        os.mkdir(os.path.join(state, "snapshot.new"))
+        resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (os.path.getsize(os.path.join(state, "journal")), resource.RLIM_INFINITY))
+        id = self.begin(first)
+        self.all_in(id, weirs=[first], state="running")
+        until(lambda: any("trouble" in s for s in self.look(second)["splits"]), 10, "it says that it cannot")
+        for _ in range(20):
+            self.assertEqual((self.rollout(second, id)["state"], self.green_of(second)), (None, 0))
+            time.sleep(0.02)
+        resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        os.rmdir(os.path.join(state, "snapshot.new"))
+        self.all_in(id, state="running")
+        self.all_at(10)
         self.agree()
 
     def test_who_joins_during_a_rollout_takes_part(self):
