@@ -228,6 +228,8 @@ class People(Rollouts):
         self.assertEqual(self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan"}).json["rollout"]["id"], id)
         reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plam"})
         self.assertIn("plan", reply.json["hint"])
+        reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "something-else"})
+        self.assertEqual((reply.json["code"], reply.json["hint"]), ("unknown-plan", "GET /v1/config shows them"))
         reply = self.weir.admin("POST", "/v1/rollouts/%s/pause" % id, None, {"If-Match": '"1"'})
         self.assertEqual(reply.status, 200)     # a safety verb asks for no version
         reply = self.weir.admin("POST", "/v1/rollouts/%s/resume" % id, None, {"If-Match": '"1"'})
