@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/escape.h"
 #include "admin/fleet/fleet.h"
 #include "admin/log.h"
 #include "admin/notify/notify.h"
@@ -352,7 +353,11 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
 static void
 copy_text(char *to, size_t cap, const char *text)
 {
-	snprintf(to, cap, "%s", text ? text : "");
+	size_t len = text ? text_fitting(text, cap - 1) : 0;
+
+	if (len > 0)
+		memcpy(to, text, len);
+	to[len] = '\0';
 }
 
 /* The id alone: every instance lays the same clients into the same buckets. */

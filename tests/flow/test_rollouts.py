@@ -86,6 +86,14 @@ class Phases(Rollouts):
         self.assertEqual((reply.status, reply.reason), (201, "Created"))
         self.assertEqual(reply.headers["Location"], "/v1/rollouts/" + reply.json["id"])
 
+    def test_a_long_release_of_the_pool_is_cut_at_a_character(self):
+        self.blue, self.green = self.upstream("hello", name="blue"), self.upstream("hello", name="green")
+        self.plans = {"plan": plan()}
+        config = self.config()
+        config["pools"]["green"]["meta"] = {"release": "\u00e9" * 100}
+        self.weir = self.start(config)
+        self.assertEqual(self.look(self.begin())["release"], "\u00e9" * 63)
+
     def test_min_requests_are_waited_for(self):
         self.pair({"plan": plan([{"name": "canary", "weight": 50, "min_requests": 20, "until": "held"}])})
         id = self.begin()
