@@ -23,10 +23,11 @@ struct node {
 	bool is_bad;       /* told already: readers take the default */
 	bool has_template; /* a scalar with ${lower.case} in it */
 	struct place at, key_at;
-	struct span key;  /* in a map */
-	struct span text; /* scalar, variables filled in unless it is literal */
+	struct span key;     /* in a map */
+	struct span text;    /* scalar, variables filled in */
 	struct span written; /* scalar, as in the file: what messages quote */
 	struct node *parent;
+	uint32_t position; /* among the parent's children, from 1 */
 	struct node *first, *last, *next; /* while the tree grows */
 	struct node **child;              /* afterwards */
 	size_t n;
@@ -44,8 +45,11 @@ struct tree {
 	size_t n_nodes, n_bytes;
 };
 
-/* False when the text could not be read to its end. `is_literal`: what looks
- * like a variable is text. */
+/*
+ * False when the text could not be read to its end. `is_literal`: it has been
+ * read before, or comes from somebody who may not see the environment; "${" in
+ * it is text.
+ */
 bool tree_parse(struct tree *tree, struct span text, bool is_literal,
     struct report *report);
 void tree_release(struct tree *tree);
