@@ -733,14 +733,6 @@ test_server__config_check_and_diff(void **state)
 	EXPECT(plant, 422, "bad-config", .method = "POST",
 	    .path = "/v1/config/check", .body = "version: 1\nlisteners: 5\n",
 	    .headers = {"Content-Type: application/yaml"});
-	/* it reads the environment and looks for files, and tells what is
-	 * wrong with what it has found there */
-	EXPECT(plant, 403, "forbidden", .by_tcp = true, .method = "POST",
-	    .path = "/v1/config/check", .body = "version: 1\n",
-	    .headers = {"Content-Type: application/yaml", BOARD});
-	EXPECT(plant, 403, "forbidden", .by_tcp = true, .method = "POST",
-	    .path = "/v1/config/check", .body = "version: 1\n",
-	    .headers = {"Content-Type: application/yaml", CI});
 	put_weights(
 	    plant, "{\"weights\": {\"canary\": 100}, \"reason\": \"because\"}");
 	plant_ask(plant, &(struct ask){.path = "/v1/config/diff"}, &answer);
