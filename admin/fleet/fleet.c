@@ -412,7 +412,7 @@ on_about(void *ctx, const struct fleet_about *list, size_t n)
 		struct fleet_member *member = &fleet->members[fleet->n_members];
 		json_t *about = json_loads(list[i].about, 0, NULL);
 
-		if (!json_is_object(about) ||
+		if (!json_is_object(about) || !fleet_id_is_clean(list[i].id) ||
 		    strlen(list[i].id) >= sizeof(member->id)) {
 			json_decref(about);
 			continue;

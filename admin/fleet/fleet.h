@@ -210,7 +210,7 @@ void fleet_distrust(struct fleet *fleet, const struct fleet_item *item,
 bool fleet_text_is_clean(const char *text, size_t max);
 bool fleet_json_is_clean(const json_t *json, size_t max);
 bool fleet_texts_are_clean(const char *text, size_t max); /* of a JSON text */
-bool fleet_id_is_clean(const char *id);
+bool fleet_id_is_clean(const char *id); /* of a rollout, of an instance */
 
 /* evidence.c */
 

@@ -5,7 +5,7 @@
  *	taken     the answer as it was made
  *	lost      409: another's change was there before, and is in effect here
  *	unknown   FLEET_HOLD_MS have passed, or Redis is away: as it was made;
- *it is in effect here, and is ordered with the others' afterwards
+ *	          it is in effect here, and ordered with the others' afterwards
  *
  * Which thing a call has changed is seen by comparing, as everywhere.
  */

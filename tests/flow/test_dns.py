@@ -253,6 +253,33 @@ class Followed(Case):
         self.follows(weir, "127.0.0.1", "127.0.0.2", "127.0.0.3")
         self.assertEqual(self.who(weir), {"one"})
 
+    def test_of_a_name_and_its_address_the_last_word_holds(self):
+        dns = self.enter(Dnsmasq("--host-record=app.test,127.0.0.1", "--host-record=app.test,127.0.0.2"))
+        weir = self.start(self.config(dns))
+        name, one = "app.test:%d" % self.port, "127.0.0.1:%d" % self.port
+
+        def say(*words):
+            for what, state in words:
+                self.assertEqual(weir.admin("PUT", "/v1/pools/app/endpoints/%s/state" % what, {"state": state}).status, 200)
+
+        def states():
+            return {e["address"].partition(":")[0]: e["state"] for e in weir.admin("GET", "/v1/pools/app").json["endpoints"]}
+
+        def holds(one, two):
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+            weir.reload()
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+            weir.kill()
+            weir.start()
+            self.follows(weir, "127.0.0.1", "127.0.0.2")
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+        say((one, "drain"), (name, "active"))
+        holds("active", "active")
+        say((name, "maint"), (one, "active"))
+        holds("active", "maint")
+        say((name, "drain"))
+        holds("drain", "drain")
+
     def test_servers_are_addresses(self):
         weir = self.start(one_pool("127.0.0.1:%d" % self.port))
         weir.reload(one_pool("127.0.0.1:1", dns={"servers": ["ns.test:53"]}), ok=False)
