@@ -147,6 +147,14 @@ class Size(Limited):
         self.refused(b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"v" * (1 << 20), (431,))
         self.assertLess(weir.rss() - before, 4 << 20)
 
+    def test_paths_as_long_as_a_head_may_be(self):
+        """Those that are read in two ways are refused where there is no room for the second one."""
+        weir = self.limited(max_header="256KiB")
+        for size, status in ((30000, 200), (100000, 400), (200000, 400)):
+            self.assertEqual(weir.ask(get("/" + "a" * size)).status, 200, size)
+            for path in ("/" + "a" * size + ";x", "/a;x/" + "a" * size, "/%61" + "a" * size, "/a;x" + "/." * (size // 2)):
+                self.assertEqual(weir.ask(get(path)).status, status, path[:9])
+
     def test_a_limit_that_a_reload_lowers_within_a_head_holds(self):
         weir = self.limited(max_header="32KiB")
         with weir.client() as client:
