@@ -343,6 +343,7 @@ class Routes(Shared):
         config["listeners"] = {"http": {}, "plain": {"bind": ["127.0.0.1:%d" % cls.plain_port], "redirect_to": "http"}}
         config["routes"] = [
             {"name": "health", "match": {"path": "/healthz"}, "respond": {"status": 200, "body": "ok\n"}},
+            {"name": "long", "match": {"path": "/long"}, "respond": {"status": 200, "body": "x" * 65536}},
             {"name": "legacy", "match": {"path_prefix": "/old"}, "redirect": {"to": "/new", "status": 308}},
             {"name": "away", "match": {"path_prefix": "/away"}, "redirect": {"to": "https://else.example/x", "status": 302}},
             {"name": "method", "match": {"path": "/by", "method": ["POST"]}, "respond": {"status": 201, "body": "posted\n"}},
@@ -362,6 +363,12 @@ class Routes(Shared):
         answer = self.ask(get("/healthz"))
         self.assertEqual((answer.status, answer.body), (200, b"ok\n"))
         self.assertEqual(self.ask(get("/healthz/x")).status, 404)
+
+    def test_an_answer_as_long_as_the_file_may_say(self):
+        with self.weir.client() as client:
+            for _ in range(2):
+                answer = client.ask(get("/long"))
+                self.assertEqual((answer.status, len(answer.body)), (200, 65536))
 
     def test_prefix_by_whole_segments(self):
         self.assertEqual(self.ask(get("/api")).status, 200)
