@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, upstream as fake
+from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, until, upstream as fake
 
 SIZES = (0, 1, 100, 4095, 4096, 16383, 16384, 16385, 65535, 65536, 65537, 1 << 20, (8 << 20) + 1)
 
@@ -355,7 +355,7 @@ class Routes(Shared):
              "headers": {"set": {"x-who": "${client.address}", "x-what": "${request.method} ${request.path}", "x-where": "${route}/${pool}", "x-fixed": "v", "x-id": "${request.id}"},
                          "remove": ["x-debug"], "response": {"set": {"x-served": "${pool}"}, "remove": ["x-upstream"]}}},
             {"name": "api", "match": {"path_prefix": "/api"}, "pool": "app"},
-            {"name": "m", "match": {"path_prefix": "/m"}, "pool": "app"},
+            {"name": "m", "match": {"path_prefix": "/m"}, "pool": "app", "headers": {"response": {"set": {"x-was": "${request.host}${request.path}"}}}},
         ]
         return config
 
@@ -426,6 +426,22 @@ class Routes(Shared):
         self.assertEqual(seen.all("x-debug"), [])
         self.assertEqual(answer.one("x-served"), "app")
         self.assertEqual(answer.all("x-upstream"), [])
+
+    def test_a_field_of_an_answer_is_of_its_own_request(self):
+        """Whatever the worker reads between a request and its answer."""
+        with self.weir.client() as client:
+            client.send(get("/m/wait/for-it?q"))
+            until(lambda: self.asked_for("/m/wait/for-it?q"))
+            for path in ("/healthz", "/" + "other" * 50):
+                self.ask(get(path))
+            self.up.go.set()
+            self.assertEqual(client.answer().one("x-was"), "t/m/wait/for-it")
+
+    def test_fields_have_room_for_what_the_request_is(self):
+        for size in (*range(1, 4000, 97), 10000, 20000, 30000):
+            path = "/edit/" + "a" * size
+            self.assertEqual(self.ask(get(path)).status, 200, size)
+            self.assertEqual(self.up.seen[-1].one("x-what"), b"GET " + path.encode())
 
     def test_a_response_to_head_of_weirs_own(self):
         with self.weir.client() as client:
