@@ -1,12 +1,14 @@
 """Misfortunes at an awkward instant: the peer that leaves, stops reading or
 resets exactly while the proxy is between two states."""
 
+import fcntl
 import os
 import select
 import signal
 import socket
 import ssl
 import struct
+import termios
 import threading
 import unittest
 
@@ -51,6 +53,11 @@ def read_head(sock):
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def empty(sock):
+    """The other side has read all of it (unix sockets)."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0] == 0
 
 
 def small_window(address):
@@ -169,9 +176,7 @@ class CutAnswers(Case):
             client.close()
 
 
-class KeptConnections(Case):
-    """The kept connection dies in the same instant in which it is taken."""
-
+class OneTurn(Case):
     def in_one_turn(self, weir, *deeds):
         """Lets all deeds reach the proxy before it looks at the first."""
         weir.tell(signal.SIGSTOP)
@@ -179,6 +184,58 @@ class KeptConnections(Case):
         for deed in deeds:
             deed()
         weir.tell(signal.SIGCONT)
+
+
+class HalfClosedClients(OneTurn):
+
+    def test_what_was_asked_before_the_end_is_answered(self):
+        """The FIN is seen in the turn in which the first answer makes room for the second request."""
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address))
+        with weir.client() as client:
+            client.send(get("/0"))
+            peer = up.accept()
+            read_head(peer)
+            peer.sendall(OK)
+            self.assertEqual(client.answer().body, b"ok")
+            client.send(get("/1") + get("/2"))
+            read_head(peer)
+            # A round of a connection's whole life: by its end the bytes that came before it were seen.
+            self.assertEqual(self.ask_elsewhere(weir, up), 200)
+            self.in_one_turn(weir, lambda: peer.sendall(OK), client.half_close)
+            self.assertEqual(client.answer().body, b"ok")
+            self.assertIn(b"GET /2 ", read_head(peer))
+            peer.sendall(OK)
+            self.assertEqual(client.answer().body, b"ok")
+
+    def ask_elsewhere(self, weir, up):
+        with weir.client() as client:
+            client.send(get("/else"))
+            with up.accept() as peer:
+                read_head(peer)
+                peer.sendall(OK.replace(b"content-length", b"connection: close\r\ncontent-length"))
+                return client.answer().status
+
+
+class UnixScript(Script):
+    """... at a unix socket, which holds what is sent until the other side takes it."""
+
+    def __init__(self, directory):
+        path = os.path.join(directory, "app.sock")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.listener.settimeout(10)
+        self.address = "unix:" + path
+
+    def accept(self):
+        sock = super().accept()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        return sock
+
+
+class KeptConnections(OneTurn):
+    """The kept connection dies in the same instant in which it is taken."""
 
     def kept(self, **more):
         up = self.enter(Script())
@@ -221,6 +278,34 @@ class KeptConnections(Case):
             read_head(peer)
             peer.sendall(OK)
         self.assertNotEqual(client.answer().body, b"EVIL")
+
+    def test_what_follows_an_answer_that_filled_the_last_read_is_nobodys(self):
+        """The connection is not empty, and nobody has noticed yet when the next request looks for one."""
+        up = self.enter(UnixScript(self.folder()))
+        weir = self.start(one_pool(up.address))
+        with weir.client() as client:
+            both = b"GET /%d HTTP/1.0\r\nHost: t\r\nConnection: keep-alive\r\n\r\n"
+            client.send(both % 1 + both % 2)
+            peer = up.accept()
+            read_head(peer)
+            # Heads in pieces are read 64 KiB at a time, and four times in one go: the answer ends with the last of these.
+            interim = b"HTTP/1.1 103 Early Hints\r\nlink: " + b"x" * 17000 + b"\r\n\r\n"
+            first, reads = interim[:10], 4 * 65536
+            stream = interim * 15
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+            size = 10 + reads - len(stream) - len(head % 1000)
+            self.assertTrue(1000 <= size <= 9999)
+            stream += head % size + b"y" * size
+            peer.sendall(first)
+            until(lambda: empty(peer), 10, "the first piece was read")
+            self.in_one_turn(weir, lambda: peer.sendall(stream[10:] + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEVIL"))
+            self.assertEqual(client.answer().body, b"y" * size)
+            until(lambda: client.buf or select.select([up.listener, client.sock], [], [], 0)[0])
+            if select.select([up.listener], [], [], 0)[0]:
+                again = up.accept()
+                self.assertIn(b"GET /2 ", read_head(again))
+                again.sendall(OK)
+            self.assertEqual(client.answer().body, b"ok")
 
 
 if __name__ == "__main__":
