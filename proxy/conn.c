@@ -366,6 +366,8 @@ on_event(int fd, short what, void *arg)
 			client_eof(conn);
 		return;
 	}
+	if (conn->is_ready)
+		return; /* in this turn: what it has kept comes before its end */
 	read_on(conn);
 }
 
