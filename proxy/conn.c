@@ -302,12 +302,17 @@ conn_read_rest(struct conn *conn)
 {
 	conn->is_paused = false;
 	read_on(conn);
-	if (conn->phase != CONN_ENDED && !conn->is_eof && !conn->is_ready &&
-	    conn->request) {
-		/* Nothing there: the break is all there is. */
-		conn->has_more = false;
-		conn_on_broken(conn);
+	if (conn->phase == CONN_ENDED || conn->is_eof || conn->is_ready ||
+	    !conn->request)
+		return;
+	if (conn->is_paused && conn->request->state != REQUEST_TUNNEL) {
+		/* The client takes no more for now; who resumes comes here. */
+		conn->has_more = true;
+		return;
 	}
+	/* Nothing there: the break is all there is. */
+	conn->has_more = false;
+	conn_on_broken(conn);
 }
 
 /* ---- the reactor's call ---- */

@@ -14,6 +14,7 @@ import unittest
 
 from harness import Case, Closed, Shared, get, one_pool, post, until, websocket
 from test_upgrade import open_tunnel, say
+import h2
 from upstream import pattern
 
 
@@ -232,6 +233,31 @@ class UnixScript(Script):
         sock = super().accept()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         return sock
+
+
+class EarlyAnswers(Case):
+
+    def test_of_an_upstream_that_reads_no_more_all_arrives_at_a_slow_client(self):
+        up = self.enter(UnixScript(self.folder()))
+        weir = self.start(one_pool(up.address))
+        wire = self.enter(h2.client(weir.address))
+        wire.gives_window = False
+        wire.headers(1, h2.request("/", "POST"), end=False)
+        wire.data(1, b"x" * 1000)
+        peer = up.accept()
+        read_head(peer)
+        body = pattern(300000)
+        peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        wire.until(lambda: len(wire.message(1).body) == 65535)
+        self.assertFalse(empty(peer), "the answer waits for the client")
+        peer.shutdown(socket.SHUT_RD)
+        wire.data(1, b"x" * 1000)
+        wire.sync()
+        self.assertIsNone(wire.message(1).reset)
+        wire.gives_window = True
+        wire.window(0, len(body))
+        wire.window(1, len(body))
+        self.assertEqual(wire.answer(1).body, body)
 
 
 class KeptConnections(OneTurn):
