@@ -155,6 +155,12 @@ class Size(Limited):
             for path in ("/" + "a" * size + ";x", "/a;x/" + "a" * size, "/%61" + "a" * size, "/a;x" + "/." * (size // 2)):
                 self.assertEqual(weir.ask(get(path)).status, status, path[:9])
 
+    def test_a_head_longer_than_any_buffer_is_431_whatever_the_file_allows(self):
+        weir = self.limited(max_header="1MiB")
+        self.assertEqual(weir.ask(get("/", x="v" * 200000)).status, 200)
+        self.refused(get("/", x="v" * 300000), (431,))
+        self.refused(get("/", x="v" * 900000), (431,))
+
     def test_a_limit_that_a_reload_lowers_within_a_head_holds(self):
         weir = self.limited(max_header="32KiB")
         with weir.client() as client:
