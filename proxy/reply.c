@@ -139,7 +139,7 @@ send_reply(struct request *request, unsigned status, unsigned counted_as,
 		refused_remember(request, len, len - head_len);
 	request->status = (uint16_t)counted_as;
 	request->has_response = true;
-	request->response_body.bytes = body.len;
+	request->response_body.bytes = len > 0 ? len - head_len : 0;
 	request->client->is_final = !request->keep_alive;
 	if (len == 0 || !message_send(request->client, worker->head, head_len,
 	                    len - head_len, true))

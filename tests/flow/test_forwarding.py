@@ -447,6 +447,8 @@ class Routes(Shared):
         with self.weir.client() as client:
             answer = client.ask(get("/healthz", method="HEAD"), "HEAD")
             self.assertEqual((answer.status, answer.one("content-length")), (200, "3"))
+            row = until(lambda: next((r for r in self.weir.access() if r["http.request.method"] == "HEAD"), None), 5, "its line")
+            self.assertEqual(row["weir.bytes_out"], 0)
             self.assertEqual(client.ask(get("/healthz")).body, b"ok\n")
 
 
