@@ -1,6 +1,7 @@
 """Misfortunes at an awkward instant: the peer that leaves, stops reading or
 resets exactly while the proxy is between two states."""
 
+import contextlib
 import fcntl
 import os
 import select
@@ -233,6 +234,30 @@ class UnixScript(Script):
         sock = super().accept()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         return sock
+
+
+class SlowClients(OneTurn):
+
+    def test_learn_of_a_reset_that_came_with_the_bytes_before_it(self):
+        """One event for both, and then the client takes no more: when it does, nothing else tells of the reset."""
+        directory = self.folder()
+        up = self.enter(UnixScript(directory))
+        path = os.path.join(directory, "http.sock")
+        weir = self.start(one_pool(up.address, listeners={"http": {"bind": ["unix:" + path]}}))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(path)
+            client.sendall(get())
+            peer = up.accept()
+            self.assertTrue(peer.recv(10))      # what is left unread makes the close a reset
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + pattern(150000))
+            until(lambda: empty(peer))
+            self.in_one_turn(weir, lambda: peer.sendall(pattern(250000)), peer.close)
+            got = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(65536):
+                    got += piece
+            self.assertEqual(len(got.partition(b"\r\n\r\n")[2]), 400000)
 
 
 class EarlyAnswers(Case):
