@@ -508,7 +508,10 @@ client_drained(struct conn *conn)
 		return;
 	}
 	if (conn->request) {
-		conn_no_deadline(conn);
+		if (request_body_done(conn->request))
+			conn_no_deadline(conn);
+		else if (!conn->request->expects_continue)
+			client_await_body(conn); /* which goes on */
 		request_client_drained(conn->request);
 		return;
 	}

@@ -261,6 +261,23 @@ class SlowClients(OneTurn):
 
 
 class EarlyAnswers(Case):
+    limit = 60
+
+    def test_to_a_slow_reader_do_not_end_the_watch_over_its_body(self):
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address, listeners={"http": {"limits": {"idle_timeout": "5s"}}}))
+        with weir.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
+            with up.accept() as peer:
+                read_head(peer)
+                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (1 << 30))
+                sent = 0
+                while select.select([], [peer], [], 0.5)[1]:   # until all room between it and the client is taken
+                    sent += peer.send(bytes(65536))
+                client.head()
+                client.exactly(sent)
+                until(lambda: weir.metric("weir_clients_too_slow_total", at="body") == 1, 30, "one whose body is too slow")
+                self.assertIn(weir.metric("weir_upstream_errors_total"), (0, None))
 
     def test_of_an_upstream_that_reads_no_more_all_arrives_at_a_slow_client(self):
         up = self.enter(UnixScript(self.folder()))
