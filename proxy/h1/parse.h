@@ -103,7 +103,7 @@ struct h1_head {
 	bool has_length;        /* Content-Length stood there (HEAD answers keep it) */
 	bool keep_alive;        /* by version and Connection */
 	bool wants_upgrade;     /* Connection: upgrade and an Upgrade field, HTTP/1.1, GET, no body */
-	bool is_websocket;      /* ... and Upgrade holds websocket */
+	bool is_websocket;      /* ... and Upgrade holds websocket, and there is one Sec-WebSocket-Key */
 	bool expects_continue;  /* Expect: 100-continue, HTTP/1.1, with a body */
 	bool te_trailers;       /* TE: trailers */
 	bool path_is_plain;     /* no "//", no dot segment, no %-escape that h1_normalise would change */
