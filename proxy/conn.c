@@ -20,10 +20,13 @@ enum {
 	WATCH_AFTER_MS =
 	    50, /* an unregistered client's abort goes unseen for so long */
 	LINGER_BYTES = 1 << 20, /* thrown away at most after the answer */
+	EXACT_BELOW_MS =
+	    250,      /* deadlines that WORKER_TICK_MS more would spoil */
 	STALL_S = 10, /* for the last bytes of an answer to begin to move */
 };
 
 static void on_event(int fd, short what, void *arg);
+static void set_timer(struct conn *conn, nsec_t after);
 
 struct conn *
 conn_new(struct worker *worker, int fd, bool is_client)
@@ -293,7 +296,7 @@ conn_start(struct conn *conn)
 			conn_on_reset(conn);
 	} else {
 		conn->awaits_watch = true;
-		conn_deadline(conn, WATCH_AFTER_MS * NSEC_PER_MSEC);
+		set_timer(conn, WATCH_AFTER_MS * NSEC_PER_MSEC); /* about */
 	}
 }
 
@@ -437,13 +440,23 @@ conn_resume(struct conn *conn)
 
 /* ---- deadlines ---- */
 
-void
-conn_deadline(struct conn *conn, nsec_t after)
+static void
+set_timer(struct conn *conn, nsec_t after)
 {
 	struct worker *worker = conn->worker;
 
 	wheel_arm(&worker->wheel, &conn->timer,
 	    worker_ms(worker) + (wheel_ms_t)(after / NSEC_PER_MSEC));
+}
+
+void
+conn_deadline(struct conn *conn, nsec_t after)
+{
+	struct worker *worker = conn->worker;
+
+	if (after < EXACT_BELOW_MS * NSEC_PER_MSEC)
+		worker_be_exact(worker, after);
+	set_timer(conn, after);
 }
 
 void

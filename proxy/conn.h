@@ -131,6 +131,8 @@ void conn_begin_handshake(struct conn *conn);
 /* Sending failed: read what the peer said before it went. */
 void conn_read_rest(struct conn *conn);
 
+/* Never early. What is short is exact to a few milliseconds, all else to
+ * WORKER_TICK_MS. */
 void conn_deadline(struct conn *conn, nsec_t after);
 void conn_no_deadline(struct conn *conn);
 void conn_timer_fired(void *worker, struct timer *timer);

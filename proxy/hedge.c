@@ -25,8 +25,9 @@
  * Most requests never come here: what they pass is cold and stays out of line,
  * so that it costs them a test each.
  *
- * When is the wheel's affair: never early, up to WHEEL_TICK_MS late. How long
- * "nearly all" take is looked at once a second (routing/tail.c).
+ * It goes out never early and a few milliseconds late at most
+ * (worker_be_exact). How long "nearly all" take is looked at once a second
+ * (routing/tail.c).
  */
 #include <assert.h>
 
@@ -34,7 +35,7 @@
 #include "proxy/request.h"
 #include "routing/control.h"
 
-enum { LOOK_TICKS = NSEC_PER_SEC / (WHEEL_TICK_MS * NSEC_PER_MSEC) };
+enum { LOOK_TICKS = NSEC_PER_SEC / (WORKER_TICK_MS * NSEC_PER_MSEC) };
 
 static struct pool_cell *
 cell_of(const struct request *request)

@@ -1,8 +1,9 @@
 /*
  * Deadlines, one per connection, in a hashed wheel of one worker. Moving a
  * deadline later, which every request does, is one store: a timer is filed
- * anew only when it is visited early or when it moves forward. Resolution is
- * one tick (WHEEL_TICK_MS); a deadline never fires early.
+ * anew only when it is visited early or when it moves forward. A deadline never
+ * fires early; how late depends on how often the wheel is turned, and is at
+ * least up to one slot's time (WHEEL_TICK_MS).
  */
 #ifndef WEIR_PROXY_WHEEL_H
 #define WEIR_PROXY_WHEEL_H
@@ -12,7 +13,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { WHEEL_SLOTS = 512, WHEEL_TICK_MS = 50 };
+enum { WHEEL_SLOTS = 4096, WHEEL_TICK_MS = 2 };
 
 /* Milliseconds since the wheel began; wraps after 49 days, compared by difference. */
 typedef uint32_t wheel_ms_t;

@@ -11,8 +11,9 @@
  *   5  adopt a newer snapshot, letting go of what hung on the old one
  *   6  free what died in this turn
  *
- * The tick (WHEEL_TICK_MS) turns the wheel of deadlines, measures the loop's
- * lag and resumes accepting after a shortage.
+ * The tick (WORKER_TICK_MS) turns the wheel of deadlines, measures the loop's
+ * lag and resumes accepting after a shortage. A short deadline lets the wheel
+ * turn oftener until it is over.
  */
 #include "proxy/worker.h"
 
@@ -224,7 +225,7 @@ on_tick(int fd, short what, void *arg)
 		atomic_store_explicit(&worker->lag, lag, memory_order_relaxed);
 	if (worker->tick_due != 0 && lag > TRIAL_STALL)
 		worker->stood_still = worker->now;
-	worker->tick_due = worker->now + WHEEL_TICK_MS * NSEC_PER_MSEC;
+	worker->tick_due = worker->now + WORKER_TICK_MS * NSEC_PER_MSEC;
 	atomic_store_explicit(
 	    &worker->turned_at, worker->now, memory_order_relaxed);
 	listener_resume(worker);
@@ -239,6 +240,34 @@ on_tick(int fd, short what, void *arg)
 	if (atomic_load_explicit(
 	        &worker->shared->is_draining, memory_order_acquire))
 		drain(worker);
+}
+
+static void
+on_fine_tick(int fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)fd;
+	(void)what;
+	worker->now = clock_now();
+	wheel_turn(&worker->wheel, worker_ms(worker), conn_timer_fired, worker);
+	if (worker->now > worker->fine_until) {
+		reactor_remove(&worker->fine);
+		worker->fine_until = 0;
+	}
+}
+
+__attribute__((cold, noinline)) void
+worker_be_exact(struct worker *worker, nsec_t after)
+{
+	nsec_t until = worker->now + after + 2 * WHEEL_TICK_MS * NSEC_PER_MSEC;
+	bool is_on = worker->fine_until != 0;
+
+	if (until > worker->fine_until)
+		worker->fine_until = until;
+	if (!is_on && !reactor_add_tick(&worker->reactor, &worker->fine,
+	                  WHEEL_TICK_MS, on_fine_tick, worker))
+		worker->fine_until = 0; /* the tick comes anyway */
 }
 
 /* ---- the loop ---- */
@@ -316,7 +345,7 @@ worker_init(
 	if (worker->mailbox_fd < 0 || !reactor_init(&worker->reactor) ||
 	    !reactor_add_level(&worker->reactor, &worker->mailbox,
 	        worker->mailbox_fd, on_mail, worker) ||
-	    !reactor_add_tick(&worker->reactor, &worker->tick, WHEEL_TICK_MS,
+	    !reactor_add_tick(&worker->reactor, &worker->tick, WORKER_TICK_MS,
 	        on_tick, worker))
 		return err_set(
 		    err, "worker %u: no event loop: %s", id, strerror(errno));
@@ -379,6 +408,8 @@ worker_release(struct worker *worker)
 	}
 	if (worker->reactor.base) {
 		reactor_remove(&worker->tick);
+		if (worker->fine_until != 0)
+			reactor_remove(&worker->fine);
 		reactor_remove(&worker->mailbox);
 	}
 	reactor_release(&worker->reactor);

@@ -32,6 +32,7 @@ TAILQ_HEAD(mirror_queue, mirror);
 LIST_HEAD(line_list, line);
 
 enum {
+	WORKER_TICK_MS = 50,     /* of what a worker does by time; deadlines are up to so late */
 	RX_HEADROOM = 4096,      /* before the bytes received: room for a longer head, a chunk line */
 	RX_SIZE = 262144,        /* at most this much is read at once */
 	RX_TAILROOM = 32768,     /* behind: a chunk's end, the rest of a TLS record */
@@ -121,9 +122,10 @@ struct worker {
 	int spare_fd;               /* given up for a moment to shed a connection politely */
 	struct log_ring *log;       /* owned, NULL when the access log is off */
 	pthread_t thread;
-	struct watch tick, mailbox;
+	struct watch tick, fine, mailbox;
 	int mailbox_fd;             /* eventfd: control has news */
 	nsec_t tick_due;
+	nsec_t fine_until;          /* the wheel turns by `fine`, too; 0: it does not */
 	nsec_t stood_still;         /* when the loop last came back from longer than TRIAL_STALL; 0: never */
 	struct request_queue judged; /* in flight, oldest first */
 	struct mirror_queue mirrors, mirrors_ready; /* mirror.c: all, and those to be sent in this turn */
@@ -162,6 +164,9 @@ void worker_tell(struct worker *worker, struct inbox_entry *entry);
 void worker_wake(struct worker *worker);
 /* From the worker: control should look at the trials now. */
 void worker_nudge(struct worker *worker);
+
+/* Until `after` from now deadlines fire within WHEEL_TICK_MS. */
+void worker_be_exact(struct worker *worker, nsec_t after);
 
 static inline wheel_ms_t
 worker_ms(const struct worker *worker)

@@ -57,6 +57,8 @@ function whenThrough(call, then) {
 const service = {
 	One(call, done) {
 		const over = watch('One', call);
+		if (call.request.head)
+			greet(call);
 		if (call.request.never)
 			return;
 		over();
@@ -72,6 +74,8 @@ const service = {
 		call.on('data', (ask) => {
 			number++;
 			hash.update(ask.blob);
+			if (ask.head)
+				greet(call);
 			if (ask.status)
 				over(), done(failure(ask));      // before the client is through
 		});
@@ -213,10 +217,7 @@ const orders = {
 		const { call, ended } = begin(client, order);
 		if (order.method === 'Up')
 			call.write(order.ask);
-		if (order.method === 'Down' || order.method === 'Both')
-			await new Promise((done) => call.once('metadata', done));
-		else
-			await pause(200);
+		await new Promise((done) => call.once('metadata', done));       // the server has it
 		if (order.method === 'Both')
 			await new Promise((done) => { call.once('told', done); call.write(order.ask); });
 		call.cancel();

@@ -19,6 +19,8 @@ import importlib
 import json
 import os
 import queue
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -32,9 +34,10 @@ sys.path.insert(0, HERE)
 # What compares two versions' latencies needs a machine that starves neither: these come last, one class at a time.
 ALONE = {"test_rollback", "test_commands.Demo"}
 CLASS_LIMIT = 300       # seconds for all tests of a class, stretched by WEIR_SLOW
-AGAIN = 3               # tests that may be asked once more; when more failed, it is not the machine
+AGAIN = 8               # tests that may be asked once more; when more failed, it is not the machine
 FINAL = ("a sanitizer spoke", "weir ended with", "weir did not end")
-SHORT = {"test_forwarding", "test_weights", "test_reload", "test_upgrade", "test_endpoints"}
+SHORT = {"test_forwarding", "test_weights", "test_reload", "test_upgrade", "test_endpoints", "test_h2", "test_retry", "test_hedge", "test_queues",
+         "test_races", "test_mirror", "test_drain", "test_rollouts", "test_health"}
 
 
 class Lines(unittest.TestResult):
@@ -86,6 +89,20 @@ def run_class(name, methods):
     module, word = name.split(".")
     case = getattr(importlib.import_module(module), word)
     unittest.TestSuite(case(m) for m in methods).run(Lines())
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(json.dumps({"cpu": [u.ru_utime + u.ru_stime for u in used]}), flush=True)
+
+
+def in_short(text):
+    """Of a traceback: the test's own line and what it said."""
+    places = re.findall(r'File "[^"]*/(test_\w+\.py)", line (\d+)', text)
+    said = [line for line in text.splitlines() if re.match(r"\w+(\.\w+)*(Error|Exception|Out|Gone)\b", line)]
+    return "%s: %s" % (":".join(places[-1]) if places else "?", (said or text.strip().splitlines() or [""])[-1][:300])
+
+
+def cut(text, most=6000):
+    """The beginning says where, the end says what."""
+    return text if len(text) <= most else "%s\n[...]\n%s" % (text[:most // 3], text[-most * 2 // 3:])
 
 
 class Totals:
@@ -94,6 +111,7 @@ class Totals:
         self.reasons = {}
         self.lock = threading.Lock()
         self.times = []
+        self.verdicts = {}      # why a test failed, in a line
         self.again = []         # (class, method) of tests whose failure a busy machine may explain
 
     def add(self, name, methods, limit):
@@ -108,14 +126,19 @@ class Totals:
             out, err = child.communicate()
             late = "%s: not through after %gs" % (name, limit)
         with self.lock:
-            self.times.append((time.monotonic() - began, name))
+            self.times.append((time.monotonic() - began, name, self.cpu(out)))
             self.read(name, len(methods), out, err, late or (child.returncode and "%s: the test process ended with %d" % (name, child.returncode)))
+
+    @staticmethod
+    def cpu(out):
+        """Seconds of the test process, and of those that it started."""
+        return next((json.loads(line)["cpu"] for line in out.splitlines() if line.startswith('{"cpu"')), [0, 0])
 
     def read(self, name, expected, out, err, trouble):
         count = failed = 0
         for line in out.splitlines():
             row = json.loads(line) if line.startswith("{") else None
-            if not row:
+            if not row or "test" not in row:
                 continue
             is_of_class = row["test"].startswith(("setUpClass", "tearDownClass"))
             count += not is_of_class
@@ -128,13 +151,15 @@ class Totals:
                 self.reasons[row["text"]] = self.reasons.get(row["text"], 0) + skipped
             if row["outcome"] == "failed":
                 failed += 1
-                print("FAILED %s\n%s" % (row["test"], row["text"]))
+                self.verdicts[row["test"]] = in_short(row["text"])
+                print("FAILED %s\n%s" % (row["test"], cut(row["text"])))
                 if not is_of_class and not any(word in row["text"] for word in FINAL):
                     self.again.append((name, row["test"].rsplit(".", 1)[1]))
         if count < expected and not failed:
             trouble = trouble or "%s: %d of %d tests spoke" % (name, count, expected)
         if trouble:
             failed += 1
+            self.verdicts[name] = trouble
             print("FAILED %s" % trouble)
         if failed and err:
             print(err[-8000:])
@@ -152,16 +177,16 @@ class Totals:
             print("once more, alone: %s.%s" % (name, method))
             self.add(name, [method], limit)
             if self.failed == before:
-                print("unsteady: %s.%s failed beside others and passed alone" % (name, method))
+                print("unsteady: %s.%s passed alone, beside others it said %s" % (name, method, self.verdicts.pop("%s.%s" % (name, method), "")))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-j", type=int, default=2 * (os.cpu_count() or 1), help="classes at a time")
+    parser.add_argument("-j", type=int, default=3 * (os.cpu_count() or 1), help="classes at a time")
     parser.add_argument("-k", default="", help="only tests whose name holds this")
     parser.add_argument("--short", action="store_true", help="only the selection for slow builds")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--slowest", action="store_true", help="say what took longest")
+    parser.add_argument("--slowest", type=int, metavar="N", help="say which N classes took longest")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -206,10 +231,13 @@ def main():
     drain(alone)
     totals.ask_again(limit)
     if args.slowest:
-        for seconds, name in sorted(totals.times)[-10:]:
-            print("%6.1fs %s" % (seconds, name))
+        print("  passed      cpu, what it started")
+        for seconds, name, (own, others) in sorted(totals.times)[-args.slowest:]:
+            print("%7.1fs %7.1fs %7.1fs  %s" % (seconds, own, others, name))
     for reason, count in totals.reasons.items():
         print("%d skipped: %s" % (count, reason))
+    for name, verdict in sorted(totals.verdicts.items()):
+        print("failed: %s: %s" % (name, verdict))
     print("flow: %d passed, %d failed in %ds" % (totals.passed, totals.failed, time.monotonic() - began))
     return 1 if totals.failed or not totals.passed else 0
 

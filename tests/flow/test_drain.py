@@ -25,13 +25,12 @@ class Draining(Case):
 
     def test_what_is_in_flight_is_finished_and_then_it_is_said_to_be_drained(self):
         a, b = self.upstream("wait", name="a"), self.upstream("hello", name="b")
-        weir = self.start(one_pool(a.address, b.address, pool={"balance": "round_robin"}))
-        slow = self.enter(weir.client(timeout=30))
-        while not a.seen:
-            slow.close()
-            slow = self.enter(weir.client(timeout=30))
-            slow.send(get("/"))
-            until(lambda: a.seen or weir.metric("weir_http_requests_in_flight") == 0)
+        weir = self.start(one_pool(a.address, b.address, pool={"balance": "round_robin"}, workers=1))
+        both = [self.enter(weir.client(timeout=30)) for _ in range(2)]
+        for n, client in enumerate(both):
+            client.send(get("/%d" % n))
+        until(lambda: a.seen and b.seen)
+        slow = both[int(a.seen[0].target[1:])]
         self.put(weir, a.address, "drain")
         self.assertEqual([weir.ask().one("x-upstream") for _ in range(6)], ["b"] * 6)
         until(lambda: self.endpoint(weir, a.address)["leaving"], 5)

@@ -1,6 +1,7 @@
 """Where clients are: routes and limits that ask, databases that come, go and break."""
 
 import fcntl
+import functools
 import os
 import random
 import shutil
@@ -19,11 +20,21 @@ PLACES = ("192.0.2.0/25=FR,EU,IDF", "192.0.2.128/25=US,NA,CA", "2001:db8::/32=JP
 ALL = {"name": "all", "match": {"path_prefix": "/"}, "pool": "app"}
 
 
+@functools.cache
+def database(shape, places):
+    """A small one's bytes, by Debian's libmaxmind-db-writer-perl."""
+    with tempfile.NamedTemporaryFile() as out:
+        done = subprocess.run(["/usr/bin/perl", WRITER, out.name, shape, *places], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError("no database was written (apt-get install libmaxmind-db-writer-perl):\n" + done.stderr)
+        with open(out.name, "rb") as made:
+            return made.read()
+
+
 def write(path, shape="maxmind", places=PLACES):
-    """A small database, by Debian's libmaxmind-db-writer-perl, put in place at once."""
-    done = subprocess.run(["/usr/bin/perl", WRITER, path + ".new", shape, *places], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise AssertionError("no database was written (apt-get install libmaxmind-db-writer-perl):\n" + done.stderr)
+    """A new file, put in place at once."""
+    with open(path + ".new", "wb") as out:
+        out.write(database(shape, tuple(places)))
     os.rename(path + ".new", path)
     return path
 

@@ -141,7 +141,7 @@ class Calls(Grpc):
 
     def test_a_cancel_reaches_the_server(self):
         for method in ("One", "Down", "Both", "Up"):
-            end = self.client.order("cancel", method=method, ask={"never": True, "count": 1, "text": method})
+            end = self.client.order("cancel", method=method, ask={"never": True, "head": True, "count": 1, "text": method})
             self.assertEqual(end["code"], CANCELLED, end)
             self.assertEqual(self.server.hear()["cancelled"], method)
         until(lambda: self.in_flight() == 0)

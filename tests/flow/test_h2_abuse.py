@@ -336,7 +336,7 @@ class Abuse(Shared):
         for wire in wires:
             for stream in range(1, 200, 2):
                 wire.headers(stream, h2.request("/m/big/4000000"))
-        until(lambda: len(self.asked_for("/m/big/4000000")) == 400)
+        until(lambda: len(self.asked_for("/m/big/4000000")) == 400, 30)
         for wire in wires:
             wire.sync()
         time.sleep(0.5)

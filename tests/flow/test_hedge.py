@@ -3,7 +3,7 @@
 import time
 import unittest
 
-from harness import Case, get, one_pool, post, until
+from harness import SLOW, Case, get, one_pool, post, until
 
 import h2
 
@@ -47,6 +47,25 @@ class Http1(Hedge):
         self.assertEqual(sorted(line["weir.attempts"] for line in weir.access()),
                          sorted([1] * (4 - len(slow.seen)) + [2] * len(slow.seen)))
         self.all_over(weir)
+
+    def test_it_goes_out_when_it_should(self):
+        """Not with a tick of 50 ms: half of ten hedges are at most 12 ms late, in the best of a few tries."""
+        slow, quick, weir = self.pair("stall-before-head", retry={"hedge": "20ms"})
+
+        def lateness():
+            began = time.monotonic()
+            count = len(slow.seen)
+            self.assertEqual(weir.ask(get("/x")).status, 200)
+            return time.monotonic() - began - 0.020 if len(slow.seen) > count else None
+
+        def median():
+            late = sorted(t for t in (lateness() for _ in range(20)) if t is not None)
+            return late[len(late) // 2]
+        seen = []
+        while not seen or min(seen) > 0.012 and len(seen) < 10:
+            seen.append(median())
+        self.assertLessEqual(min(seen), 0.012 * SLOW, seen)
+        self.assertGreaterEqual(min(seen), 0)
 
     def test_who_is_sooner_wins(self):
         slow, quick, weir = self.pair("delay/400", "delay/5000")

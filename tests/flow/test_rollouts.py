@@ -443,12 +443,12 @@ class Webhooks(Rollouts):
         id = self.begin()
         rollout = self.await_state(id, "held")
         self.assertEqual(rollout["held_reason"], "gate:smoke")
-        until(lambda: self.look(id)["gates"][0]["state"] == "no answer")
+        told = lambda: [json.loads(r.body)["event"] for r in hook.complete() if r.target == b"/told"]
+        until(lambda: self.look(id)["gates"][0]["state"] == "no answer" and "held" in told())
         hook.mood = "hello"
         self.weir.kill()
         self.weir.start()       # asks again at once, and not after the usual pause
         self.await_state(id, "promoted", 10)
-        told = lambda: [json.loads(r.body)["event"] for r in hook.seen if r.target == b"/told"]
         until(lambda: "promoted" in told())
         self.assertEqual([w for w in told() if w in ("started", "phase", "held", "promoted")][:3], ["started", "phase", "held"])
         asked = [json.loads(r.body) for r in hook.seen if r.target == b"/gate"]
