@@ -375,7 +375,7 @@ on_event(int fd, short what, void *arg)
 		return;
 	}
 	if (conn->is_ready)
-		return; /* in this turn: what it has kept comes before its end */
+		return; /* in this turn: its stash comes before its end */
 	read_on(conn);
 }
 

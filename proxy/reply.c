@@ -12,7 +12,10 @@
 #include "proxy/message.h"
 #include "proxy/refused.h"
 
-enum { REPLY_MAX = 65536 /* as routes.*.respond.body */, LIMIT_LINES_MAX = 256 };
+enum {
+	REPLY_MAX = 65536 /* as routes.*.respond.body */,
+	LIMIT_LINES_MAX = 256
+};
 
 const char *
 status_text(unsigned status)

@@ -11,7 +11,7 @@
 enum {
 	LENGTH_DIGITS_MAX = 18,      /* always fits */
 	CONNECTION_OPTIONS_MAX = 64, /* each costs a walk over all fields */
-	WEBSOCKET_KEY_MAX = 64,      /* of which websocket_accept makes a proof */
+	WEBSOCKET_KEY_MAX = 64, /* of which websocket_accept makes a proof */
 };
 
 /* ---- framing ---- */

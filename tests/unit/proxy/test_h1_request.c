@@ -295,8 +295,8 @@ test_request__upgrade_needs_get_and_both_fields_and_no_body(void **state)
 		const char *text;
 		bool wants, is_websocket;
 	} rows[] = {
-#define WS  "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define WS      "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define KEY     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define SIXTEEN "0123456789abcdef"
 	    {"GET / HTTP/1.1\r\n" A_HOST WS KEY, true, true},
 	    {"GET / HTTP/1.1\r\n" A_HOST
@@ -307,11 +307,11 @@ test_request__upgrade_needs_get_and_both_fields_and_no_body(void **state)
 	    {"GET / HTTP/1.1\r\n" A_HOST WS KEY KEY, true, false},
 	    {"GET / HTTP/1.1\r\n" A_HOST WS "Sec-WebSocket-Key:\r\n", true,
 	        false},
-	    {"GET / HTTP/1.1\r\n" A_HOST WS "Sec-WebSocket-Key: " SIXTEEN
-	     SIXTEEN SIXTEEN SIXTEEN "\r\n",
+	    {"GET / HTTP/1.1\r\n" A_HOST WS
+	     "Sec-WebSocket-Key: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\r\n",
 	        true, true},
-	    {"GET / HTTP/1.1\r\n" A_HOST WS "Sec-WebSocket-Key: " SIXTEEN
-	     SIXTEEN SIXTEEN SIXTEEN "a\r\n",
+	    {"GET / HTTP/1.1\r\n" A_HOST WS
+	     "Sec-WebSocket-Key: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "a\r\n",
 	        true, false},
 	    {"GET / HTTP/1.1\r\n" A_HOST
 	     "Upgrade: tcp\r\nConnection: Upgrade\r\n" KEY,
