@@ -9,12 +9,14 @@
  * Prints one JSON object: what was sent, what came back by kind (`broken`: the
  * connection ended in place of an answer; `late`: none within the patience),
  * and latencies from when a request was due. Exit 0 when the pace was kept.
+ * After SIGINT nothing more is sent, and what was is waited for.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -267,6 +269,15 @@ turn(struct run *run, int timeout_ms)
 	}
 }
 
+static volatile sig_atomic_t was_interrupted;
+
+static void
+on_interrupt(int number)
+{
+	(void)number;
+	was_interrupted = 1;
+}
+
 static void
 drive(struct run *run, double rate, double seconds)
 {
@@ -276,6 +287,8 @@ drive(struct run *run, double rate, double seconds)
 	while (i < all || !TAILQ_EMPTY(&run->busy)) {
 		int64_t due = start + (int64_t)((double)i * 1e9 / rate);
 
+		if (was_interrupted)
+			all = i;
 		now = now_ns();
 		give_up(run, now);
 		if (i < all && due <= now) {
@@ -342,6 +355,7 @@ main(int argc, char **argv)
 		return usage();
 	TAILQ_INIT(&run.free);
 	TAILQ_INIT(&run.busy);
+	signal(SIGINT, on_interrupt);
 	drive(&run, rate, seconds);
 	printf("{\"sent\": %llu, \"ok\": %llu, \"client_error\": %llu, "
 	       "\"server_error\": %llu, \"broken\": %llu, \"late\": %llu, "

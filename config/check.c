@@ -7,7 +7,9 @@
 #include "config/load/load.h"
 #include "config/mem.h"
 
-enum { PAIRWISE_MAX = 1000 }; /* beyond, only routes that take all are seen */
+/* Of routes, hosts and headers together: each pair is compared. Beyond, only
+   routes that take all are seen. */
+enum { PAIRWISE_MAX = 4000 };
 
 /* ---- addresses ---- */
 
@@ -77,12 +79,16 @@ check_addresses(struct load *load)
 			snprintf(hint, sizeof(hint), "also %s, line %u",
 			    node_where(other->node, where),
 			    other->node->at.line);
-		if (later->node)
+		if (later->node) {
+			struct span shown =
+			    load_shown(later->node, later->address->text);
+
 			report_add(load->report, DIAG_SAME_ADDRESS,
 			    later->node->at, hint[0] ? hint : NULL,
-			    "%s: %s is bound twice",
-			    node_where(later->node, where),
-			    later->address->text);
+			    "%s: %.*s is bound twice",
+			    node_where(later->node, where), (int)shown.len,
+			    shown.ptr);
+		}
 	}
 	free(all);
 }
@@ -173,10 +179,10 @@ prefix_covers(const char *prefix, const char *path)
 {
 	size_t len = strlen(prefix);
 
-	if (len > 0 && prefix[len - 1] == '/')
-		len--;
+	/* "/a/" takes what stands below "/a", and not "/a" itself */
 	return strncmp(prefix, path, len) == 0 &&
-	       (path[len] == '\0' || path[len] == '/');
+	       (path[len] == '\0' || path[len] == '/' ||
+	           prefix[len - 1] == '/');
 }
 
 static bool
@@ -234,30 +240,70 @@ takes_all(const struct match_cfg *match)
 	return match_covers(match, &anything);
 }
 
+static bool
+is_pairwise(const struct config *config)
+{
+	size_t n = config->n_routes;
+
+	for (size_t i = 0; i < config->n_routes; i++)
+		n += config->routes[i].match.hosts.n +
+		     config->routes[i].match.n_headers;
+	return n <= PAIRWISE_MAX;
+}
+
+/* The first route that takes all; behind the last: none does. */
+static size_t
+find_any(const struct config *config)
+{
+	size_t i = 0;
+
+	while (i < config->n_routes && !takes_all(&config->routes[i].match))
+		i++;
+	return i;
+}
+
+/* The first before `end` that takes all that it matches; else `end`. */
+static size_t
+find_cover(const struct config *config, size_t end)
+{
+	const struct match_cfg *match = &config->routes[end].match;
+	size_t i = 0;
+
+	while (i < end && !match_covers(&config->routes[i].match, match))
+		i++;
+	return i;
+}
+
+static struct span
+route_shown(const struct node *route, const char *name)
+{
+	const struct node *given = node_get(route, SPAN("name"));
+
+	return given ? load_shown(given, name) : span_of(name);
+}
+
 static void
 check_reached(struct load *load)
 {
 	const struct config *config = load->config;
-	size_t n = config->n_routes;
+	bool by_pairs = is_pairwise(config);
+	size_t any = find_any(config);
 
-	for (size_t i = 1; i < n; i++) {
-		const struct match_cfg *match = &config->routes[i].match;
+	for (size_t i = 1; i < config->n_routes; i++) {
+		size_t by = by_pairs ? find_cover(config, i) : any;
 		char where[WHERE_MAX];
-		size_t j = 0;
+		struct span shown;
 
-		while (j < i &&
-		       !(n <= PAIRWISE_MAX
-		               ? match_covers(&config->routes[j].match, match)
-		               : takes_all(&config->routes[j].match)))
-			j += n <= PAIRWISE_MAX || j + 1 < PAIRWISE_MAX ? 1 : i;
-		if (j >= i)
+		if (by >= i)
 			continue;
+		shown =
+		    route_shown(load->routes.at[by], config->routes[by].name);
 		report_add(load->report, DIAG_UNREACHABLE,
 		    load->routes.at[i]->at, "put it further up",
-		    "%s is never reached: route \"%s\" takes all that it "
+		    "%s is never reached: route \"%.*s\" takes all that it "
 		    "matches",
-		    node_where(load->routes.at[i], where),
-		    config->routes[j].name);
+		    node_where(load->routes.at[i], where), (int)shown.len,
+		    shown.ptr);
 	}
 }
 
@@ -326,6 +372,7 @@ check_route_names(struct load *load)
 		    config->routes[i].name, load->routes.at[i]};
 	qsort(names, n, sizeof(*names), name_compare);
 	for (size_t i = 1; i < n; i++) {
+		struct span shown = route_shown(names[i].node, names[i].name);
 		char hint[64];
 
 		if (strcmp(names[i].name, names[i - 1].name) != 0)
@@ -333,7 +380,8 @@ check_route_names(struct load *load)
 		snprintf(hint, sizeof(hint), "first on line %u",
 		    names[i - 1].node->at.line);
 		report_add(load->report, DIAG_DUPLICATE_KEY, names[i].node->at,
-		    hint, "two routes are named \"%s\"", names[i].name);
+		    hint, "two routes are named \"%.*s\"", (int)shown.len,
+		    shown.ptr);
 	}
 	free(names);
 }

@@ -60,14 +60,16 @@ check_twins(
 	qsort(sorted, cfg->n_endpoints, sizeof(*sorted), by_address);
 	for (size_t i = 1; i < cfg->n_endpoints; i++) {
 		size_t at = (size_t)(sorted[i] - cfg->endpoints);
+		const struct node *node = at < list->n ? list->child[at] : list;
+		struct span shown = load_shown(node, sorted[i]->address.text);
 
 		if (strcmp(sorted[i]->address.text,
 		        sorted[i - 1]->address.text) != 0)
 			continue;
 		snprintf(text, sizeof(text),
-		    "%.255s stands there twice and is one endpoint",
-		    sorted[i]->address.text);
-		tell(load, at < list->n ? list->child[at] : list, "",
+		    "%.*s stands there twice and is one endpoint",
+		    (int)(shown.len < 255 ? shown.len : 255), shown.ptr);
+		tell(load, node, "",
 		    "for a larger share write {address: ..., weight: 2}", text);
 	}
 	free(sorted);

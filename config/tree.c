@@ -136,6 +136,7 @@ struct reader {
 	struct tree *tree;
 	struct report *report;
 	struct span text;
+	bool is_literal; /* variables are text */
 	yaml_parser_t parser;
 	struct node *top; /* the map or list that is open */
 	unsigned depth;
@@ -270,7 +271,9 @@ reader_scalar(struct reader *reader, const yaml_event_t *event)
 	if (len == 0 && node->is_plain && reader->has_key)
 		node->at = reader->key_at;
 	reader_place(reader, node);
-	node->is_bad = !variables_fill(reader->tree, node, reader->report);
+	node->is_bad =
+	    !reader->is_literal &&
+	    !variables_fill(reader->tree, node, reader->report);
 	return true;
 }
 
@@ -338,6 +341,7 @@ reader_close(struct reader *reader)
 			continue;
 		}
 		node->child[node->n++] = child;
+		child->position = (uint32_t)node->n;
 		if (node->index)
 			*index_slot(node, child->key) = (uint32_t)node->n;
 	}
@@ -488,9 +492,13 @@ reader_run(struct reader *reader)
 }
 
 bool
-tree_parse(struct tree *tree, struct span text, struct report *report)
+tree_parse(struct tree *tree, struct span text, bool is_literal,
+    struct report *report)
 {
-	struct reader reader = {.tree = tree, .report = report, .text = text};
+	struct reader reader = {.tree = tree,
+	    .report = report,
+	    .text = text,
+	    .is_literal = is_literal};
 	bool is_fine;
 
 	memset(tree, 0, sizeof(*tree));

@@ -27,6 +27,7 @@ struct node {
 	struct span text;    /* scalar, variables filled in */
 	struct span written; /* scalar, as in the file: what messages quote */
 	struct node *parent;
+	uint32_t position; /* among the parent's children, from 1 */
 	struct node *first, *last, *next; /* while the tree grows */
 	struct node **child;              /* afterwards */
 	size_t n;
@@ -44,8 +45,13 @@ struct tree {
 	size_t n_nodes, n_bytes;
 };
 
-/* False when the text could not be read to its end. */
-bool tree_parse(struct tree *tree, struct span text, struct report *report);
+/*
+ * False when the text could not be read to its end. `is_literal`: it has been
+ * read before, or comes from somebody who may not see the environment; "${" in
+ * it is text.
+ */
+bool tree_parse(struct tree *tree, struct span text, bool is_literal,
+    struct report *report);
 void tree_release(struct tree *tree);
 
 /* Memory that lives as long as the tree. */

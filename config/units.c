@@ -179,7 +179,7 @@ units_increase(struct span text, bool *is_relative_out, double *by_out)
 	uint64_t whole, part, scale;
 
 	if (!take_digits(&text, &whole) ||
-	    !take_fraction(&text, 4, &part, &scale) || whole > 10000 ||
+	    !take_fraction(&text, 6, &part, &scale) || whole > 10000 ||
 	    (whole == 0 && part == 0))
 		return false;
 	*is_relative_out = span_eq(text, SPAN("%"));
@@ -313,7 +313,7 @@ units_print_increase(bool is_relative, double by, char *buf, size_t cap)
 	char digits[32];
 	size_t n;
 
-	n = (size_t)snprintf(digits, sizeof(digits), "%.4f", by * 100);
+	n = (size_t)snprintf(digits, sizeof(digits), "%.6f", by * 100);
 	while (n > 0 && digits[n - 1] == '0')
 		n--;
 	if (n > 0 && digits[n - 1] == '.')

@@ -32,7 +32,7 @@ bool units_duration(struct span text, nsec_t *out);   /* "250ms" "30s" "1h30m" "
 bool units_size(struct span text, uint64_t *out);     /* "64KiB" "10MB" "4096" bytes */
 bool units_percent(struct span text, bp_t *out);      /* 5 "5%" "0.25%" "33.33"; 0..100, two decimals */
 bool units_integer(struct span text, int64_t *out);
-/* "2pp": *is_relative_out false, 0.02; "20%": true, 0.2. The unit is mandatory; at most four decimals, 0 < value <= 10000. */
+/* "2pp": *is_relative_out false, 0.02; "20%": true, 0.2. The unit is mandatory; at most six decimals, 0 < value <= 10000. */
 bool units_increase(struct span text, bool *is_relative_out, double *by_out);
 
 /* Printers write at most `cap` bytes with the NUL and return `buf`. */

@@ -44,16 +44,6 @@ noun_of(const struct node *node)
 	return NULL;
 }
 
-static size_t
-position_of(const struct node *node)
-{
-	size_t i = 0;
-
-	while (i < node->parent->n && node->parent->child[i] != node)
-		i++;
-	return i + 1;
-}
-
 static void
 thing_words(const struct node *thing, const char *noun, char *buf, size_t cap)
 {
@@ -66,7 +56,7 @@ thing_words(const struct node *thing, const char *noun, char *buf, size_t cap)
 		snprintf(buf, cap, "%s \"%.*s\"", noun,
 		    (int)(word.len < 64 ? word.len : 64), word.ptr);
 	else if (thing->parent)
-		snprintf(buf, cap, "%s %zu", noun, position_of(thing));
+		snprintf(buf, cap, "%s %u", noun, thing->position);
 }
 
 char *
@@ -286,10 +276,10 @@ other_section(const struct walk *walk, const char *section, struct span name)
 	return NULL;
 }
 
-/* True when the section defines the name. */
+/* True when the section defines the name. `shown` is what messages quote. */
 static bool
 check_reference(struct walk *walk, const struct node *node, struct place at,
-    const char *section, struct span name)
+    const char *section, struct span name, struct span shown)
 {
 	const struct node *map = node_get(walk->root, span_of(section));
 	int noun = (int)strlen(section) - 1; /* without the plural's s */
@@ -302,7 +292,7 @@ check_reference(struct walk *walk, const struct node *node, struct place at,
 	other = other_section(walk, section, name);
 	if (other)
 		snprintf(fault.hint, sizeof(fault.hint), "\"%.*s\" is a %.*s",
-		    (int)(name.len < 64 ? name.len : 64), name.ptr,
+		    (int)(shown.len < 64 ? shown.len : 64), shown.ptr,
 		    (int)strlen(other) - 1, other);
 	else if (map && map->kind == NODE_MAP &&
 	         !report_is_full(walk->report)) {
@@ -314,7 +304,7 @@ check_reference(struct walk *walk, const struct node *node, struct place at,
 	report_add(walk->report, DIAG_DANGLING, at,
 	    fault.hint[0] ? fault.hint : NULL, "%s: there is no %.*s \"%.*s\"",
 	    node_where(node, where), noun, section,
-	    (int)(name.len < 64 ? name.len : 64), name.ptr);
+	    (int)(shown.len < 64 ? shown.len : 64), shown.ptr);
 	return false;
 }
 
@@ -337,8 +327,8 @@ check_name(struct walk *walk, struct node *child, const char *what)
 		snprintf(fault.hint, sizeof(fault.hint),
 		    "1 to 63 of a-z, 0-9 and '-', not beginning with '-'");
 	} else if (strcmp(what, "pools") == 0) {
-		return check_reference(
-		    walk, child->parent, child->key_at, what, child->key);
+		return check_reference(walk, child->parent, child->key_at, what,
+		    child->key, child->key);
 	} else if (strcmp(what, "any") != 0 && strcmp(what, "name") != 0 &&
 	           !token_is_fine(child->key)) {
 		snprintf(fault.message, sizeof(fault.message),
@@ -450,8 +440,8 @@ walk_scalar(struct walk *walk, struct node *node)
 	if (node->is_bad)
 		tell_fault(walk, node, node->at, &fault);
 	else if (node->row->types & V_REF)
-		node->is_bad = !check_reference(
-		    walk, node, node->at, node->row->range, node->text);
+		node->is_bad = !check_reference(walk, node, node->at,
+		    node->row->range, node->text, node->written);
 }
 
 static const char *

@@ -1,10 +1,10 @@
 /*
  * Endpoints on their way out:
  *
- *   stays --drain, maint, no longer in the pool--> leaves --its drain is
- * over--> cut ^                                              | |
- *     +------- active again, in the pool again
- * ------+----------------------------+
+ *          drain, maint, or gone from the pool        its drain is over
+ *   stays -------------------------------------> leaves -----------------> cut
+ *     ^                                            |                        |
+ *     +------- active again, or in the pool again -+------------------------+
  *
  * An endpoint that leaves gets no new request; what it has may go on until its
  * pool's `drain` is over. Then it is marked as cut and the workers end what is

@@ -65,7 +65,6 @@ void geo_tally_count(struct geo_tally *tally, unsigned worker, unsigned country)
 struct tally {
 	char *route;               /* owned */
 	uint32_t refs;
-	bool has_limit, has_access; /* in the snapshot that was built last */
 	struct policy_cell *cells; /* owned: [workers] */
 };
 

@@ -2,8 +2,7 @@
  * The rollout machine: one run of a plan on one split. It says which weight
  * the candidate has now, when a phase ends, and when all goes back. Pure: time,
  * evidence and the answers of gates are arguments; what shall happen comes
- * back as an output for its driver (admin/rollout/ticker.c, weir simulate) to
- *do.
+ * back as an output for its driver (admin/rollout/ticker.c, weir simulate).
  *
  *	pending -> running <-> held -> promoted -> done
  *	running | held | promoted -> rolling_back -> rolled_back
@@ -94,7 +93,7 @@ enum {
 #define ROLLOUT_CLEAR_AFTER (5 * NSEC_PER_SEC)   /* a guard or a pool must be well for so long before a hold by it ends */
 #define ROLLOUT_STALL       (1 * NSEC_PER_SEC)   /* a longer pause between two steps makes the look a blind one, and those after it for as long again */
 #define ROLLOUT_BLIND_MAX (10 * NSEC_PER_SEC) /* but no longer than this */
-#define ROLLOUT_GAP_MAX     (5 * NSEC_PER_SEC)   /* of the time between two processes at most so much counts for holds: nobody watched meanwhile */
+#define ROLLOUT_GAP_MAX     (5 * NSEC_PER_SEC)   /* of the time between two processes, or of a standstill of this one, at most so much counts for ramps, holds and timeouts: nobody watched meanwhile */
 #define ROLLOUT_DOWN_MAX    (1 * NSEC_PER_SEC)   /* a candidate with weight and without a usable endpoint for longer goes back */
 
 struct rollout_approval {

@@ -1,7 +1,7 @@
 /*
- * Certificates as they come from files: read once as PEM (struct pem), parsed
- * once per worker (struct cert), checked while there is somebody to tell.
- * Key bytes are wiped as soon as every worker has its own copy inside OpenSSL.
+ * Certificates as they come from files: read as PEM (struct pem), parsed once
+ * (struct cert) and checked while there is somebody to tell. The PEM of a key
+ * is wiped as soon as it is parsed; workers copy the parsed one (face.c).
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -165,13 +165,28 @@ word_of_alert(const SSL *ssl, int code)
 #define WORD_OF(words, code, otherwise)                                        \
 	word_of(words, sizeof(words) / sizeof(*(words)), code, otherwise)
 
+/*
+ * What the TLS layer makes of it, where it says so: below it a cipher may have
+ * failed first, which is not the reason but its cause. Empties the queue.
+ */
+static unsigned long
+telling_error(void)
+{
+	unsigned long first = ERR_peek_error(), code = first;
+
+	while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL &&
+	       ERR_GET_REASON(code) != ERR_R_MALLOC_FAILURE)
+		code = ERR_get_error();
+	ERR_clear_error();
+	return code != 0 ? code : first;
+}
+
 const char *
 failure_word(const SSL *ssl)
 {
-	unsigned long code = ERR_peek_error();
+	unsigned long code = telling_error();
 	int reason = ERR_GET_REASON(code);
 
-	ERR_clear_error();
 	if (code == 0)
 		return "protocol_error";
 	if (reason == ERR_R_MALLOC_FAILURE)

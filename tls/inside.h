@@ -73,7 +73,7 @@ void cert_warn(const struct tls_cert_info *info, time_t now, struct warnings *wa
 void warn(struct warnings *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
 unsigned cert_kind(const struct cert *cert); /* 0..KEY_KINDS-1 */
 
-/* ---- names.c: which certificates answer to a name ---- */
+/* ---- sni.c: which certificates answer to a name ---- */
 
 /* Certificates that are shown together, at most one of a kind: indexes, -1 for none. */
 struct face {
@@ -142,8 +142,7 @@ void client_side_gone(struct tls_client *client);
 
 /* What both kinds of context have in common. NULL and err on failure. */
 SSL_CTX *context_new(const struct library *library, const SSL_METHOD *method, struct err *err);
-/* The server's list of protocols in wire form, best first. */
-/* The list of ALPN for PROTOCOL_ bits, as it stands on the wire. */
+/* The list of ALPN for PROTOCOL_ bits, as it stands on the wire, best first. */
 struct span alpn_of(unsigned protocols);
 
 /* client.c: session reuse and identity of the peer */

@@ -303,13 +303,15 @@ tls_handshake(struct tls_stream *stream)
 
 /*
  * A TLS 1.2 server says nothing by itself while it reads, except "no" to a
- * renegotiation. OpenSSL refuses and would read on; we hang up.
+ * renegotiation, and an alert about what it has found wrong. OpenSSL refuses
+ * the one without an error and would read on; we hang up.
  */
 static bool
 has_renegotiated(const struct tls_stream *stream, size_t out_before)
 {
 	return stream->is_server && stream->window->out_len != out_before &&
-	       SSL_version(stream->ssl) == TLS1_2_VERSION;
+	       SSL_version(stream->ssl) == TLS1_2_VERSION &&
+	       ERR_peek_error() == 0;
 }
 
 enum tls_result
@@ -331,7 +333,6 @@ tls_read(struct tls_stream *stream, void *plain, size_t cap, size_t *n_out)
 	rc = SSL_read_ex(stream->ssl, plain, cap, n_out);
 	if (has_renegotiated(stream, out_before)) {
 		*n_out = 0;
-		ERR_clear_error();
 		return stream_fail(stream, "renegotiation");
 	}
 	if (rc == 1)

@@ -35,6 +35,8 @@ check_open(struct load *load, const struct node *admin)
 
 		if (cfg->has_tls || is_loopback(&cfg->listen[i]))
 			continue;
+		if (report_is_full(load->report))
+			return; /* the address is looked for among all */
 		for (size_t j = 0; j < entries.n; j++) {
 			if (span_eq(entries.at[j]->text,
 			        span_of(cfg->listen[i].text)))
@@ -99,8 +101,8 @@ read_who(struct load *load, const struct node *map, struct access_rule *rule)
 		if (secret == NULL)
 			report_add(load->report, DIAG_MISSING_KEY,
 			    node_place(who), "add secret: {file: PATH}",
-			    "\"secret\" is missing for %.*s", (int)text.len,
-			    text.ptr);
+			    "\"secret\" is missing for %.*s",
+			    (int)who->written.len, who->written.ptr);
 	} else if (span_starts(text, SPAN("cert:")) &&
 	           memchr(text.ptr, '=', text.len)) {
 		rule->kind = WHO_CERT;
@@ -109,7 +111,7 @@ read_who(struct load *load, const struct node *map, struct access_rule *rule)
 			    "give admin.tls.client_ca",
 			    "%.*s needs client certificates, but nobody "
 			    "verifies them",
-			    (int)text.len, text.ptr);
+			    (int)who->written.len, who->written.ptr);
 	} else {
 		refuse_who(load, who, "this is nobody that weir can tell");
 	}

@@ -57,8 +57,8 @@ load_countries(struct load *load, const struct node *map, enum row_id id,
 		report_add(load->report, DIAG_COUNTRY, all.at[i]->at,
 		    other ? hint : "two letters of ISO 3166-1: DE, FR, US",
 		    "%s: there is no country \"%.*s\"",
-		    node_where(all.at[i], where), (int)all.at[i]->text.len,
-		    all.at[i]->text.ptr);
+		    node_where(all.at[i], where), (int)all.at[i]->written.len,
+		    all.at[i]->written.ptr);
 	}
 }
 
@@ -89,7 +89,8 @@ load_subdivisions(struct load *load, const struct node *map, enum row_id id,
 			    "write it like \"US-CA\"",
 			    "%s: \"%.*s\" is no part of a country",
 			    node_where(all.at[i], where),
-			    (int)all.at[i]->text.len, all.at[i]->text.ptr);
+			    (int)all.at[i]->written.len,
+			    all.at[i]->written.ptr);
 }
 
 static void

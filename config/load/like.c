@@ -47,6 +47,35 @@ like_of(
 	return base && base->kind == NODE_MAP ? base : NULL;
 }
 
+static size_t
+count_values(const struct node *node)
+{
+	size_t n = 1;
+
+	for (size_t i = 0; i < node->n; i++)
+		n += count_values(node->child[i]);
+	return n;
+}
+
+/* A thousand pools like one with a thousand endpoints are a million: what a
+   file may hold is what it may hold with its likes written out. */
+static bool
+is_too_much(
+    struct load *load, const struct node *like, const struct node *whole)
+{
+	char where[WHERE_MAX];
+
+	if (load->n_inherited <= NODES_MAX)
+		load->n_inherited += count_values(whole);
+	if (load->n_inherited <= NODES_MAX)
+		return false;
+	report_add(load->report, DIAG_TOO_LARGE, like->at, NULL,
+	    "%s: with all that is taken from others there are more than %d "
+	    "values",
+	    node_where(like, where), NODES_MAX);
+	return true;
+}
+
 const struct node *
 load_like(struct load *load, const struct node *section, const struct node *one,
     enum row_id like_row)
@@ -73,5 +102,7 @@ load_like(struct load *load, const struct node *section, const struct node *one,
 	}
 	for (whole = chain[n - 1]; n-- > 1;)
 		whole = merge(load, chain[n - 1], whole);
+	if (whole != one && is_too_much(load, field(one, like_row), whole))
+		return one;
 	return whole;
 }

@@ -42,6 +42,21 @@ load_path(const struct load *load, const struct node *map, enum row_id id)
 	return path;
 }
 
+static bool
+holds_variable(const struct node *node)
+{
+	return node->kind == NODE_SCALAR && !span_eq(node->written, node->text);
+}
+
+struct span
+load_shown(const struct node *node, const char *text)
+{
+	for (size_t i = 0; i < node->n; i++)
+		if (holds_variable(node->child[i]))
+			return node->child[i]->written;
+	return holds_variable(node) ? node->written : span_of(text);
+}
+
 /* What to do about a file that cannot be read. */
 static void
 hint_unreadable(
@@ -76,6 +91,7 @@ bool
 load_can_read(
     const struct load *load, const struct node *node, const char *path)
 {
+	struct span shown = load_shown(node, path);
 	char where[WHERE_MAX], hint[320];
 	struct stat st;
 
@@ -86,35 +102,48 @@ load_can_read(
 
 		hint_unreadable(load, path, why, hint, sizeof(hint));
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-		    hint, "%s: %s: %s", node_where(node, where), path,
-		    strerror(why));
+		    shown.ptr == path ? hint
+		                      : "look at what the variable holds",
+		    "%s: %.*s: %s", node_where(node, where), (int)shown.len,
+		    shown.ptr, strerror(why));
 		return false;
 	}
 	if (!S_ISDIR(st.st_mode))
 		return true;
 	report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-	    "name a file in it", "%s: %s is a directory",
-	    node_where(node, where), path);
+	    "name a file in it", "%s: %.*s is a directory",
+	    node_where(node, where), (int)shown.len, shown.ptr);
 	return false;
 }
 
-/* Does a line of it begin a certificate? What stands in that, TLS finds out. */
+FILE *
+load_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	FILE *in = NULL;
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		in = fdopen(fd, "r");
+	if (fd >= 0 && in == NULL)
+		close(fd);
+	return in;
+}
+
+/* Does a line of it begin a certificate? What stands in that, TLS finds out;
+   so it does with what is told elsewhere, or is no file. */
 static bool
 holds_certificate(const char *path)
 {
 	static const char begin[] = "-----BEGIN ";
-	FILE *in = fopen(path, "re");
-	char *line = NULL;
-	size_t cap = 0, left = 4 << 20;
-	bool is_found = in == NULL; /* told elsewhere */
-	ssize_t n;
+	FILE *in = load_open(path);
+	char line[256];
+	size_t left = (4 << 20) / sizeof(line);
+	bool is_found = in == NULL;
 
-	while (!is_found && left > 0 && (n = getline(&line, &cap, in)) > 0) {
+	while (!is_found && left-- > 0 && fgets(line, sizeof(line), in))
 		is_found = strncmp(line, begin, sizeof(begin) - 1) == 0 &&
 		           strstr(line, "CERTIFICATE-----");
-		left -= (size_t)n < left ? (size_t)n : left;
-	}
-	free(line);
 	if (in)
 		fclose(in);
 	return is_found;
@@ -128,11 +157,14 @@ load_authorities(
 	char *path = load_path(load, map, id), where[WHERE_MAX];
 
 	if (path && load_can_read(load, node, path) && !load->is_trusted &&
-	    !holds_certificate(path))
+	    !holds_certificate(path)) {
+		struct span shown = load_shown(node, path);
+
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
 		    "a PEM file begins with -----BEGIN CERTIFICATE-----",
-		    "%s: %s holds no certificate", node_where(node, where),
-		    path);
+		    "%s: %.*s holds no certificate", node_where(node, where),
+		    (int)shown.len, shown.ptr);
+	}
 	return path;
 }
 
@@ -156,20 +188,24 @@ static void
 check_key_mode(
     const struct load *load, const struct node *node, const char *path)
 {
+	struct span shown = load_shown(node, path);
 	char where[WHERE_MAX], hint[320];
 	struct stat st;
 
 	if (stat(path, &st) != 0 || !(st.st_mode & 077))
 		return;
-	snprintf(hint, sizeof(hint), "chmod 600 %.300s", path);
+	snprintf(hint, sizeof(hint), "chmod 600 %.*s",
+	    (int)(shown.len < 300 ? shown.len : 300), shown.ptr);
 	report_add(load->report, DIAG_KEY_READABLE, node_place(node), hint,
-	    "%s: others can read %s", node_where(node, where), path);
+	    "%s: others can read %.*s", node_where(node, where), (int)shown.len,
+	    shown.ptr);
 }
 
 static void
 check_secret(const struct load *load, const struct node *node,
     const struct secret *secret)
 {
+	struct span shown = load_shown(node, secret->where);
 	const char *folder;
 	char where[WHERE_MAX], *path;
 
@@ -186,8 +222,8 @@ check_secret(const struct load *load, const struct node *node,
 			    node_place(node),
 			    "set it where weir is started (systemd: "
 			    "Environment=), or name a {file: PATH}",
-			    "%s: environment variable %s is not set",
-			    node_where(node, where), secret->where);
+			    "%s: environment variable %.*s is not set",
+			    node_where(node, where), (int)shown.len, shown.ptr);
 		break;
 	case SECRET_CREDENTIAL:
 		folder = getenv("CREDENTIALS_DIRECTORY");
@@ -195,8 +231,8 @@ check_secret(const struct load *load, const struct node *node,
 			report_add(load->report, DIAG_FILE_NAMED,
 			    node_place(node),
 			    "systemd's LoadCredential= provides credentials",
-			    "%s: there is no credential %s",
-			    node_where(node, where), secret->where);
+			    "%s: there is no credential %.*s",
+			    node_where(node, where), (int)shown.len, shown.ptr);
 			break;
 		}
 		path = path_join(folder, span_of(secret->where));
@@ -431,7 +467,7 @@ load_into(
 	text = without_mark(text);
 	if (!text_is_taken(text, report))
 		return NULL;
-	if (tree_parse(&tree, text, report)) {
+	if (tree_parse(&tree, text, is_trusted, report)) {
 		if (tree.root == NULL)
 			report_add(report, DIAG_EMPTY_FILE,
 			    (struct place){0, 0, 0},

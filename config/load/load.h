@@ -18,7 +18,8 @@ struct load {
 	/* Maps as written: the i-th child is the i-th of the config's array. */
 	const struct node *listeners, *pools, *splits, *plans;
 	struct entries routes;
-	bool is_trusted; /* judged before: files that it names may be gone by now */
+	size_t n_inherited; /* values of all that takes some from others */
+	bool is_trusted; /* judged before: files that it names may be gone by now, variables have been filled in */
 };
 
 /* What was read and judged before: variables are text, files that are named may be gone. */
@@ -56,12 +57,23 @@ void check_vain(struct load *load);
 const struct node *load_like(struct load *load, const struct node *section,
     const struct node *one, enum row_id like_row);
 
+/*
+ * What a message may quote: `text`, which is a node's or was made of it, or
+ * what is written where a variable stands in it. Whoever reads messages (the
+ * API checks a config for any viewer) need not be one who may see the
+ * environment. The node is a scalar, or
+ * a map of scalars that are one value together.
+ */
+struct span load_shown(const struct node *node, const char *text);
+
 /* A path with the folder in front when it is relative; NULL when missing. */
 char *load_path(
     const struct load *load, const struct node *map, enum row_id id);
 /* False: told, with what to do. */
 bool load_can_read(
     const struct load *load, const struct node *node, const char *path);
+/* To read while a config is judged: NULL for what could keep us waiting, or never end. */
+FILE *load_open(const char *path);
 /* A PEM file of certificate authorities; told when it is none. */
 char *load_authorities(
     const struct load *load, const struct node *map, enum row_id id);

@@ -161,6 +161,10 @@ check_use(
 		refuse_part(load, map, "add max: N", "\"max\" is missing");
 }
 
+/* A quarter of it is the tolerance, which a plan that is kept has to hold: six
+   decimals are what is printed and read. */
+#define LEAST_INCREASE 0.000001
+
 static void
 check_increase(
     struct load *load, const struct node *map, const struct guard_cfg *cfg)
@@ -172,6 +176,8 @@ check_increase(
 	if (cfg->metric == GUARD_LATENCY && max->kind == INCREASE_ABSOLUTE)
 		refuse_part(load, given, "write \"20%\"",
 		    "latency is compared by a share of the baseline's");
+	if (max->kind != INCREASE_NONE && max->by < LEAST_INCREASE * 0.999)
+		refuse_part(load, given, NULL, "nobody sees less than 0.0001");
 	if (max->kind == INCREASE_ABSOLUTE && max->by >= 1)
 		refuse_part(load, given, NULL, "100pp and more never happen");
 	if (tolerance && low->kind != max->kind)

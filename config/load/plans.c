@@ -9,10 +9,11 @@
 
 /* ---- names that must differ ---- */
 
+/* Of the first `n`: what is too many is told, and would take a pair each. */
 static void
-check_names(struct load *load, struct entries all, enum row_id id)
+check_names(struct load *load, struct entries all, size_t n, enum row_id id)
 {
-	for (size_t i = 1; i < all.n; i++) {
+	for (size_t i = 1; i < n; i++) {
 		const struct node *name = field(all.at[i], id);
 
 		for (size_t j = 0; j < i && name; j++) {
@@ -25,8 +26,8 @@ check_names(struct load *load, struct entries all, enum row_id id)
 			    other->at.line);
 			report_add(load->report, DIAG_DUPLICATE_KEY, name->at,
 			    hint, "%s: two are named \"%.*s\"",
-			    node_where(name, where), (int)name->text.len,
-			    name->text.ptr);
+			    node_where(name, where), (int)name->written.len,
+			    name->written.ptr);
 			break;
 		}
 	}
@@ -77,8 +78,8 @@ load_phase_gates(struct load *load, const struct node *map,
 		report_add(load->report, DIAG_DANGLING, names.at[i]->at,
 		    near ? hint : "define it under gates of the plan",
 		    "%s: there is no gate \"%.*s\"",
-		    node_where(names.at[i], where), (int)names.at[i]->text.len,
-		    names.at[i]->text.ptr);
+		    node_where(names.at[i], where),
+		    (int)names.at[i]->written.len, names.at[i]->written.ptr);
 	}
 }
 
@@ -108,6 +109,15 @@ load_phase(struct load *load, const struct node *map, struct plan_cfg *plan)
 	plan->n_phases++;
 }
 
+/* As written: no message says what a variable holds. */
+static struct span
+name_shown(const struct node *map, enum row_id id)
+{
+	const struct node *name = field(map, id);
+
+	return name ? name->written : SPAN("");
+}
+
 static void
 load_phases(struct load *load, const struct node *map, struct plan_cfg *plan)
 {
@@ -125,14 +135,19 @@ load_phases(struct load *load, const struct node *map, struct plan_cfg *plan)
 	for (size_t i = 0; i < n; i++)
 		if (all.at[i]->kind == NODE_MAP)
 			load_phase(load, all.at[i], plan);
-	check_names(load, all, ROW_PHASE_NAME);
+	check_names(load, all, n, ROW_PHASE_NAME);
 	for (size_t i = 1; i < plan->n_phases && plan->n_phases == n; i++)
-		if (plan->phases[i].weight < plan->phases[i - 1].weight)
+		if (plan->phases[i].weight < plan->phases[i - 1].weight) {
+			struct span one = name_shown(all.at[i], ROW_PHASE_NAME);
+			struct span before =
+			    name_shown(all.at[i - 1], ROW_PHASE_NAME);
+
 			report_add(load->report, DIAG_PHASES_DESCEND,
 			    all.at[i]->at, NULL,
-			    "%s: phase \"%s\" has less weight than \"%s\"",
-			    node_where(all.at[i], where), plan->phases[i].name,
-			    plan->phases[i - 1].name);
+			    "%s: phase \"%.*s\" has less weight than \"%.*s\"",
+			    node_where(all.at[i], where), (int)one.len, one.ptr,
+			    (int)before.len, before.ptr);
+		}
 }
 
 /* ---- guards, gates, receivers ---- */
@@ -175,7 +190,7 @@ load_guards(struct load *load, const struct node *map, struct plan_cfg *plan)
 		if (all.at[i]->kind == NODE_MAP)
 			load_guard(
 			    load, all.at[i], &plan->guards[plan->n_guards++]);
-	check_names(load, all, ROW_GUARD_NAME);
+	check_names(load, all, n, ROW_GUARD_NAME);
 }
 
 static void
@@ -207,9 +222,10 @@ load_receivers(struct load *load, const struct node *map, struct plan_cfg *plan)
 /* ---- the whole ---- */
 
 static void
-check_baseline(
-    struct load *load, const struct node *written, const struct plan_cfg *plan)
+check_baseline(struct load *load, const struct node *written,
+    const struct node *map, const struct plan_cfg *plan)
 {
+	struct entries guards = field_entries(map, ROW_GUARDS);
 	bool has_baseline = plan->holdback > 0 || plan->n_phases == 0;
 	char where[WHERE_MAX], names[PLAN_GUARDS_MAX * 68] = "";
 	size_t n = 0;
@@ -217,11 +233,16 @@ check_baseline(
 	for (size_t i = 0; i < plan->n_phases; i++)
 		has_baseline |= plan->phases[i].weight > 0 &&
 		                plan->phases[i].weight < BP_ALL;
-	for (size_t i = 0; i < plan->n_guards && !has_baseline; i++)
-		if (plan->guards[i].max_increase.kind != INCREASE_NONE &&
-		    plan->guards[i].name)
+	for (size_t i = 0; i < plan->n_guards && !has_baseline; i++) {
+		struct span name =
+		    i < guards.n ? name_shown(guards.at[i], ROW_GUARD_NAME)
+		                 : span_of(plan->guards[i].name);
+
+		if (plan->guards[i].max_increase.kind != INCREASE_NONE)
 			n += (size_t)snprintf(names + n, sizeof(names) - n,
-			    "%s\"%.63s\"", n ? ", " : "", plan->guards[i].name);
+			    "%s\"%.*s\"", n ? ", " : "",
+			    (int)(name.len < 63 ? name.len : 63), name.ptr);
+	}
 	if (n > 0)
 		report_add(load->report, DIAG_GUARD_SILENT, node_place(written),
 		    "give the plan holdback: 1%, or a phase below 100",
@@ -255,7 +276,7 @@ load_plan(struct load *load, const struct node *written, struct plan_cfg *cfg)
 	    (enum rollback_sessions)field_word(rollback, ROW_ROLLBACK_SESSIONS);
 	cfg->rollback.ramp = field_duration(rollback, ROW_ROLLBACK_RAMP);
 	cfg->on_timeout = (enum plan_timeout)field_word(map, ROW_ON_TIMEOUT);
-	check_baseline(load, written, cfg);
+	check_baseline(load, written, map, cfg);
 }
 
 void

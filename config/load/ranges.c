@@ -2,7 +2,7 @@
  * Lists of address ranges: written in the file, or in files of their own with
  * a range on each line, '#' to the line's end being a comment. Blocklists come
  * with a hundred thousand lines, so such a file is read in one go and only its
- * first mistakes are told.
+ * first mistake is told.
  */
 #include <stdio.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #include "config/load/load.h"
 #include "config/mem.h"
 
-enum { FAULTS_TOLD = 3, FILE_BYTES_MAX = 64 << 20, RANGES_MAX = 2000000 };
+enum { FILE_BYTES_MAX = 64 << 20, RANGES_MAX = 2000000 };
 
 struct growing {
 	struct cidrs *cidrs;
@@ -49,14 +49,19 @@ trimmed(struct span line)
 	return line;
 }
 
+/*
+ * Lines are not quoted: the path may be that of any file that weir can read,
+ * and whoever has a config checked need not be one who can.
+ */
 static void
 take_lines(struct load *load, const struct node *node, const char *path,
     struct span text, struct growing *list)
 {
-	unsigned number = 0, faults = 0;
+	struct span shown = load_shown(node, path);
+	unsigned number = 0;
 	char where[WHERE_MAX];
 
-	while (text.len > 0 && faults < FAULTS_TOLD) {
+	while (text.len > 0) {
 		const char *end = memchr(text.ptr, '\n', text.len);
 		size_t len = end ? (size_t)(end - text.ptr) : text.len;
 		struct span line = trimmed((struct span){text.ptr, len});
@@ -68,15 +73,14 @@ take_lines(struct load *load, const struct node *node, const char *path,
 		if (line.len == 0 ||
 		    (cidr_parse(line, &cidr) && add(list, &cidr)))
 			continue;
-		faults++;
 		report_add(load->report, DIAG_RANGE, node_place(node),
 		    list->cidrs->n == RANGES_MAX
 		        ? "a list has at most 2000000 ranges"
 		        : "write \"10.0.0.0/8\", \"2001:db8::/32\" or one "
 		          "address; bits behind the length are zero",
-		    "%s: %s:%u: \"%.*s\" is not a range of addresses",
-		    node_where(node, where), path, number,
-		    (int)(line.len < 60 ? line.len : 60), line.ptr);
+		    "%s: %.*s:%u: this is not a range of addresses",
+		    node_where(node, where), (int)shown.len, shown.ptr, number);
+		return;
 	}
 }
 
@@ -84,27 +88,30 @@ static void
 take_file(struct load *load, const struct node *node, const char *path,
     struct growing *list)
 {
-	FILE *in = load_can_read(load, node, path) ? fopen(path, "re") : NULL;
+	struct span shown = load_shown(node, path);
 	char where[WHERE_MAX];
 	struct stat st;
+	FILE *in;
 	char *bytes;
 	size_t len;
 
-	if (!in)
+	if (!load_can_read(load, node, path))
 		return;
-	if (fstat(fileno(in), &st) != 0 || !S_ISREG(st.st_mode) ||
+	in = load_open(path);
+	if (in == NULL || fstat(fileno(in), &st) != 0 ||
 	    st.st_size > FILE_BYTES_MAX) {
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
 		    "write one range on each line, at most 64 MiB",
-		    "%s: %s: not a file, or larger than 64 MiB",
-		    node_where(node, where), path);
+		    "%s: %.*s: not a file, or larger than 64 MiB",
+		    node_where(node, where), (int)shown.len, shown.ptr);
 	} else {
 		bytes = mem_new((size_t)st.st_size + 1, 1);
 		len = fread(bytes, 1, (size_t)st.st_size, in);
 		take_lines(load, node, path, (struct span){bytes, len}, list);
 		free(bytes);
 	}
-	fclose(in);
+	if (in)
+		fclose(in);
 }
 
 /* ---- a list ---- */

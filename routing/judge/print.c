@@ -48,9 +48,13 @@ line_add_time(struct line *line, nsec_t time)
 static const char *
 percents(double part, char *buf, size_t cap)
 {
-	double value = part * 100;
+	double value = part * 100, size = fabs(value);
 
-	snprintf(buf, cap, fabs(value) < 1000 ? "%.3g" : "%.0f", value);
+	if (size > 0 && size < 1e-4)
+		snprintf(
+		    buf, cap, "%.*f", (int)(2 - floor(log10(size))), value);
+	else
+		snprintf(buf, cap, size < 1000 ? "%.3g" : "%.0f", value);
 	return buf;
 }
 
@@ -91,15 +95,19 @@ line_add_rate(struct line *line, const struct finding *finding)
 	           (double)finding->n[ARM_BASELINE];
 	double bad = (double)finding->bad[ARM_CANDIDATE] +
 	             (double)finding->bad[ARM_BASELINE];
+	char canary[32], all[32], most[32];
 
-	line_add(line, "canary %.3g%%, all %.3g%%, at most %.3g%% allowed",
-	    finding->rate[ARM_CANDIDATE] * 100, n > 0 ? bad / n * 100 : 0,
-	    finding->guard->max_rate * 100);
+	line_add(line, "canary %s%%, all %s%%, at most %s%% allowed",
+	    percents(finding->rate[ARM_CANDIDATE], canary, sizeof(canary)),
+	    percents(n > 0 ? bad / n : 0, all, sizeof(all)),
+	    percents(finding->guard->max_rate, most, sizeof(most)));
 }
 
 static void
 line_add_numbers(struct line *line, const struct finding *finding)
 {
+	char canary[32], baseline[32];
+
 	switch (finding->guard->metric) {
 	case GUARD_SIGNAL:
 		line_add(line, "%.0f events, at most %llu allowed",
@@ -126,9 +134,9 @@ line_add_numbers(struct line *line, const struct finding *finding)
 	}
 	if (finding->shape)
 		line_add(line, "%s ", finding->shape);
-	line_add(line, "%.3g%% against %.3g%%",
-	    finding->rate[ARM_CANDIDATE] * 100,
-	    finding->rate[ARM_BASELINE] * 100);
+	line_add(line, "%s%% against %s%%",
+	    percents(finding->rate[ARM_CANDIDATE], canary, sizeof(canary)),
+	    percents(finding->rate[ARM_BASELINE], baseline, sizeof(baseline)));
 	line_add_increase(line, finding);
 }
 

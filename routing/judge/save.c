@@ -262,6 +262,7 @@ judge_restore(struct judge *judge, const double *in, size_t n, nsec_t now)
 	    .candidate = judge->weight[ARM_CANDIDATE],
 	    .baseline = judge->weight[ARM_BASELINE],
 	    .length = judge->length,
+	    .min_requests = judge->min_requests,
 	};
 	struct judge *other = judge_new(judge->plan), swap;
 	bool is_whole;

@@ -1,6 +1,6 @@
 /*
  * Inside the judge: what it keeps, and what a way of watching is. Seen by the
- * judge_*.c files and forecast.c only; the public side is judge.h.
+ * files of this folder only; the public side is judge.h.
  *
  * A guard that tests by betting is a `watch` with a `method`: how its counts
  * are gathered from the news, what odds they are bet at, how the wealths are

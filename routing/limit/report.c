@@ -163,34 +163,52 @@ limit_forget(struct registry *registry, const char *route, const char *key,
 	return look(registry, route, key, now, true, out, is_route_out, err);
 }
 
+/* Of the current snapshot: one that was built and refused says nothing about
+   what is in force. */
 void
 registry_each_limit(struct registry *registry, limit_fn *fn, void *ctx)
 {
-	for (size_t i = 0; i < registry->tallies.n; i++) {
-		const struct tally *tally = registry->tallies.at[i].object;
+	const struct snapshot *snapshot =
+	    publication_current(&registry->publication);
+
+	for (size_t i = 0; snapshot && i < snapshot->config->n_routes; i++) {
+		const struct policy *policy = snapshot->routes[i].policy;
 		uint64_t decisions[LIMIT_DECISION_COUNT], evictions;
 
-		if (!tally->has_limit)
+		if (policy == NULL || policy->table == NULL)
 			continue;
-		cells_read(tally, registry->workers, decisions, &evictions);
-		fn(ctx, tally->route, decisions, evictions);
+		cells_read(
+		    policy->tally, registry->workers, decisions, &evictions);
+		fn(ctx, policy->tally->route, decisions, evictions);
 	}
+}
+
+static uint64_t
+denials_read(
+    const struct tally *tally, unsigned workers, enum access_denial denial)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < workers; i++)
+		n += counter_read(&tally->cells[i].denials[denial]);
+	return n;
 }
 
 void
 registry_each_denial(struct registry *registry, denial_fn *fn, void *ctx)
 {
-	for (size_t i = 0; i < registry->tallies.n; i++) {
-		const struct tally *tally = registry->tallies.at[i].object;
+	const struct snapshot *snapshot =
+	    publication_current(&registry->publication);
 
-		for (int j = 0; tally->has_access && j < ACCESS_DENIAL_COUNT;
-		     j++) {
-			uint64_t n = 0;
+	for (size_t i = 0; snapshot && i < snapshot->config->n_routes; i++) {
+		const struct policy *policy = snapshot->routes[i].policy;
 
-			for (unsigned k = 0; k < registry->workers; k++)
-				n += counter_read(&tally->cells[k].denials[j]);
-			fn(ctx, tally->route, (enum access_denial)j, n);
-		}
+		if (policy == NULL || !policy->cfg->access.is_on)
+			continue;
+		for (int j = 0; j < ACCESS_DENIAL_COUNT; j++)
+			fn(ctx, policy->tally->route, (enum access_denial)j,
+			    denials_read(policy->tally, registry->workers,
+			        (enum access_denial)j));
 	}
 }
 

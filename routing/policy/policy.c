@@ -293,8 +293,6 @@ policy_new(struct registry *registry, const struct route_cfg *cfg,
 	policy = memory_take(1, sizeof(*policy));
 	policy->cfg = cfg;
 	policy->tally = registry_tally(registry, cfg->name);
-	policy->tally->has_limit = cfg->limit.is_on;
-	policy->tally->has_access = cfg->access.is_on;
 	if (cfg->access.allow.is_given)
 		policy->allow = cidr_set_new(&cfg->access.allow.all);
 	if (cfg->access.deny.is_given)

@@ -51,7 +51,16 @@ is_blind(struct rollout *r, nsec_t passed, nsec_t now)
 	return r->stepped_at == 0 || now < r->blind_until;
 }
 
-/* Returns the time since the last step. */
+/* As between two processes: nobody watched while this one stood still. */
+static nsec_t
+counted(nsec_t passed)
+{
+	if (passed < 0)
+		return 0;
+	return passed < ROLLOUT_GAP_MAX ? passed : ROLLOUT_GAP_MAX;
+}
+
+/* Returns the time since the last step, as far as it counts. */
 nsec_t
 rollout_look(struct rollout *r, const struct rollout_input *in)
 {
@@ -62,15 +71,13 @@ rollout_look(struct rollout *r, const struct rollout_input *in)
 	    .signals = in->signals,
 	    .is_blind = is_blind(r, passed, in->now)};
 
-	if (passed < 0)
-		passed = 0;
 	r->stepped_at = in->now;
 	if (r->state == ROLLOUT_PENDING)
-		return passed;
+		return counted(passed);
 	if (in->delta)
 		count(r, in->delta);
 	judge_look(r->judge, &news);
-	return passed;
+	return counted(passed);
 }
 
 void
@@ -164,10 +171,7 @@ rollout_resume(struct rollout *r, nsec_t gap, nsec_t now)
 	    .before_bad = r->before_bad,
 	    .min_requests = r->plan->phases[r->phase].min_requests};
 
-	if (gap < 0)
-		gap = 0;
-	if (gap > ROLLOUT_GAP_MAX)
-		gap = ROLLOUT_GAP_MAX;
+	gap = counted(gap);
 	r->judge = judge_new(r->plan);
 	r->stepped_at = 0;
 	/* Who was asked, said no or did not answer is asked anew. */

@@ -11,8 +11,8 @@ void rollout_enter(
 /* What gives reason to hold; indices of unwell_at. */
 enum { UNWELL_POOL, UNWELL_GUARD };
 
-/* life.c: counts and lets the judge look; the time since the last step.
- */
+/* life.c: counts and lets the judge look; the time since the last step, at most
+   ROLLOUT_GAP_MAX. */
 nsec_t rollout_look(struct rollout *rollout, const struct rollout_input *input);
 bool rollout_is_ramping(
     const struct rollout *rollout, const struct phase_cfg *phase);

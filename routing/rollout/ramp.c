@@ -16,8 +16,7 @@ ramp_weight(bp_t from, bp_t to, nsec_t ran, nsec_t length)
 		return from;
 	if (steps > ROLLOUT_RAMP_STEPS)
 		steps = ROLLOUT_RAMP_STEPS;
-	/* As a part of the length: ran * steps of a ramp of a month is no
-	 * 64-bit number of nanoseconds squared, but 32 months is one. */
+	/* A ramp is a week at most: 32 times that is far from 2^63 ns. */
 	return (
 	    bp_t)((int64_t)from + distance * (ran * steps / length) / steps);
 }

@@ -107,7 +107,6 @@ is_unwell(const struct rollout *r, int what, nsec_t now)
 	       now - r->unwell_at[what] < ROLLOUT_CLEAR_AFTER;
 }
 
-/* True: it goes back. */
 /*
  * Nobody answers for the candidate, and it has weight. With much of it the
  * baseline is too small for the guards to be quick, and there is nothing to
@@ -124,6 +123,7 @@ has_gone_down(struct rollout *r, const struct rollout_input *in)
 	       in->now - r->down_since >= ROLLOUT_DOWN_MAX;
 }
 
+/* True: it goes back. */
 static bool
 went_back(struct rollout *r, const struct rollout_input *in,
     struct rollout_output *out)

@@ -96,9 +96,9 @@ class Replaced(Case):
         self.assertTrue([e for e in entries if e["result"] == "file-wins" and e["target"] == "app"], entries)
 
     def test_mistakes_change_nothing_and_are_told_as_in_the_file(self):
-        weir = self.start(one_pool(self.a.address))
+        weir = self.start(one_pool(self.a.address), env={"WEIR_TEST_HOST": "127.0.0.1"})
         for bad, part in (([], "endpoints"), (["10.0.0.1"], "no port is given"), ([{"adress": "10.0.0.1:1"}], "adress"),
-                          ([{"address": "10.0.0.1:1", "weight": 0}], "weight"), (["${HOME}:80"], "")):
+                          ([{"address": "10.0.0.1:1", "weight": 0}], "weight"), (["${WEIR_TEST_HOST}:80"], "${WEIR_TEST_HOST}")):
             with self.subTest(bad=bad):
                 reply = weir.admin("PUT", PATH, {"endpoints": bad})
                 self.assertEqual((reply.status, reply.json["code"]), (422, "bad-endpoints"), reply)

@@ -600,6 +600,139 @@ test_load__what_nothing_uses_is_warned_of(void **state)
 	    "0 errors, 1 warning.\n");
 }
 
+/* Messages go to whoever asks for a check, and the API lets any viewer ask. */
+static void
+test_load__no_message_says_what_a_variable_holds(void **state)
+{
+#define V "${WEIR_TEST_SECRET}"
+	static const char *const files[] = {
+	    HEAD POOL "routes: [{name: \"" V "\", pool: app}, {name: \"" V
+	              "\", pool: app}]\n",
+	    HEAD POOL "routes: [{name: \"" V "\", pool: app}, {pool: app}]\n",
+	    HEAD POOL "routes: [{pool: \"" V "\"}]\n",
+	    HEAD "pools: {app: {endpoints: [\"" V ":80\", {address: \"" V
+	         ":80\", weight: 2}]}}\n" TAIL,
+	    HEAD POOL TAIL "geo: {database: \"/nope/" V "\"}\n",
+	    HEAD POOL TAIL "geo: {database: \"" V "/nope\"}\n",
+	    HEAD POOL TAIL "redis: {url: \"redis://h\", password: {env: \"" V
+	                   "\"}}\n",
+	    HEAD POOL TAIL "redis: {url: \"redis://h\", password: {credential: "
+	                   "\"" V "\"}}\n",
+	    HEAD POOL TAIL "plans: {p: {phases: [{name: \"" V
+	                   "\", weight: 5}, {name: \"" V "\", weight: 1}]}}\n",
+	    HEAD POOL TAIL
+	    "plans: {p: {phases: [{name: a, weight: 5, gate: \"" V "\"}]}}\n",
+	    HEAD POOL TAIL "plans: {p: {phases: [{name: a, weight: 100}], "
+	                   "guards: [{name: \"" V "\", metric: errors}]}}\n",
+	    HEAD POOL TAIL "admin: {access: [{who: \"token:" V
+	                   "\", role: viewer}]}\n",
+	    HEAD POOL "routes: [{match: {geo: {country: \"" V
+	              "\", subdivision: \"" V "\"}}, pool: app}]\n",
+	};
+
+	(void)state;
+	setenv("WEIR_TEST_SECRET", "hunter2", 1);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *told = told_about(files[i]);
+
+		assert_non_null(strstr(told, V)); /* something is told */
+		if (strstr(told, "hunter2"))
+			fail_msg("%s", told);
+		free(told);
+	}
+#undef V
+}
+
+static void
+test_load__no_message_quotes_a_file_of_ranges(void **state)
+{
+	char path[] = "/tmp/weir-ranges-XXXXXX", text[512], *told;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "# x\nhunter2\n", 12), 12);
+	close(fd);
+	snprintf(text, sizeof(text),
+	    HEAD POOL "routes: [{access: {deny: [{file: %s}]}, pool: app}]\n",
+	    path);
+	told = told_about(text);
+	assert_non_null(strstr(told, ":2: this is not a range of addresses"));
+	assert_null(strstr(told, "hunter2"));
+	free(told);
+	unlink(path);
+}
+
+/* Somebody may have it checked by a process that has other things to do. */
+static void
+test_load__what_never_ends_is_not_waited_for(void **state)
+{
+	char path[] = "/tmp/weir-pipe-XXXXXX", text[512];
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	snprintf(text, sizeof(text),
+	    HEAD POOL "routes: [{access: {deny: [{file: %s}]}, pool: app}]\n",
+	    path);
+	expect_part(text, "not a file, or larger than 64 MiB");
+	unlink(path);
+	expect("listeners: {http: {bind: \"127.0.0.1:1\", tls: {self_signed: "
+	       "true, client_ca: /dev/zero}}}\n" POOL TAIL,
+	    "");
+}
+
+/* `n` times `each` with its number in it. */
+static void
+put_many(FILE *out, unsigned n, const char *before, const char *each)
+{
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "%s%s%u%s", i ? ", " : "", before, i, each);
+}
+
+static void
+test_load__large_files_are_judged_in_time(void **state)
+{
+	char *text, *told;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)state;
+	fprintf(out, HEAD POOL TAIL "plans: {p: {phases: [");
+	put_many(out, 40000, "{name: a", ", weight: 1}");
+	fprintf(out, "]}}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "at most 16 are possible"));
+	free(told);
+	free(text);
+
+	out = open_memstream(&text, &len);
+	fprintf(out, HEAD POOL TAIL "admin: {listen: [");
+	put_many(out, 60000, "\"10.0.0.1:", "\"");
+	fprintf(out, "]}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "10.0.0.1:0 would be open to others"));
+	free(told);
+	free(text);
+
+	out = open_memstream(&text, &len);
+	fprintf(out, HEAD TAIL "pools: {app: {endpoints: [");
+	put_many(out, 5000, "\"a", ":1\"");
+	fprintf(out, "]}, ");
+	put_many(out, 5000, "p", ": {like: app}");
+	fprintf(out, "}\n");
+	fclose(out);
+	told = told_about(text);
+	assert_non_null(strstr(told, "there are more than 250000 values"));
+	free(told);
+	free(text);
+}
+
 static void
 test_load__routes_behind_one_that_takes_all_are_warned_of(void **state)
 {
@@ -620,6 +753,9 @@ test_load__routes_behind_one_that_takes_all_are_warned_of(void **state)
 	expect(ROUTES("{method: GET}", "{path: /a}"), "");
 	expect(ROUTES("{client: 10.0.0.0/8}", "{path: /a}"), "");
 	expect(ROUTES("{path: /a}", "{path_prefix: /a}"), "");
+	expect_part(ROUTES("{path_prefix: /a/}", "{path: /a/b}"), W002);
+	expect(ROUTES("{path_prefix: /a/}", "{path: /a}"), "");
+	expect(ROUTES("{path_prefix: /a/}", "{path_prefix: /a}"), "");
 #undef ROUTES
 #undef W002
 }
@@ -870,6 +1006,10 @@ main(void)
 	    cmocka_unit_test(test_load__what_nothing_uses_is_warned_of),
 	    cmocka_unit_test(
 	        test_load__routes_behind_one_that_takes_all_are_warned_of),
+	    cmocka_unit_test(test_load__no_message_says_what_a_variable_holds),
+	    cmocka_unit_test(test_load__no_message_quotes_a_file_of_ranges),
+	    cmocka_unit_test(test_load__what_never_ends_is_not_waited_for),
+	    cmocka_unit_test(test_load__large_files_are_judged_in_time),
 	    cmocka_unit_test(test_load__yaml_beyond_ours_is_refused),
 	    cmocka_unit_test(test_load__tabs_are_refused),
 	    cmocka_unit_test(test_load__broken_yaml_is_told_where),

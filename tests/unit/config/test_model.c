@@ -246,6 +246,26 @@ test_model__variables_are_filled_in_as_text(void **state)
 	config_free(&config);
 }
 
+/* Whoever may replace endpoints may not ask for the environment that way. */
+static void
+test_model__variables_in_endpoints_alone_are_text(void **state)
+{
+	struct endpoint_cfg *at;
+	struct diags diags;
+	size_t n;
+
+	(void)state;
+	setenv("WEIR_TEST_SECRET", "hunter2", 1);
+	at = endpoints_load(
+	    "app", SPAN("[\"${WEIR_TEST_SECRET}:80\"]"), &n, &diags);
+	assert_null(at);
+	assert_int_equal(n, 0);
+	assert_int_equal(diags.errors, 1);
+	assert_non_null(strstr(diags.at[0].message, "${WEIR_TEST_SECRET}:80"));
+	assert_null(strstr(diags.at[0].message, "hunter2"));
+	diags_release(&diags);
+}
+
 static void
 test_model__relative_paths_begin_at_the_file(void **state)
 {
@@ -290,6 +310,7 @@ main(void)
 	    cmocka_unit_test(test_model__a_route_is_read),
 	    cmocka_unit_test(test_model__admin_rules_are_read),
 	    cmocka_unit_test(test_model__variables_are_filled_in_as_text),
+	    cmocka_unit_test(test_model__variables_in_endpoints_alone_are_text),
 	    cmocka_unit_test(test_model__relative_paths_begin_at_the_file),
 	    cmocka_unit_test(test_model__equal_files_have_equal_hashes),
 	};

@@ -179,6 +179,27 @@ test_plans__a_plan_comes_back_from_json_as_it_was(void **state)
 	free(after);
 }
 
+/* A rollout begins with a copy, and what cannot be copied would end weir. */
+static void
+test_plans__the_smallest_increase_comes_back_too(void **state)
+{
+	struct config *config = plans_fine(
+	    "plans: {p: {phases: [{name: a, weight: 5}], guards: [{name: e, "
+	    "metric: errors, max_increase: 0.0001pp}, {name: l, metric: "
+	    "latency, max_increase: 0.0002%}]}}\n");
+	const struct plan_cfg *plan = config_plan(config, "p");
+	struct plan_cfg *copy = plan_copy(plan);
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(copy->guards[i].tolerance.by ==
+		            plan->guards[i].tolerance.by);
+		assert_true(copy->guards[i].tolerance.by > 0);
+	}
+	plan_free(&copy);
+	config_free(&config);
+}
+
 static void
 test_plans__what_is_no_plan_does_not_come_back(void **state)
 {
@@ -226,6 +247,8 @@ test_plans__what_makes_no_sense_is_refused_once(void **state)
 	        "\"2\" is not an increase"},
 	    {PLAN("{name: e, metric: errors, max_increase: 0pp}", ""), "E040",
 	        "not an increase"},
+	    {PLAN("{name: e, metric: errors, max_increase: 0.00005pp}", ""),
+	        "E042", "less than 0.0001"},
 	    {PLAN("{name: e, metric: latency, max_increase: 2pp}", ""), "E042",
 	        "by a share"},
 	    {PLAN("{name: e, metric: errors, max_increase: 2pp, tolerance: "
@@ -239,6 +262,8 @@ test_plans__what_makes_no_sense_is_refused_once(void **state)
 	    {PLAN("{name: e, metric: errors, max_increase: 2pp, max_rate: 1%}",
 	         ""),
 	        "E042", "does not go with max_rate"},
+	    {PLAN("{name: e, metric: errors, max_rate: 0}", ""), "E020",
+	        "0 is below 0.01%"},
 	    {PLAN("{name: e, metric: excess_failures}", ""), "E042",
 	        "\"max\" is missing"},
 	    {PLAN("{name: e, metric: errors, warmup: 5s}", ""), "E042",
@@ -335,6 +360,7 @@ main(void)
 	    cmocka_unit_test(test_plans__all_that_is_written_is_there),
 	    cmocka_unit_test(test_plans__what_is_not_written_is_filled_in),
 	    cmocka_unit_test(test_plans__a_plan_comes_back_from_json_as_it_was),
+	    cmocka_unit_test(test_plans__the_smallest_increase_comes_back_too),
 	    cmocka_unit_test(test_plans__what_is_no_plan_does_not_come_back),
 	    cmocka_unit_test(
 	        test_plans__one_takes_from_another_what_it_does_not_give),

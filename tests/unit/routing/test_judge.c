@@ -495,6 +495,26 @@ test_judge__progress_is_told_in_requests_and_time(void **state)
 	court_close(&court);
 }
 
+/* One failure in ten million is read by people, too. */
+static void
+test_judge__small_shares_are_told_without_an_exponent(void **state)
+{
+	struct finding finding = {.guard = &standard_guards[ERRORS],
+	    .verdict = VERDICT_FAIL,
+	    .rate = {0.5, 1.23e-7}};
+	char words[200];
+
+	(void)state;
+	finding_print(&finding, words, sizeof(words));
+	assert_string_equal(words, "fail: 50% against 0.0000123%");
+	finding.guard = &standard_guards[SLO];
+	finding.n[ARM_BASELINE] = 20000000;
+	finding.bad[ARM_BASELINE] = 1;
+	finding_print(&finding, words, sizeof(words));
+	assert_string_equal(
+	    words, "fail: canary 50%, all 0.00000500%, at most 1% allowed");
+}
+
 /* ---- planning ---- */
 
 /* Predicted and simulated: within a tenth. */
@@ -581,6 +601,8 @@ main(void)
 	    cmocka_unit_test(test_judge__no_counters_make_it_lose_its_mind),
 	    cmocka_unit_test(test_judge__a_look_at_nothing_changes_nothing),
 	    cmocka_unit_test(test_judge__progress_is_told_in_requests_and_time),
+	    cmocka_unit_test(
+	        test_judge__small_shares_are_told_without_an_exponent),
 	    cmocka_unit_test(test_judge__what_a_phase_can_see_is_known_before),
 	    cmocka_unit_test(
 	        test_judge__a_phase_that_sees_nothing_is_called_so),

@@ -76,6 +76,32 @@ test_judge_save__a_restored_judge_says_the_same_at_the_same_moment(void **state)
 }
 
 static void
+test_judge_save__what_the_phase_asks_for_is_told_as_before(void **state)
+{
+	double *numbers = calloc(ROOM, sizeof(*numbers));
+	struct judge_phase phase = {.candidate = 500,
+	    .baseline = 9500,
+	    .length = 1800 * NSEC_PER_SEC,
+	    .min_requests = 1000000};
+	struct court court;
+	uint64_t of_about;
+	size_t n;
+
+	(void)state;
+	court_open(&court, 5);
+	judge_begin(court.judge, &phase, court.now);
+	while (court.requests < 1000)
+		court_tick(&court);
+	of_about = court_finding(&court, ERRORS).of_about;
+	assert_int_equal(of_about, 1000000);
+	n = judge_save(court.judge, numbers, ROOM);
+	assert_true(judge_restore(court.judge, numbers, n, court.now));
+	assert_int_equal(court_finding(&court, ERRORS).of_about, of_about);
+	court_close(&court);
+	free(numbers);
+}
+
+static void
 test_judge_save__what_does_not_fit_restores_nothing(void **state)
 {
 	double *numbers = calloc(ROOM, sizeof(*numbers));
@@ -226,6 +252,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(
 	        test_judge_save__a_restored_judge_says_the_same_at_the_same_moment),
+	    cmocka_unit_test(
+	        test_judge_save__what_the_phase_asks_for_is_told_as_before),
 	    cmocka_unit_test(
 	        test_judge_save__what_does_not_fit_restores_nothing),
 	    cmocka_unit_test(test_judge_save__a_damaged_save_breaks_nothing),

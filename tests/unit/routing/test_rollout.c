@@ -559,6 +559,31 @@ test_rollout__a_stall_makes_the_look_blind(void **state)
 	course_end(&c);
 }
 
+/* A container that was paused for an hour has not watched for an hour. */
+static void
+test_rollout__a_stall_is_no_time_under_good_conditions(void **state)
+{
+	struct course c;
+
+	(void)state;
+	course_plan(&c);
+	c.phases[0].timeout = MINUTES(30);
+	c.plan.on_timeout = TIMEOUT_ROLLBACK;
+	course_start(&c);
+	course_run(&c, MINUTES(1));
+	course_step(&c, MINUTES(60));
+	course_run(&c, SECONDS(1));
+	course_expect(&c, ROLLOUT_RUNNING, "", 500);
+	assert_int_equal(c.rollout.phase, 0);
+	course_run(&c, MINUTES(9));
+	assert_int_equal(c.rollout.phase, 1);
+	course_run(&c, SECONDS(10));
+	assert_in_range(c.rollout.weight, 500, 1500);
+	course_step(&c, MINUTES(60)); /* and a ramp does not jump */
+	assert_in_range(c.rollout.weight, 500, 1500);
+	course_end(&c);
+}
+
 static void
 test_rollout__a_wall_clock_that_jumps_changes_nothing(void **state)
 {
@@ -751,6 +776,8 @@ main(void)
 	    cmocka_unit_test(
 	        test_rollout__a_freeze_at_the_end_of_a_phase_promotes_nothing),
 	    cmocka_unit_test(test_rollout__a_stall_makes_the_look_blind),
+	    cmocka_unit_test(
+	        test_rollout__a_stall_is_no_time_under_good_conditions),
 	    cmocka_unit_test(
 	        test_rollout__a_wall_clock_that_jumps_changes_nothing),
 	    cmocka_unit_test(

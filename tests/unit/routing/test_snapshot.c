@@ -415,6 +415,58 @@ test_snapshot__what_hangs_on_it_goes_with_it(void **state)
 }
 
 static void
+count_limit(void *ctx, const char *route,
+    const uint64_t decisions[LIMIT_DECISION_COUNT], uint64_t evictions)
+{
+	(void)decisions;
+	(void)evictions;
+	assert_string_equal(route, "a");
+	++*(unsigned *)ctx;
+}
+
+static void
+count_denial(
+    void *ctx, const char *route, enum access_denial denial, uint64_t n)
+{
+	(void)denial;
+	(void)n;
+	assert_string_equal(route, "a");
+	++*(unsigned *)ctx;
+}
+
+/* A reload may be refused when the snapshot stands, for what is not in it. */
+static void
+test_snapshot__what_is_built_and_refused_hides_no_limit(void **state)
+{
+#define LIMITED(policy)                                                        \
+	"listeners: {http: {bind: \"127.0.0.1:1\"}}\n"                         \
+	"routes: [{name: a, " policy "respond: {status: 200}}]\n"
+	unsigned limits = 0, denials = 0;
+	struct edge edge;
+
+	(void)state;
+	edge_open(&edge,
+	    LIMITED("rate_limit: {rate: 5/s}, access: {deny: 192.0.2.0/24}, "));
+	assert_non_null(snapshot_build(edge.registry,
+	    edge_config(LIMITED("access: {deny: 192.0.2.0/24}, ")), NULL,
+	    &edge.err));
+	registry_each_limit(edge.registry, count_limit, &limits);
+	assert_int_equal(limits, 1);
+	assert_non_null(snapshot_build(edge.registry,
+	    edge_config(LIMITED("rate_limit: {rate: 5/s}, ")), NULL,
+	    &edge.err));
+	registry_each_denial(edge.registry, count_denial, &denials);
+	assert_int_equal(denials, ACCESS_DENIAL_COUNT);
+	edge_reload(&edge, LIMITED(""));
+	registry_each_limit(edge.registry, count_limit, &limits);
+	registry_each_denial(edge.registry, count_denial, &denials);
+	assert_int_equal(limits, 1);
+	assert_int_equal(denials, ACCESS_DENIAL_COUNT);
+	edge_close(&edge);
+#undef LIMITED
+}
+
+static void
 test_snapshot__listener_ids_are_stable(void **state)
 {
 	struct edge edge;
@@ -476,6 +528,8 @@ main(int argc, char **argv)
 	    cmocka_unit_test(
 	        test_snapshot__a_pool_without_addresses_picks_nothing),
 	    cmocka_unit_test(test_snapshot__what_hangs_on_it_goes_with_it),
+	    cmocka_unit_test(
+	        test_snapshot__what_is_built_and_refused_hides_no_limit),
 	    cmocka_unit_test(test_snapshot__listener_ids_are_stable),
 	};
 

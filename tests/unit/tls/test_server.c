@@ -335,6 +335,34 @@ test_server__renegotiation_ends_the_connection(void **state)
 	tls_server_free(&server);
 }
 
+/* That there is an alert to send does not make it a renegotiation. */
+static void
+test_server__a_mangled_record_is_named_in_both_versions(void **state)
+{
+	struct tls_server *server = server_of(&shop, 1);
+	SSL_CTX *clients[] = {bare12, bare13};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct duplex duplex;
+		uint8_t plain[64];
+		size_t n;
+
+		meet(&duplex, server, clients[i], NULL, NULL);
+		assert_true(duplex_handshake(&duplex));
+		assert_int_equal(
+		    end_write(&duplex.client, "hello", 5, &n), TLS_DONE);
+		duplex.up.bytes[duplex.up.end - 1] ^= 1;
+		assert_int_equal(
+		    end_read(&duplex.server, plain, sizeof(plain), &n),
+		    TLS_FAILED);
+		assert_string_equal(
+		    tls_stream_failure(duplex.server.stream), "bad_record_mac");
+		duplex_release(&duplex);
+	}
+	tls_server_free(&server);
+}
+
 static void
 test_server__alerts_of_the_client_are_named(void **state)
 {
@@ -571,6 +599,8 @@ main(void)
 	        test_server__clear_requests_are_recognised_and_not_answered),
 	    cmocka_unit_test(test_server__mangled_hellos_are_survived),
 	    cmocka_unit_test(test_server__renegotiation_ends_the_connection),
+	    cmocka_unit_test(
+	        test_server__a_mangled_record_is_named_in_both_versions),
 	    cmocka_unit_test(test_server__alerts_of_the_client_are_named),
 	    cmocka_unit_test(test_server__live_streams_outlive_their_server),
 	    cmocka_unit_test(test_server__self_signed_is_for_this_machine),
