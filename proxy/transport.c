@@ -149,6 +149,8 @@ encrypt(struct conn *conn, const char *bytes, size_t len)
 		}
 		if (result != TLS_DONE) {
 			conn->is_broken = true;
+			/* not for whoever is corked and goes on */
+			conn->worker->window.out_len = 0;
 			return false;
 		}
 	}
