@@ -363,9 +363,11 @@ upstream_put(struct request *request, bool is_reusable)
 		stream_released(upstream);
 		return;
 	}
+	/* has_more: the last read was full, and what follows is no answer. */
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
-	    upstream->is_eof || upstream->saw_close || upstream->out ||
-	    upstream->in || endpoint_is_leaving(upstream->upstream.endpoint) ||
+	    upstream->is_eof || upstream->saw_close || upstream->has_more ||
+	    upstream->out || upstream->in ||
+	    endpoint_is_leaving(upstream->upstream.endpoint) ||
 	    !is_of_today(request)) {
 		conn_end(upstream);
 		return;
