@@ -166,6 +166,10 @@ void fleet_send_changes(struct fleet *fleet);
 
 /* hold.c: answers to people that wait for the others' word */
 enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
+/* The thing is on its way to Redis as it is now. */
+void fleet_hold_sent(struct fleet *fleet, const struct fleet_item *item);
+/* ... and was taken. */
+void fleet_hold_taken(struct fleet *fleet, const struct fleet_item *item);
 /* Of one thing; NULL: of all. */
 void fleet_hold_end(
     struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);

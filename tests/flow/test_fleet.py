@@ -497,6 +497,16 @@ class Rollouts(Fleet):
         self.all_in(shop, state="rolled_back")
         self.agree()
 
+    def test_a_way_back_is_not_refused_for_a_step_of_the_holder(self):
+        """Asked of the one that does not move the rollout, while the other one moves it all the time."""
+        self.plans = {"plan": plan([{"name": "p%d" % n, "weight": n, "hold": "100ms", "until": "held"} for n in range(1, 17)])}
+        weirs = self.fleet(2)
+        for _ in range(6):
+            id = self.begin(weirs[0])
+            until(lambda: self.rollout(weirs[1], id)["state"] == "running")
+            self.verb(weirs[1], id, "abort")
+            self.all_in(id, state="aborted")
+
     def test_complaints_add_up_over_instances(self):
         self.plans = {"plan": plan(guards=[{"name": "complaints", "metric": "signal:complaint", "max": 3, "window": "30m"}])}
         weirs = self.fleet(2)
