@@ -281,21 +281,15 @@ refuse(struct conn *conn, const struct h1_head *head)
 	reply_refuse(conn, status, word, "the request is malformed");
 }
 
-/* What came cannot be kept: for want of memory, or of a head longer than any
- * buffer, whatever max_header allows. */
+/* What came cannot be kept, for want of memory: the longest head that a file
+ * can allow and what one read may bring behind it fit into a buffer. */
 static void
-give_up(struct conn *conn, size_t len)
+give_up(struct conn *conn)
 {
-	size_t had = conn->in ? buf_len(conn->in) : 0;
-
-	if (conn->request) {
+	if (conn->request)
 		request_abandon(conn->request, FAIL_OVERLOAD);
-	} else if (conn->phase == CONN_HEAD && had + len > BUF_LARGEST) {
-		conn->worker->parsed.fault = H1_FAULT_HEAD_LONG;
-		refuse(conn, &conn->worker->parsed);
-	} else {
+	else
 		conn_end(conn);
-	}
 }
 
 /*
@@ -373,7 +367,7 @@ consume(struct conn *conn, char *bytes, size_t len)
 				    conn, bytes + used, len - used);
 			} else {
 				if (!conn_stash(conn, bytes, len))
-					give_up(conn, len);
+					give_up(conn);
 				else
 					await_head(conn, true);
 				return;
@@ -387,7 +381,7 @@ consume(struct conn *conn, char *bytes, size_t len)
 			if (conn_stash(conn, bytes, len))
 				conn_pause(conn);
 			else
-				give_up(conn, len);
+				give_up(conn);
 			return;
 		}
 	}
@@ -416,7 +410,7 @@ client_input(struct conn *conn, char *bytes, size_t len)
 		return;
 	}
 	if (len > 0 && !conn_stash(conn, bytes, len)) {
-		give_up(conn, len);
+		give_up(conn);
 		return;
 	}
 	stash = conn->in;

@@ -28,6 +28,8 @@ option_new(void)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_no_http_messaging(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
+	/* Whatever head a listener lets pass; nghttp2 takes 64 KiB. */
+	nghttp2_option_set_max_send_header_block_length(option, BUF_LARGEST);
 	nghttp2_option_set_stream_reset_rate_limit(
 	    option, RESETS_BURST, RESETS_PER_S);
 	return option;

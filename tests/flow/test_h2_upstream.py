@@ -78,6 +78,15 @@ class Pairings(Pair):
                 self.assertEqual((answer.status, answer.body == body), (200, True))
                 stream += 2
 
+    def test_the_longest_head_that_a_listener_lets_pass_arrives(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up, listeners={"http": {"limits": {"max_header": "128KiB"}}})
+        for size in (72000, 131072):     # in some fields: nghttp2 reads no longer ones
+            request = get("/", x_0="", **{"x_%d" % i: "v" * 9900 for i in range(1, 8)})
+            value = "v" * (size - len(request))
+            self.assertEqual(weir.ask(request.replace(b"x-0: ", b"x-0: " + value.encode())).status, 200, size)
+            self.assertEqual(dict(up.requests[-1].fields)["x-0"], value)
+
     def test_trailers_both_ways(self):
         up = self.h2_upstream()
         weir = self.weir_to(up)

@@ -149,16 +149,29 @@ class Size(Limited):
 
     def test_paths_as_long_as_a_head_may_be(self):
         """Those that are read in two ways are refused where there is no room for the second one."""
-        weir = self.limited(max_header="256KiB")
-        for size, status in ((30000, 200), (100000, 400), (200000, 400)):
+        weir = self.limited(max_header="128KiB")
+        for size, status in ((30000, 200), (100000, 400), (130000, 400)):
             self.assertEqual(weir.ask(get("/" + "a" * size)).status, 200, size)
             for path in ("/" + "a" * size + ";x", "/a;x/" + "a" * size, "/%61" + "a" * size, "/a;x" + "/." * (size // 2)):
                 self.assertEqual(weir.ask(get(path)).status, status, path[:9])
 
-    def test_a_head_longer_than_any_buffer_is_431_whatever_the_file_allows(self):
-        weir = self.limited(max_header="1MiB")
-        self.assertEqual(weir.ask(get("/", x="v" * 200000)).status, 200)
-        self.refused(get("/", x="v" * 300000), (431,))
+    def test_the_longest_head_that_may_be_allowed_passes_to_the_last_byte(self):
+        """However it comes: at once, or its last byte with much of a body behind it."""
+        limit = 128 << 10
+        weir = self.limited(max_header="128KiB")
+        body = b"b" * 300000
+
+        def head(size):
+            empty = get("/longest", method="POST", content_length=str(len(body)), x="")
+            return get("/longest", method="POST", content_length=str(len(body)), x="v" * (size - len(empty)))
+        self.assertEqual(len(head(limit)), limit)
+        self.assertEqual(weir.ask(head(limit) + body).status, 200)
+        with weir.client() as client:
+            client.send(head(limit)[:-1])
+            self.assertEqual(weir.ask().status, 200)    # by then those were looked at
+            client.send(head(limit)[-1:] + body)
+            self.assertEqual(client.answer().json()["body_length"], len(body))
+        self.refused(head(limit + 1) + body, (431,))
         self.refused(get("/", x="v" * 900000), (431,))
 
     def test_a_limit_that_a_reload_lowers_within_a_head_holds(self):

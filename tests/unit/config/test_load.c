@@ -151,7 +151,7 @@ test_load__ranges_are_kept(void **state)
 	expect_part("version: 2\n" HEAD POOL TAIL, "2 is above 1");
 	expect_part("listeners: {h: {bind: \"127.0.0.1:1\", limits: "
 	            "{max_header: 2MiB}}}\n" POOL TAIL,
-	    "[E019]: limits.max_header of listener \"h\": 2MiB is above 1MiB");
+	    "[E019]: limits.max_header of listener \"h\": 2MiB is above 128KiB");
 	expect_part(HEAD TAIL "pools: {app: {endpoints: \"a:1\", retry: "
 	                      "{budget: 101}}}\n",
 	    "[E020]");
