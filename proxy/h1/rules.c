@@ -243,16 +243,18 @@ names_protocol(const struct h1_head *head)
 	return false;
 }
 
-/* One (RFC 6455 section 4.2.1), or the upstream may prove that it has read
- * another than we compare with, and would be blamed for it. */
+/* One (RFC 6455 section 4.2.1) that goes on, or the upstream may prove that it
+ * has read another than we compare with, and would be blamed for it. */
 static bool
 has_websocket_key(const struct h1_head *head)
 {
+	uint32_t idx = head->first[FIELD_SEC_WEBSOCKET_KEY] - 1u;
 	size_t len;
 
-	if (head->count[FIELD_SEC_WEBSOCKET_KEY] != 1)
+	if (head->count[FIELD_SEC_WEBSOCKET_KEY] != 1 ||
+	    head->fields[idx].is_hop)
 		return false;
-	len = h1_value(head, head->first[FIELD_SEC_WEBSOCKET_KEY] - 1u).len;
+	len = h1_value(head, idx).len;
 	return len > 0 && len <= WEBSOCKET_KEY_MAX;
 }
 

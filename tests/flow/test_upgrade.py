@@ -83,6 +83,11 @@ class Tunnels(Shared):
                 pass
         self.assertEqual(self.weir.ask(get("/other")).json()["target"], "/other")
 
+    def test_an_upgrade_whose_key_is_named_hop_by_hop_is_not_asked_for(self):
+        """The key would stay behind: what the upstream then answers would be held against it."""
+        answer = self.weir.ask(websocket("/m/tunnel").replace(b"connection: Upgrade", b"connection: Upgrade, Sec-WebSocket-Key"))
+        self.assertEqual((self.up.seen[0].all("upgrade"), self.up.seen[0].all("sec-websocket-key")), ([], []), answer)
+
     def test_a_request_behind_a_refused_upgrade_is_http(self):
         """Not raw bytes for the upstream: two requests, two answers, in order."""
         with self.weir.client() as client:
