@@ -458,10 +458,12 @@ client_eof(struct conn *conn)
 	}
 	if (!request) {
 		if (!conn->out && conn->phase != CONN_BUSY &&
-		    !(conn->is_paused && conn->in))
+		    !(conn->is_paused && conn->in)) {
+			count_handshake_error(conn, HANDSHAKE_GONE);
 			conn_end(conn);
-		else if (conn->is_eof)
+		} else if (conn->is_eof) {
 			conn->close_when_sent = true;
+		}
 		return;
 	}
 	if (request->state == REQUEST_TUNNEL) {

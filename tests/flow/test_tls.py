@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -193,6 +194,18 @@ class Attacks(TlsListener):
             before = self.failures(reason)
             attempt()
             until(lambda: self.failures(reason) == before + 1, 5, "one more " + reason)
+
+    def test_who_leaves_within_the_handshake_is_counted_however_it_leaves(self):
+        def leave(by_reset):
+            with self.weir.client() as client:
+                client.send(b"\x16\x03\x01\x01\x00\x01")      # the beginning of a hello
+                if by_reset:
+                    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        for by_reset in (True, False):
+            before = self.failures("client_gone")
+            leave(by_reset)
+            until(lambda: self.failures("client_gone") == before + 1, 10, "one more, by_reset %s" % by_reset)
 
     def test_renegotiation_is_refused(self):
         done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.weir.port, "-tls1_2", "-quiet", "-no_ign_eof"],
