@@ -247,8 +247,8 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	if (!head->keep_alive)
 		request->upstream->is_last = true;
 	head_len = headers_write_response(request, head);
-	if (head_len == 0) {
-		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+	if (head_len == 0) { /* for our own fields: any head that was read fits */
+		request_attempt_failed(request, FAIL_INTERNAL);
 		return;
 	}
 	request->has_response = true;
@@ -281,8 +281,8 @@ switch_protocols(struct request *request, const struct h1_head *head)
 		return;
 	}
 	head_len = headers_write_response(request, head);
-	if (head_len == 0) {
-		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+	if (head_len == 0) { /* for our own fields: any head that was read fits */
+		request_attempt_failed(request, FAIL_INTERNAL);
 		return;
 	}
 	if (trial_is_on(request) && request->attempts <= 1)

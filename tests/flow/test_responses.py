@@ -440,6 +440,18 @@ class UpstreamsThatAreNotThere(Case):
                 filler.close()
 
 
+class OurOwnFields(Case):
+
+    def test_a_head_that_our_fields_make_too_long_is_not_the_pools_failure(self):
+        up = self.upstream("hello")
+        weir = self.start(one_pool(up.address, routes=[{"pool": "app", "headers": {"response": {"set": {"x-was": "${request.path}" * 5}}}}]))
+        self.assertEqual(weir.ask(get("/" + "a" * 5000)).status, 200)
+        answer = weir.ask(get("/" + "a" * 20000))
+        self.assertEqual((answer.status, answer.json()["error"]), (500, "internal"))
+        self.assertEqual(until(lambda: weir.access()[1:])[0]["weir.ended_by"], "weir")
+        self.assertEqual(weir.metric("weir_upstream_errors_total") or 0, 0)
+
+
 del Responses
 
 if __name__ == "__main__":
