@@ -245,6 +245,7 @@ static const bool request_drops[FIELD_COUNT] = {
     [FIELD_X_REAL_IP] = true,
     [FIELD_X_REQUEST_ID] = true,
     [FIELD_TRACEPARENT] = true,
+    [FIELD_TRACESTATE] = true,
 };
 static const bool response_drops[FIELD_COUNT] = {
     [FIELD_CONTENT_LENGTH] = true,
@@ -273,6 +274,24 @@ put_fields(struct writer *out, const struct h1_head *head,
 		run_end = field->line_end;
 	}
 	put(out, head->bytes + run, run_end - run);
+}
+
+/* Of a trace that goes on. It means nothing in one that begins here, where what
+ * came as its traceparent could not be read. */
+static void
+put_trace_state(struct writer *out, const struct h1_head *head,
+    const struct header_edits *edits)
+{
+	if (head->count[FIELD_TRACESTATE] == 0 || !identity_has_trace(head) ||
+	    is_edited(edits, SPAN("tracestate"), true))
+		return;
+	for (uint32_t i = 0; i < head->n_fields; i++) {
+		const struct h1_field *field = &head->fields[i];
+
+		if (field->id == FIELD_TRACESTATE)
+			put(out, head->bytes + field->name,
+			    field->line_end - field->name);
+	}
 }
 
 /* ---- the request's head ---- */
@@ -426,6 +445,7 @@ headers_write_request(struct request *request, const struct h1_head *head)
 	identity_put(&out, request->client, head, trusted);
 	identity_put_correlation(
 	    &out, request, head, trusted, !sets(edits, "x-request-id"));
+	put_trace_state(&out, head, edits);
 	put_request_framing(&out, request, head);
 	put_edits(&out, request, edits);
 	PUT(&out, "\r\n");

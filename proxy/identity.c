@@ -243,6 +243,14 @@ trace_of(
 	       !is_zero(*trace_out) && !is_zero(parent);
 }
 
+bool
+identity_has_trace(const struct h1_head *head)
+{
+	struct span trace, flags;
+
+	return trace_of(head, &trace, &flags);
+}
+
 static bool
 is_request_id(struct span text)
 {

@@ -18,5 +18,7 @@ void identity_client_address(const struct conn *client, const struct listener_cf
 void identity_put(struct writer *out, const struct conn *client, const struct h1_head *head, bool trusted);
 /* traceparent (W3C Trace Context) and, with own_id, x-request-id; fills request->id, trace_id, span_id. */
 void identity_put_correlation(struct writer *out, struct request *request, const struct h1_head *head, bool trusted, bool own_id);
+/* Does the head belong to a trace that goes on? */
+bool identity_has_trace(const struct h1_head *head);
 
 #endif

@@ -311,9 +311,12 @@ class Fields(Shared):
         for bad in ("00-zz-yy-01", "x", "00-" + "0" * 32 + "-" + "1" * 16 + "-01", "ff-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "1" * 32 + "-" + "0" * 16 + "-01"):
             with self.subTest(traceparent=bad):
                 self.up.forget()
-                seen = self.seen(traceparent=bad)
+                seen = self.seen(traceparent=bad, tracestate="a=1")
                 self.assertRegex(seen.one("traceparent"), TRACE)
                 self.assertNotEqual(seen.one("traceparent").decode(), bad)
+                self.assertEqual(seen.all("tracestate"), [], "of the trace that ended here")
+        self.up.forget()
+        self.assertEqual(self.seen(tracestate="a=1").all("tracestate"), [], "of none")
 
     def test_every_answer_has_a_date(self):
         for path in ("/", "/m/garbage"):
