@@ -332,9 +332,10 @@ look_again(struct conn *conn)
 			conn->has_more = true;
 		return;
 	}
-	if (conn->is_client
-	        ? (conn->request ? !client_is_complete(conn) : conn->in != NULL)
-	        : conn->request != NULL)
+	if (conn->phase == CONN_HANDSHAKE ||
+	    (conn->is_client ? (conn->request ? !client_is_complete(conn)
+	                                      : conn->in != NULL)
+	                     : conn->request != NULL))
 		conn->has_more = true;
 }
 
@@ -347,8 +348,10 @@ take_cipher(struct conn *conn, size_t len)
 	worker->window.in = (const uint8_t *)worker->cipher;
 	worker->window.in_len = len;
 	open_window(worker);
-	if (conn->phase == CONN_HANDSHAKE && !handshake(conn))
+	if (conn->phase == CONN_HANDSHAKE && !handshake(conn)) {
+		look_again(conn);
 		return conn->phase != CONN_ENDED && !conn->is_broken;
+	}
 	if (conn->phase == CONN_ENDED || !decrypt(conn))
 		return false;
 	look_again(conn);
