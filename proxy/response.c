@@ -247,7 +247,7 @@ respond(struct request *request, struct h1_head *head, char *rest, size_t len)
 	if (!head->keep_alive)
 		request->upstream->is_last = true;
 	head_len = headers_write_response(request, head);
-	if (head_len == 0) { /* for our own fields: any head that was read fits */
+	if (head_len == 0) { /* our own fields: any head that was read fits */
 		request_attempt_failed(request, FAIL_INTERNAL);
 		return;
 	}
@@ -281,7 +281,7 @@ switch_protocols(struct request *request, const struct h1_head *head)
 		return;
 	}
 	head_len = headers_write_response(request, head);
-	if (head_len == 0) { /* for our own fields: any head that was read fits */
+	if (head_len == 0) { /* our own fields: any head that was read fits */
 		request_attempt_failed(request, FAIL_INTERNAL);
 		return;
 	}
