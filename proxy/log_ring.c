@@ -234,7 +234,8 @@ access_log_request(struct request *request)
 	    .is_over_limit = request->decision.is_over_limit,
 	    .client = request->peer,
 	    .peer = *proxied_sender(request->client),
-	    .queue_us = usec_between(request->start, request->dispatched),
+	    .queue_us =
+	        request->dispatched ? request->queued / NSEC_PER_USEC : -1,
 	    .connect_us =
 	        request->dispatched ? request->connecting / NSEC_PER_USEC : -1,
 	    .first_byte_us =

@@ -514,6 +514,8 @@ request_connected(struct request *request)
 	request->sent_at = request->worker->now;
 	if (!request->dispatched) {
 		request->dispatched = request->sent_at;
+		request->queued =
+		    request->dispatched - request->start - request->connecting;
 		if (trial_is_on(request))
 			trial_watch(request);
 	}

@@ -98,6 +98,7 @@ struct request {
 	struct body request_body, response_body;
 
 	nsec_t start, dispatched, first_byte; /* 0: not reached; dispatched: the first attempt */
+	nsec_t queued;              /* before the dispatch, without its connection's making */
 	nsec_t connecting;          /* how long the last connection took to make; 0: a kept one */
 	nsec_t sent_at;             /* this attempt */
 	nsec_t whole_at;            /* its end has left; of the last one that got there */

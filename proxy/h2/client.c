@@ -121,7 +121,6 @@ open_session(struct request *request, enum fail *fail_out)
 	if (!upstream_keeps(request->decision.pool, worker->snapshot, 0))
 		h2_client_unlist(conn->h2); /* nobody else's */
 	counter_add(&endpoint->local[worker->id].connects, 1);
-	request->sent_at = worker->now;
 	conn_deadline(conn, request->decision.pool->cfg->connect_timeout);
 	return conn->h2;
 }
@@ -141,6 +140,7 @@ take_stream(struct request *request, struct h2 *h2)
 	stream->side.phase = CONN_CONNECTING;
 	h2->n_requests++;
 	request->upstream = &stream->side;
+	request->sent_at = request->worker->now;
 	if (h2->is_ready)
 		request_connected(request);
 }
@@ -177,23 +177,36 @@ waiting(const struct h2 *h2)
 	return NULL;
 }
 
+/* Each has waited since it came; who came first has seen it all. */
+static struct request *
+note_connect_times(struct h2 *h2)
+{
+	struct request *first = NULL, *request;
+	struct stream *stream;
+
+	LIST_FOREACH(stream, &h2->streams, link)
+	if ((request = stream->side.request)) {
+		request->connecting = h2->conn->worker->now - request->sent_at;
+		if (!first || request->connecting > first->connecting)
+			first = request;
+	}
+	return first;
+}
+
 static void
 begin(struct h2 *h2)
 {
 	struct conn *conn = h2->conn;
-	struct request *first = waiting(h2);
+	struct request *first = note_connect_times(h2);
 	struct stream *stream, *next;
 
 	h2->is_ready = true;
 	conn->phase = CONN_BUSY;
 	conn_no_deadline(conn);
 	if (first) {
-		nsec_t took = conn->worker->now - first->sent_at;
-
 		histogram_record(
 		    &first->endpoint->pool->cells[conn->worker->id].connect,
-		    took);
-		first->connecting = took;
+		    first->connecting);
 		endpoint_succeeded(first->endpoint, conn->worker->id);
 	}
 	h2_wants_flush(h2);

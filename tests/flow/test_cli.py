@@ -461,6 +461,11 @@ class AccessLog(Shared):
         self.assertGreaterEqual(row["weir.ms.total"], row["weir.ms.first_byte"])
         self.assertGreaterEqual(row["weir.bytes_in"], 5)
 
+    def test_the_queue_ends_where_the_connection_begins(self):
+        self.ask(get("/parts"))
+        row = self.row("/parts")
+        self.assertLessEqual(row["weir.ms.queue"] + row["weir.ms.connect"] + row["weir.ms.first_byte"], row["weir.ms.total"] + 0.003)
+
     def test_quotes_and_controls_are_escaped(self):
         nasty = 'a"b\\c\'<x>\t{"k": 1}'
         self.ask(get("/escape%0d%0aset-cookie:%20x", user_agent=nasty))

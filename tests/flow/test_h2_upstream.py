@@ -147,6 +147,25 @@ class Multiplexing(Pair):
         self.assertEqual(len(up.wires), 1)
         hold.set()
 
+    def test_who_waits_for_the_same_connection_waits_since_it_came(self):
+        """The second one comes while it is made: each says how long that took for it, and waited in no queue."""
+        up = self.h2_upstream()
+        gate = self.enter(socket.create_server(("127.0.0.1", fake.ports.take("127.0.0.1")), backlog=0))
+        address = gate.getsockname()
+        self.enter(socket.create_connection(address))   # the queue is full: the next one's first segment is lost, and sent again
+        weir = self.start(one_pool("%s:%d" % address, pool={"protocol": "h2", "timeouts": {"connect": "20s"}}, workers=1))
+        wire = self.client(weir)
+        for stream in (1, 3):
+            wire.headers(stream, h2.request("/x"))
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 2)
+        fake.ports.serve_each(gate, up.run)
+        for stream in (1, 3):
+            self.assertEqual(wire.answer(stream).status, 200)
+        for row in until(lambda: len(weir.access()) == 2 and weir.access()):
+            self.assertGreater(row["weir.ms.connect"], 0)
+            self.assertLess(row["weir.ms.queue"] + row["weir.ms.connect"], row["weir.ms.total"])
+        self.assertLess(weir.metric("weir_upstream_connect_seconds_sum"), 60)
+
     def test_the_peers_stream_limit_is_kept(self):
         most = [0]
 
