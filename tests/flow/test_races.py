@@ -210,6 +210,32 @@ class HalfClosedClients(OneTurn):
             peer.sendall(OK)
             self.assertEqual(client.answer().body, b"ok")
 
+    def test_what_fails_is_told_or_tried_again(self):
+        up = self.enter(Script())
+        for retries, told in ((0, (502, b"upstream_closed")), (1, (200, b"ok"))):
+            weir = self.start(one_pool(up.address, pool={"retry": {"max": retries}}))
+            with weir.client() as client:
+                client.send(get("/0"))
+                peer = up.accept()
+                read_head(peer)
+                peer.sendall(OK.replace(b"content-length", b"connection: close\r\ncontent-length"))
+                self.assertEqual(client.answer().body, b"ok")
+                client.send(get("/1"))
+                peer = up.accept()
+                read_head(peer)
+                client.half_close()
+                self.assertEqual(self.ask_elsewhere(weir, up), 200)     # by its end the FIN was seen
+                peer.close()
+                if retries:
+                    with up.accept() as peer:
+                        read_head(peer)
+                        peer.sendall(OK)
+                        answer = client.answer()
+                else:
+                    answer = client.answer()
+                self.assertEqual(answer.status, told[0])
+                self.assertIn(told[1], answer.body)
+
     def ask_elsewhere(self, weir, up):
         with weir.client() as client:
             client.send(get("/else"))
