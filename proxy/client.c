@@ -20,8 +20,8 @@ enum {
 	BODY_WINDOW_S =
 	    10, /* a body moves at least BODY_RATE bytes a second over this */
 	BODY_RATE = 240,
-	GONE_GRACE_MS = 1500, /* after the client's FIN an answer may still come
-	                         for so long */
+	GONE_GRACE_MS = 1500,  /* after the client's FIN an answer may still
+	                          come,  or stand still, for so long */
 	REQUESTS_MAX = 100000, /* on one connection */
 };
 
@@ -442,6 +442,18 @@ client_input(struct conn *conn, char *bytes, size_t len)
 	consume(conn, bytes + used, len - used);
 }
 
+/*
+ * A FIN after a complete request: either the client has gone or it only
+ * half-closed. An answer that comes soon is still delivered, and one that has
+ * begun as long as it moves.
+ */
+static void
+give_grace(struct conn *conn)
+{
+	conn->client.progress = (uint32_t)conn->request->response_body.bytes;
+	conn_deadline(conn, GONE_GRACE_MS * NSEC_PER_MSEC);
+}
+
 void
 client_eof(struct conn *conn)
 {
@@ -477,11 +489,9 @@ client_eof(struct conn *conn)
 		return; /* else: what was sent before the FIN is still to be
 		           read */
 	}
-	/*
-	 * A FIN after a complete request: either the client has gone or it only
-	 * half-closed. An answer that comes soon is still delivered.
-	 */
-	conn_deadline(conn, GONE_GRACE_MS * NSEC_PER_MSEC);
+	if (!conn->out ||
+	    !conn->timer.is_armed) /* else: that is for its reading */
+		give_grace(conn);
 }
 
 void
@@ -504,7 +514,9 @@ client_drained(struct conn *conn)
 		return;
 	}
 	if (conn->request) {
-		if (request_body_done(conn->request))
+		if (conn->saw_close && client_is_complete(conn))
+			give_grace(conn);
+		else if (request_body_done(conn->request))
 			conn_no_deadline(conn);
 		else if (!conn->request->expects_continue)
 			client_await_body(conn); /* which goes on */
@@ -610,7 +622,11 @@ client_timeout(struct conn *conn)
 		counter_add(&cell_of(conn)->too_slow[SLOW_READ], 1);
 		request_abandon(request, FAIL_CLIENT_STALLED);
 	} else if (conn->saw_close) {
-		request_abandon(request, FAIL_CLIENT_GONE);
+		if (conn->client.progress !=
+		    (uint32_t)request->response_body.bytes)
+			give_grace(conn);
+		else
+			request_abandon(request, FAIL_CLIENT_GONE);
 	} else if (request->expects_continue &&
 	           request->state == REQUEST_RELAY) {
 		request_say_continue(request);

@@ -137,7 +137,8 @@ after_response_bytes(struct request *request, size_t left_over, bool is_unsent)
 		request_abandon(request, FAIL_CLIENT_GONE);
 		return;
 	}
-	if (client->out && !client->timer.is_armed) {
+	if (client->out &&
+	    (!client->timer.is_armed || client->saw_close || client->is_eof)) {
 		const struct listener_cfg *cfg =
 		    snapshot_listener(request->snapshot, request->listener);
 

@@ -196,6 +196,28 @@ class Connections(Shared):
             self.assertEqual((answer.status, answer.body), (200, b"late\n"))
             self.assertTrue(client.is_closed())
 
+    def test_a_half_closed_client_gets_all_of_an_answer_that_moves(self):
+        """Longer than what one that may have gone is waited for: half-closed before the answer begins, and within it."""
+        whole = b"".join(b"piece %d\n" % i for i in range(8))
+        for is_early in (True, False):
+            with self.weir.client() as client:
+                client.send(get("/m/slow-body/8/500"))
+                if not is_early:
+                    while b"piece" not in client.buf:
+                        self.assertTrue(client.fill())
+                client.half_close()
+                answer = client.answer()
+                self.assertEqual((answer.body, answer.broken), (whole, None), is_early)
+
+    def test_a_half_closed_client_may_read_slowly(self):
+        with self.weir.client() as client:
+            client.send(get("/m/big/20000000"))
+            client.half_close()
+            until(lambda: self.weir.metric("weir_http_requests_in_flight") == 1)
+            time.sleep(4)       # it reads nothing meanwhile
+            answer = client.answer()
+            self.assertEqual((len(answer.body), answer.broken), (20000000, None))
+
     def test_a_half_close_inside_a_request_completes_nothing(self):
         with self.weir.client() as client:
             client.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhello")
