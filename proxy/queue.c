@@ -156,26 +156,18 @@ queue_leave(struct request *request)
 
 /* ---- who is next ---- */
 
-/* As many of the line as there are places. A limit may have gone by reload. */
-static void
-serve(struct worker *worker, struct pool *pool)
+static bool
+is_late(const struct request *request)
 {
-	struct line *line;
+	nsec_t now = request->worker->now;
 
-	while ((line = line_of(worker, pool))) {
-		struct request *request = TAILQ_FIRST(&line->waiting);
-		const struct pool_view *view = request->decision.pool;
-
-		if (view->cfg->limits.in_flight > 0 && !pool_take_place(view))
-			return;
-		step_out(request);
-		if (view->cfg->limits.in_flight > 0)
-			request->place = pool;
-		upstream_get(request, NULL, false);
-	}
+	return now - request->waits_since >=
+	           request->decision.pool->cfg->limits.queue_timeout ||
+	       (request->deadline != 0 && now >= request->deadline);
 }
 
-/* Those that wait too long are told so. */
+/* Those that wait too long are told so; who has a deadline of its own, once it
+ * is the first: before that it could not have gone on either. */
 static void
 dismiss(struct worker *worker, struct pool *pool)
 {
@@ -183,14 +175,37 @@ dismiss(struct worker *worker, struct pool *pool)
 
 	while ((line = line_of(worker, pool))) {
 		struct request *request = TAILQ_FIRST(&line->waiting);
-		const struct pool_view *view = request->decision.pool;
 
-		if (worker->now - request->waits_since <
-		    view->cfg->limits.queue_timeout)
+		if (!is_late(request))
 			return;
 		step_out(request);
 		counter_add(&pool->cells[worker->id].late, 1);
 		request_fail(request, FAIL_QUEUE_TIMEOUT);
+	}
+}
+
+/* As many of the line as there are places. A limit may have gone by reload. */
+static void
+serve(struct worker *worker, struct pool *pool)
+{
+	struct line *line;
+
+	for (;;) {
+		struct request *request;
+		const struct pool_view *view;
+
+		dismiss(worker, pool);
+		line = line_of(worker, pool);
+		if (line == NULL)
+			return;
+		request = TAILQ_FIRST(&line->waiting);
+		view = request->decision.pool;
+		if (view->cfg->limits.in_flight > 0 && !pool_take_place(view))
+			return;
+		step_out(request);
+		if (view->cfg->limits.in_flight > 0)
+			request->place = pool;
+		upstream_get(request, NULL, false);
 	}
 }
 
@@ -211,7 +226,6 @@ look_at_lines(struct worker *worker)
 			return;
 		line->visited = worker->looks;
 		pool = line->pool;
-		dismiss(worker, pool);
 		serve(worker, pool);
 	} while (!LIST_EMPTY(&worker->lines));
 }

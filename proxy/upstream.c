@@ -16,6 +16,8 @@
 
 enum { PICKS_MAX = 8 };
 
+static const nsec_t CUT_OFF = 2 * NSEC_PER_MSEC; /* of a wait, by the wheel */
+
 static struct endpoint_local *
 local_of(const struct request *request)
 {
@@ -223,7 +225,9 @@ open_connection(struct request *request)
 		return;
 	}
 	request->sent_at = request->worker->now;
-	conn_deadline(upstream, request->decision.pool->cfg->connect_timeout);
+	conn_deadline(
+	    upstream, request_within(request,
+	                  request->decision.pool->cfg->connect_timeout));
 }
 
 static bool
@@ -542,15 +546,15 @@ upstream_timeout(struct conn *upstream)
 		stream_timeout(upstream);
 	} else if (!request) {
 		drop_kept(upstream);
+	} else if (request->state == REQUEST_TUNNEL) {
+		tunnel_timeout(request);
+	} else if (request->deadline != 0 &&
+	           request->worker->now + CUT_OFF >= request->deadline) {
+		request_attempt_failed(request, FAIL_DEADLINE);
 	} else if (upstream->phase == CONN_CONNECTING) {
 		connect_failed(request, FAIL_CONNECT_TIMEOUT);
 	} else if (upstream->phase == CONN_HANDSHAKE) {
 		connect_failed(request, FAIL_UPSTREAM_TLS);
-	} else if (request->state == REQUEST_TUNNEL) {
-		tunnel_timeout(request);
-	} else if (request->deadline != 0 &&
-	           request->worker->now >= request->deadline) {
-		request_attempt_failed(request, FAIL_DEADLINE);
 	} else if (request->has_response) {
 		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
 	} else if (!request->request_body.is_done && !upstream->out &&

@@ -143,6 +143,9 @@ take_stream(struct request *request, struct h2 *h2)
 	request->sent_at = request->worker->now;
 	if (h2->is_ready)
 		request_connected(request);
+	else if (request->deadline != 0) /* the connection has its own */
+		conn_deadline(
+		    &stream->side, request_within(request, request->deadline));
 }
 
 void

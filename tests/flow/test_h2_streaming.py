@@ -97,6 +97,26 @@ class Grpc(Pair):
         until(lambda: up.requests[0].reset == h2.CANCEL)
         self.assertEqual(dict(up.requests[0].fields)["grpc-timeout"], "300m")
 
+    def test_a_deadline_ends_a_call_that_has_no_connection_yet(self):
+        for protocol in ("h2", "http/1.1"):
+            gate = self.enter(socket.create_server(("127.0.0.1", free_port()), backlog=0))
+            self.enter(socket.create_connection(gate.getsockname()))    # the queue is full: no other connection is made
+            weir = self.start(one_pool("%s:%d" % gate.getsockname(), pool={"protocol": protocol, "timeouts": {"connect": "60s"}}, workers=1))
+            answer = self.ask(self.client(weir), 1, call("/x", ("grpc-timeout", "300m")), b"")
+            self.assertEqual((answer.status, answer.one("grpc-status"), answer.is_ended), (200, "4", True), protocol)
+            self.assertEqual(weir.metric("weir_upstream_errors_total", reason="connect_timeout") or 0, 0)
+
+    def test_a_deadline_ends_a_call_that_waits_in_line(self):
+        up = self.h2_upstream(self.serve)
+        weir = self.weir_to(up, pool={"limits": {"in_flight": 1, "queue": 5, "queue_timeout": "60s"}})
+        wire = self.client(weir)
+        wire.headers(1, call("/never"))
+        until(lambda: up.requests)
+        answer = self.ask(wire, 3, call("/late", ("grpc-timeout", "300m")), b"")
+        self.assertEqual((answer.status, answer.one("grpc-status"), answer.is_ended), (200, "14", True))
+        self.assertEqual(weir.metric("weir_pool_shed_total", reason="late"), 1)
+        self.assertEqual(len(up.requests), 1)
+
     def test_a_failure_of_weirs_own_is_told_as_a_status(self):
         held = self.enter(socket.socket())          # nobody listens there, and nobody else will
         held.bind(("127.0.0.1", free_port()))
