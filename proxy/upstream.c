@@ -535,6 +535,27 @@ upstream_drained(struct conn *upstream)
 		request_upstream_drained(upstream->request);
 }
 
+/* Its answer, or more of it, is late. */
+static void
+relay_timeout(struct request *request)
+{
+	const struct pool_cfg *pool = request->decision.pool->cfg;
+	struct conn *upstream = request->upstream;
+
+	if (!request->request_body.is_done && !upstream->out &&
+	    !request->expects_continue) {
+		/* The client is the slow one: its own deadline watches that. */
+		conn_deadline(upstream,
+		    request_within(request, request->has_response
+		                                ? pool->idle_timeout
+		                                : pool->first_byte_timeout));
+	} else if (request->has_response) {
+		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
+	} else if (!hedge_slow(request) && !retry_slow(request)) {
+		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
+	}
+}
+
 void
 upstream_timeout(struct conn *upstream)
 {
@@ -555,15 +576,7 @@ upstream_timeout(struct conn *upstream)
 		connect_failed(request, FAIL_CONNECT_TIMEOUT);
 	} else if (upstream->phase == CONN_HANDSHAKE) {
 		connect_failed(request, FAIL_UPSTREAM_TLS);
-	} else if (request->has_response) {
-		request_attempt_failed(request, FAIL_UPSTREAM_IDLE);
-	} else if (!request->request_body.is_done && !upstream->out &&
-	           !request->expects_continue) {
-		/* The client is the slow one: its own deadline watches that. */
-		conn_deadline(upstream,
-		    request_within(request,
-		        request->decision.pool->cfg->first_byte_timeout));
-	} else if (!hedge_slow(request) && !retry_slow(request)) {
-		request_attempt_failed(request, FAIL_UPSTREAM_TIMEOUT);
+	} else {
+		relay_timeout(request);
 	}
 }

@@ -11,6 +11,7 @@ import ssl
 import struct
 import termios
 import threading
+import time
 import unittest
 
 from harness import Case, Closed, Shared, get, one_pool, post, until, websocket
@@ -176,6 +177,33 @@ class CutAnswers(Case):
                 while client.recv(65536):
                     pass
             client.close()
+
+
+class SlowUploads(Case):
+
+    def test_an_upstream_that_waits_for_the_body_is_not_idle(self):
+        """Its answer has begun; its end is about a body that takes longer than the pool's idle timeout."""
+        up = self.enter(Script())
+        weir = self.start(one_pool(up.address, pool={"timeouts": {"idle": "300ms"}}))
+        with weir.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            peer = up.accept()
+            said = read_head(peer)
+            peer.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n")
+            while b"begin" not in client.buf:
+                self.assertTrue(client.fill())
+            for _ in range(8):
+                time.sleep(0.25)        # the client's pace
+                client.send(b"1\r\nb\r\n")
+            client.send(b"0\r\n\r\n")
+            while not said.endswith(b"0\r\n\r\n"):
+                piece = peer.recv(65536)
+                self.assertTrue(piece, said)
+                said += piece
+            peer.sendall(b"3\r\nend\r\n0\r\n\r\n")
+            answer = client.answer()
+        self.assertEqual((answer.body, answer.broken), (b"beginend", None))
+        self.assertEqual(weir.metric("weir_upstream_errors_total") or 0, 0)
 
 
 class OneTurn(Case):
