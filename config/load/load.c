@@ -366,17 +366,6 @@ load_model(struct load *load)
 	check_whole(load);
 }
 
-static uint64_t
-hash_of(struct span text)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < text.len; i++)
-		hash = (hash ^ (unsigned char)text.ptr[i]) *
-		       UINT64_C(0x100000001b3);
-	return hash;
-}
-
 static char *
 folder_of(const char *path)
 {
@@ -473,7 +462,7 @@ load_into(
 	report_finish(report, text);
 	tree_release(&tree);
 	if (config)
-		config->hash = hash_of(text);
+		config->hash = span_hash(text);
 	if (report->diags->errors > 0)
 		config_free(&config);
 	return config;
