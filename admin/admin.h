@@ -59,7 +59,7 @@ struct admin_hooks {
 	void (*drain_facts)(void *ctx, struct drain_facts *out);
 	/* Facts for /metrics and status. */
 	void (*process)(void *ctx, struct process_facts *out);
-	/* Certificates of all listeners. */
+	/* Certificates of all listeners; returns how many there are. */
 	size_t (*certificates)(void *ctx, struct tls_cert_info *out, size_t cap);
 };
 

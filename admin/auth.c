@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/escape.h"
 #include "tls/tls.h"
 
 struct rule {
@@ -305,7 +306,8 @@ match_subject(const struct auth *auth, const struct tls_peer *subject,
 
 	for (size_t i = 0; i < subject->n && !name[0]; i++)
 		if (strcmp(subject->part[i].field, "CN") == 0)
-			snprintf(name, sizeof(name), "cert:CN=%.119s",
+			snprintf(name, sizeof(name), "cert:CN=%.*s",
+			    (int)text_fitting(subject->part[i].value, 119),
 			    subject->part[i].value);
 	for (size_t i = 0; i < auth->n_rules; i++) {
 		const struct rule *rule = &auth->rules[i];

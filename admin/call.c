@@ -39,9 +39,8 @@ json_time(time_t wall)
 	char text[32];
 	struct tm tm;
 
-	if (wall == 0)
-		return json_null();
-	gmtime_r(&wall, &tm);
+	if (wall == 0 || !gmtime_r(&wall, &tm))
+		return json_null(); /* none, or none that a calendar has */
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	return json_string(text);
 }

@@ -2,10 +2,9 @@
  * The checks of a request to the admin API, in order; the first that fails
  * answers:
  *
- *	TLS (403) -> Host (400, 421) -> path (404) -> method (405) -> who (401,
- *429)
- *	-> cross-site (403) -> role (403) -> body (413, 415, 400)
- *	-> dry run, replay -> the row's function
+ *	TLS (403) -> Host (400, 421) -> path (404) -> method (405)
+ *	-> who (401, 429) -> cross-site (403) -> role (403)
+ *	-> body (413, 415, 400) -> dry run, replay -> the row's function
  *
  * Whoever is not known learns only which paths exist, and those are in the
  * documentation.

@@ -94,6 +94,18 @@ text_is_printable(const char *text)
 	return true;
 }
 
+size_t
+text_fitting(const char *text, size_t max)
+{
+	size_t len = strnlen(text, max + 1);
+
+	if (len <= max)
+		return len;
+	for (len = max; len > 0 && (text[len] & 0xc0) == 0x80;)
+		len--;
+	return len;
+}
+
 static void
 line_character(struct line *line, const unsigned char *p, size_t n)
 {

@@ -36,6 +36,10 @@ void line_quoted(struct line *line, struct span text, size_t max);
 /* The same escapes without the quotes; used by the readable log. */
 void line_escaped(struct line *line, struct span text, size_t max);
 
+/* Bytes of the text, at most `max`, that end where a character ends: half a one
+ * is no UTF-8 and gets into no JSON. */
+size_t text_fitting(const char *text, size_t max);
+
 /* Well-formed UTF-8 without a control character, which no terminal obeys. */
 bool text_is_printable(const char *text);
 

@@ -131,6 +131,10 @@ drop_slow(struct stream *stream)
 	    "cut off; come back with Last-Event-ID\"}\n\n";
 
 	stream_text(stream, told, sizeof(told) - 1);
+	/* one that reads nothing at all does not stay for good */
+	evhttp_connection_set_timeout(
+	    evhttp_request_get_connection(stream->http),
+	    EVENTS_FAREWELL_SECONDS);
 	stream_end(stream);
 }
 

@@ -16,6 +16,7 @@ enum {
 	EVENTS_BEHIND_MAX =
 	    256 << 10, /* unsent bytes of a stream that is too slow */
 	EVENTS_HEARTBEAT_SECONDS = 15,
+	EVENTS_FAREWELL_SECONDS = 5, /* a slow one has to read what is left */
 };
 
 struct events;

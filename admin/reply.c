@@ -21,6 +21,8 @@ status_phrase(int status)
 	switch (status) {
 	case 200:
 		return "OK";
+	case 201:
+		return "Created";
 	case 400:
 		return "Bad Request";
 	case 401:
@@ -232,6 +234,8 @@ call_unknown(struct call *call, const char *kind, const char *name,
 	problem.code = code;
 	if (near)
 		snprintf(hint, sizeof(hint), "did you mean \"%s\"?", near);
+	else if (strcmp(kind, "plan") == 0)
+		snprintf(hint, sizeof(hint), "GET /v1/config shows them");
 	else
 		snprintf(hint, sizeof(hint), "GET /v1/%ss lists them", kind);
 	problem.hint = hint;

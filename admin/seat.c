@@ -213,7 +213,8 @@ bufferevent_make(struct event_base *base, const struct tls_gate *gate)
 
 /*
  * The descriptor is not known yet: evhttp sets it when we return. NULL makes
- * evhttp go on in the clear; dispatch asks for the seat and turns it away.
+ * evhttp go on in the clear; where there is to be TLS, guard_secrecy turns it
+ * away.
  */
 struct bufferevent *
 seats_take(struct event_base *base, void *arg)

@@ -440,17 +440,21 @@ admin_allows(struct admin *admin, const struct config *config, struct err *err)
 	return allows;
 }
 
-size_t
-admin_certificates(
-    const struct admin *admin, struct tls_cert_info *out, size_t cap)
+struct tls_cert_info *
+admin_certificates(const struct admin *admin, size_t *n_out)
 {
-	size_t n = admin->hooks.certificates(admin->hooks.ctx, out, cap);
+	const struct admin_hooks *hooks = &admin->hooks;
+	struct tls_cert_info first, *infos;
+	size_t n = hooks->certificates(hooks->ctx, &first, 1);
 
-	if (!admin->gate)
-		return n;
-	if (n < cap)
-		out[n] = *tls_gate_cert(admin->gate);
-	return n + 1;
+	*n_out = 0;
+	infos = calloc(n + 1, sizeof(*infos));
+	if (!infos)
+		return NULL;
+	*n_out = hooks->certificates(hooks->ctx, infos, n + 1);
+	if (admin->gate)
+		infos[(*n_out)++] = *tls_gate_cert(admin->gate);
+	return infos;
 }
 
 void

@@ -115,6 +115,16 @@ plan_take(struct config *config)
 	return plan;
 }
 
+/* The file around it is warned of, too: nobody has written that. */
+static const char *
+first_error(const struct diags *diags)
+{
+	for (size_t i = 0; i < diags->n; i++)
+		if (!diags->at[i].is_warning)
+			return diags->at[i].message;
+	return "there is none, or there are several";
+}
+
 /* The reader wants a file around it. Nothing that a variable could be is
    filled in: it has been. */
 struct plan_cfg *
@@ -136,8 +146,7 @@ plan_parse(struct span json, struct err *err)
 	if (config && config->n_plans == 1)
 		plan = plan_take(config);
 	else
-		err_set(err, "not a plan: %s",
-		    diags.n > 0 ? diags.at[0].message : "there is none");
+		err_set(err, "not a plan: %s", first_error(&diags));
 	diags_release(&diags);
 	config_free(&config);
 	free(text);

@@ -281,6 +281,23 @@ refuse(struct conn *conn, const struct h1_head *head)
 	reply_refuse(conn, status, word, "the request is malformed");
 }
 
+/* What came cannot be kept: for want of memory, or of a head longer than any
+ * buffer, whatever max_header allows. */
+static void
+give_up(struct conn *conn, size_t len)
+{
+	size_t had = conn->in ? buf_len(conn->in) : 0;
+
+	if (conn->request) {
+		request_abandon(conn->request, FAIL_OVERLOAD);
+	} else if (conn->phase == CONN_HEAD && had + len > BUF_LARGEST) {
+		conn->worker->parsed.fault = H1_FAULT_HEAD_LONG;
+		refuse(conn, &conn->worker->parsed);
+	} else {
+		conn_end(conn);
+	}
+}
+
 /*
  * One head from bytes[0..len). H1_DONE: a request has begun and *used_out
  * bytes are consumed.
@@ -356,7 +373,7 @@ consume(struct conn *conn, char *bytes, size_t len)
 				    conn, bytes + used, len - used);
 			} else {
 				if (!conn_stash(conn, bytes, len))
-					conn_end(conn);
+					give_up(conn, len);
 				else
 					await_head(conn, true);
 				return;
@@ -367,15 +384,10 @@ consume(struct conn *conn, char *bytes, size_t len)
 		if (len > 0 && conn->phase != CONN_ENDED &&
 		    (conn->request || conn->is_paused) && used == 0) {
 			/* Not its turn yet. */
-			if (!conn_stash(conn, bytes, len)) {
-				if (conn->request)
-					request_abandon(
-					    conn->request, FAIL_OVERLOAD);
-				else
-					conn_end(conn);
-			} else {
+			if (conn_stash(conn, bytes, len))
 				conn_pause(conn);
-			}
+			else
+				give_up(conn, len);
 			return;
 		}
 	}
@@ -404,10 +416,7 @@ client_input(struct conn *conn, char *bytes, size_t len)
 		return;
 	}
 	if (len > 0 && !conn_stash(conn, bytes, len)) {
-		if (conn->request)
-			request_abandon(conn->request, FAIL_OVERLOAD);
-		else
-			conn_end(conn);
+		give_up(conn, len);
 		return;
 	}
 	stash = conn->in;
@@ -499,7 +508,10 @@ client_drained(struct conn *conn)
 		return;
 	}
 	if (conn->request) {
-		conn_no_deadline(conn);
+		if (request_body_done(conn->request))
+			conn_no_deadline(conn);
+		else if (!conn->request->expects_continue)
+			client_await_body(conn); /* which goes on */
 		request_client_drained(conn->request);
 		return;
 	}

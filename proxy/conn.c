@@ -305,12 +305,17 @@ conn_read_rest(struct conn *conn)
 {
 	conn->is_paused = false;
 	read_on(conn);
-	if (conn->phase != CONN_ENDED && !conn->is_eof && !conn->is_ready &&
-	    conn->request) {
-		/* Nothing there: the break is all there is. */
-		conn->has_more = false;
-		conn_on_broken(conn);
+	if (conn->phase == CONN_ENDED || conn->is_eof || conn->is_ready ||
+	    !conn->request)
+		return;
+	if (conn->is_paused && conn->request->state != REQUEST_TUNNEL) {
+		/* The client takes no more for now; who resumes comes here. */
+		conn->has_more = true;
+		return;
 	}
+	/* Nothing there: the break is all there is. */
+	conn->has_more = false;
+	conn_on_broken(conn);
 }
 
 /* ---- the reactor's call ---- */
@@ -369,6 +374,8 @@ on_event(int fd, short what, void *arg)
 			client_eof(conn);
 		return;
 	}
+	if (conn->is_ready)
+		return; /* in this turn: its stash comes before its end */
 	read_on(conn);
 }
 

@@ -11,6 +11,11 @@
 #include "proxy/identity.h"
 #include "proxy/upgrade.h"
 
+enum {
+	CERTIFICATE_TEXT_MAX = 1024,
+	WORD_MAX = 64, /* of a name or an address in a template */
+};
+
 /* ---- what routing asks ---- */
 
 bool
@@ -76,7 +81,7 @@ static void
 put_certificate(struct writer *out, struct conn *client, bool is_subject)
 {
 	const struct tls_stream *tls = client->tls;
-	char text[1024];
+	char text[CERTIFICATE_TEXT_MAX];
 
 	if (client->is_stream)
 		tls = stream_of(client)->h2 ? stream_of(client)->h2->conn->tls
@@ -86,6 +91,17 @@ put_certificate(struct writer *out, struct conn *client, bool is_subject)
 		    is_subject
 		        ? tls_stream_client_subject(tls, text, sizeof(text))
 		        : tls_stream_client_sha256(tls, text));
+}
+
+/* As it went upstream: what the worker has parsed last may be the answer. */
+static struct span
+path_of(const struct request *request)
+{
+	const char *target = request->head + request->target.at;
+	const char *query = memchr(target, '?', request->target.len);
+
+	return (struct span){
+	    target, query ? (size_t)(query - target) : request->target.len};
 }
 
 static void
@@ -105,7 +121,7 @@ put_template_word(
 	else if (span_eq(word, SPAN("request.host")))
 		put(out, request->head + request->host.at, request->host.len);
 	else if (span_eq(word, SPAN("request.path")))
-		put_span(out, request->worker->parsed.path);
+		put_span(out, path_of(request));
 	else if (span_eq(word, SPAN("request.method")))
 		put_span(out,
 		    span_of(method_name((enum http_method)request->method)));
@@ -116,6 +132,27 @@ put_template_word(
 		put_span(out, span_of(decision->route->split_cfg->name));
 	else if (span_eq(word, SPAN("route")) && decision->route)
 		put_span(out, span_of(decision->route->cfg->name));
+}
+
+/* At most, of a request's head. */
+static size_t
+template_room(const char *text, const struct h1_head *head)
+{
+	size_t room = strlen(text);
+
+	while ((text = strstr(text, "${"))) {
+		struct span word = span_of(text += 2);
+
+		if (span_starts(word, SPAN("request.path}")))
+			room += head->path.len;
+		else if (span_starts(word, SPAN("request.host}")))
+			room += head->host.len;
+		else if (span_starts(word, SPAN("client.certificate.")))
+			room += CERTIFICATE_TEXT_MAX;
+		else
+			room += WORD_MAX;
+	}
+	return room;
 }
 
 static void
@@ -316,7 +353,7 @@ make_room(struct request *request, const struct h1_head *head,
 		need += head->length;
 	for (size_t i = 0; i < edits->n_set; i++)
 		need += strlen(edits->set[i].name) +
-		        strlen(edits->set[i].value) + 512;
+		        template_room(edits->set[i].value, head) + 4;
 	if (need <= sizeof(request->arena)) {
 		*out = (struct writer){request->arena, request->arena,
 		    request->arena + sizeof(request->arena), false};

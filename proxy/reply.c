@@ -12,7 +12,10 @@
 #include "proxy/message.h"
 #include "proxy/refused.h"
 
-enum { REPLY_MAX = 60000, LIMIT_LINES_MAX = 256 };
+enum {
+	REPLY_MAX = 65536 /* as routes.*.respond.body */,
+	LIMIT_LINES_MAX = 256
+};
 
 const char *
 status_text(unsigned status)
@@ -139,7 +142,7 @@ send_reply(struct request *request, unsigned status, unsigned counted_as,
 		refused_remember(request, len, len - head_len);
 	request->status = (uint16_t)counted_as;
 	request->has_response = true;
-	request->response_body.bytes = body.len;
+	request->response_body.bytes = len > 0 ? len - head_len : 0;
 	request->client->is_final = !request->keep_alive;
 	if (len == 0 || !message_send(request->client, worker->head, head_len,
 	                    len - head_len, true))

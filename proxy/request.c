@@ -95,14 +95,16 @@ count_in_flight(const struct request *request, int by)
 }
 
 /* A path that would be rewritten is rewritten before anything looks at it: one
- * path for routing and forwarding. */
+ * path for routing and forwarding. False also where there is no room for that,
+ * or for path_to_match. */
 static bool
 normalise(struct worker *worker, struct h1_head *head)
 {
 	size_t len;
 
 	if (head->path_is_plain)
-		return true;
+		return head->path.len <= HEAD_SIZE ||
+		       !memchr(head->path.ptr, ';', head->path.len);
 	if (head->path.len > HEAD_SIZE / 2 ||
 	    !h1_normalise(head->path, worker->head, &len))
 		return false;

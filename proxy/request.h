@@ -229,6 +229,8 @@ const char *status_text(unsigned status);
 void upstream_get(struct request *request, const struct endpoint *avoid, bool fresh);
 /* The request is through with it: keep it for others if it may be, else end it. */
 void upstream_put(struct request *request, bool is_reusable);
+/* What was made by that view of a pool may serve the pool as it is in `now`, where it may be the one `at`: with the same TLS, or none. */
+bool upstream_keeps(const struct pool_view *made_by, const struct snapshot *now, size_t at);
 /* What the attempt says of its endpoint: is_bad, it is to blame for its failure. */
 void upstream_judge(struct request *request, bool is_bad);
 /* Is it worth another attempt? retry.c. */

@@ -377,7 +377,7 @@ request_response(struct request *request, char *bytes, size_t len)
 	}
 	/* The rest of a head that came in pieces. */
 	if (!conn_stash(upstream, bytes, len)) {
-		request_attempt_failed(request, FAIL_UPSTREAM_PROTOCOL);
+		request_attempt_failed(request, FAIL_OVERLOAD);
 		return;
 	}
 	stash = upstream->in;

@@ -149,6 +149,8 @@ encrypt(struct conn *conn, const char *bytes, size_t len)
 		}
 		if (result != TLS_DONE) {
 			conn->is_broken = true;
+			/* not for whoever is corked and goes on */
+			conn->worker->window.out_len = 0;
 			return false;
 		}
 	}
@@ -318,12 +320,12 @@ nothing_read(struct conn *conn)
 /*
  * R2 knows of a FIN, not of a reset: libevent reports an error as plain
  * readiness, and its edge may be this one. Whoever still waits for the rest of
- * a message asks once more.
+ * a message asks once more; who is paused, when it is resumed.
  */
 static void
 look_again(struct conn *conn)
 {
-	if (conn->phase == CONN_ENDED || conn->is_paused)
+	if (conn->phase == CONN_ENDED)
 		return;
 	if (conn->h2) {
 		if (conn->h2->n_streams > 0)

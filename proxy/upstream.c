@@ -299,6 +299,54 @@ upstream_get(struct request *request, const struct endpoint *avoid, bool fresh)
 	request_connected(request);
 }
 
+/* `at`: it may stand there. */
+static const struct pool_view *
+view_in(const struct snapshot *snapshot, const struct pool *pool, size_t at)
+{
+	size_t n = snapshot ? snapshot_n_pools(snapshot) : 0;
+
+	if (at < n && snapshot_pool(snapshot, at)->pool == pool)
+		return snapshot_pool(snapshot, at);
+	for (size_t i = 0; i < n; i++)
+		if (snapshot_pool(snapshot, i)->pool == pool)
+			return snapshot_pool(snapshot, i);
+	return NULL;
+}
+
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+bool
+upstream_keeps(
+    const struct pool_view *made_by, const struct snapshot *now, size_t at)
+{
+	const struct pool_view *view = view_in(now, made_by->pool, at);
+	const struct pool_tls_cfg *a = &made_by->cfg->tls, *b;
+
+	if (!view)
+		return false;
+	b = &view->cfg->tls;
+	if (a == b)
+		return true;
+	return a->on == b->on && a->verify == b->verify &&
+	       a->protocols == b->protocols &&
+	       is_same_text(a->ca_file, b->ca_file) &&
+	       is_same_text(a->server_name, b->server_name);
+}
+
+/* Made, or asked for, by the pool as it is now: others may have it. */
+static bool
+is_of_today(const struct request *request)
+{
+	const struct snapshot *now = request->worker->snapshot;
+
+	return request->snapshot == now ||
+	       upstream_keeps(request->decision.pool, now, 0);
+}
+
 void
 upstream_put(struct request *request, bool is_reusable)
 {
@@ -315,9 +363,12 @@ upstream_put(struct request *request, bool is_reusable)
 		stream_released(upstream);
 		return;
 	}
+	/* has_more: the last read was full, and what follows is no answer. */
 	if (!is_reusable || upstream->is_last || upstream->is_broken ||
-	    upstream->is_eof || upstream->saw_close || upstream->out ||
-	    upstream->in || endpoint_is_leaving(upstream->upstream.endpoint)) {
+	    upstream->is_eof || upstream->saw_close || upstream->has_more ||
+	    upstream->out || upstream->in ||
+	    endpoint_is_leaving(upstream->upstream.endpoint) ||
+	    !is_of_today(request)) {
 		conn_end(upstream);
 		return;
 	}

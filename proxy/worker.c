@@ -56,17 +56,19 @@ worker_date(struct worker *worker)
 
 /* ---- steps 5 and 6 ---- */
 
-/* Kept connections to endpoints that the new snapshot does not have. */
+/* Kept connections to endpoints that the new snapshot does not have, or to
+ * which it wants others. */
 static void
 leave_endpoints(struct worker *worker, struct snapshot *old)
 {
 	for (size_t i = 0; i < snapshot_n_pools(old); i++) {
 		const struct pool_view *pool = snapshot_pool(old, i);
+		bool is_kept = upstream_keeps(pool, worker->snapshot, i);
 
 		for (size_t j = 0; j < pool->n_endpoints; j++)
-			if (atomic_load_explicit(
-			        &pool->endpoints[j]->is_retired,
-			        memory_order_acquire)) {
+			if (!is_kept || atomic_load_explicit(
+			                    &pool->endpoints[j]->is_retired,
+			                    memory_order_acquire)) {
 				idle_close_all(pool->endpoints[j], worker->id);
 				h2_client_leave(pool->endpoints[j], worker->id);
 			}

@@ -38,7 +38,7 @@ enum {
 	RX_TAILROOM = 32768,     /* behind: a chunk's end, the rest of a TLS record */
 	RX_USUAL = 65536,        /* ... and this much when nothing says that more will come */
 	TX_SIZE = 278528,        /* ciphertext of RX_SIZE with its record overhead */
-	HEAD_SIZE = 65536,       /* a head being written */
+	HEAD_SIZE = 69632,       /* a head being written, or an answer of our own: a body of 64 KiB and its head */
 	OUT_HIGH = 65536,        /* unsent bytes at which the source is paused */
 	FRAMES_SIZE = 65536,     /* frames gathered for one send */
 	FRAME_PAYLOAD = 16375,   /* with its head it fills a TLS record */

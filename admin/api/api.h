@@ -180,10 +180,11 @@ void admin_audit(struct admin *admin, const struct audit_entry *entry);
 /* ---- things that several api_*.c show ---- */
 
 const struct config *admin_config(const struct admin *admin);
-/* Of the listeners and of the admin API itself; returns how many there are. */
+/* All, of the listeners and of the admin API itself; the caller frees. NULL with
+ * 0: no memory. */
 struct tls_cert_info;
-size_t admin_certificates(
-    const struct admin *admin, struct tls_cert_info *out, size_t cap);
+struct tls_cert_info *admin_certificates(
+    const struct admin *admin, size_t *n_out);
 const struct pool_view *admin_pool(const struct admin *admin, const char *name);
 /* NULL: answered 404. The pool that the path names first. */
 const struct pool_view *pool_of(struct call *call);

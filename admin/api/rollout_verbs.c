@@ -232,6 +232,7 @@ api_rollout_retry(struct call *call)
 	char verbs[128];
 
 	if (!run || !call_may(call, call->row->role, run->rollout.split) ||
+	    !call_matches(call, run->version, run->rollout.by) ||
 	    !call_body_knows(call, known))
 		return;
 	if (!rollout_may(&run->rollout, VERB_RETRY)) {
@@ -311,7 +312,10 @@ api_rollout_approvals(struct call *call)
 	enum rollout_refusal refusal;
 	struct err err;
 
-	if (!run || !read_vote(call, &vote) || !may_vote(call, run, &vote))
+	/* a rejection goes back: as all that does, it asks for no version */
+	if (!run || !read_vote(call, &vote) || !may_vote(call, run, &vote) ||
+	    (!vote.is_reject &&
+	        !call_matches(call, run->version, run->rollout.by)))
 		return;
 	rollouts->before = run->rollout;
 	refusal = rollout_approve(&run->rollout, &vote, &rollouts->out, &err);

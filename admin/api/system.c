@@ -130,12 +130,12 @@ api_events(struct call *call)
 static json_t *
 certificates_json(const struct admin *admin)
 {
-	struct tls_cert_info infos[64];
-	size_t n = admin_certificates(admin, infos, 64);
+	size_t n;
+	struct tls_cert_info *infos = admin_certificates(admin, &n);
 	json_t *list = json_array();
 	time_t now = time(NULL);
 
-	for (size_t i = 0; i < n && i < 64; i++) {
+	for (size_t i = 0; i < n; i++) {
 		const struct tls_cert_info *info = &infos[i];
 
 		json_array_append_new(list,
@@ -146,6 +146,7 @@ certificates_json(const struct admin *admin)
 		        (json_int_t)((info->not_after - now) / 86400), "key",
 		        info->is_ecdsa ? "ecdsa" : "rsa"));
 	}
+	free(infos);
 	return list;
 }
 

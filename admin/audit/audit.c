@@ -240,9 +240,8 @@ audit_append(
     struct audit *audit, const struct audit_entry *entry, struct err *err)
 {
 	json_t *object = entry_json(audit, entry);
-	char *body = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII |
-	                                    JSON_REAL_PRECISION(12) |
-	                                    JSON_REAL_PRECISION(12));
+	char *body = json_dumps(
+	    object, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(12));
 	char hash[AUDIT_HASH_LEN + 1], *line = NULL;
 	size_t len = 0;
 	bool ok = false;
@@ -283,25 +282,25 @@ audit_sync(struct audit *audit)
 /* ---- reading back ---- */
 
 static json_t *
-tail_lines(char *bytes, size_t limit, const char *target)
+tail_lines(const char *bytes, size_t len, size_t limit, const char *target)
 {
 	json_t *lines = json_array();
-	char *end = strrchr(bytes, '\n');
+	const char *end = memrchr(bytes, '\n', len);
 
 	/* from the end, so that the limit keeps the newest */
 	while (end && json_array_size(lines) < limit) {
-		char *begin;
-		json_t *line;
-		const char *of;
+		const char *before =
+		    memrchr(bytes, '\n', (size_t)(end - bytes));
+		const char *begin = before ? before + 1 : bytes;
+		json_t *line =
+		    json_loadb(begin, (size_t)(end - begin), 0, NULL);
+		const char *of =
+		    json_string_value(json_object_get(line, "target"));
 
-		*end = '\0';
-		begin = strrchr(bytes, '\n');
-		line = json_loads(begin ? begin + 1 : bytes, 0, NULL);
-		of = json_string_value(json_object_get(line, "target"));
 		if (line && (!target || (of && strcmp(of, target) == 0)))
 			json_array_insert(lines, 0, line);
 		json_decref(line);
-		end = begin;
+		end = before;
 	}
 	return lines;
 }
@@ -316,7 +315,7 @@ audit_tail(const struct audit *audit, size_t limit, const char *target)
 
 	if (!bytes)
 		return json_array();
-	lines = tail_lines(bytes, limit, target);
+	lines = tail_lines(bytes, len, limit, target);
 	free(bytes);
 	return lines;
 }

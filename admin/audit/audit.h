@@ -56,7 +56,7 @@ bool audit_append(
     struct audit *audit, const struct audit_entry *entry, struct err *err);
 /* fdatasync when something was written since; called on a timer. */
 void audit_sync(struct audit *audit);
-/* The last lines that `split` (NULL: any) is the target of, oldest first; a new
+/* The last lines that have that target (NULL: any), oldest first; a new
  * reference. */
 json_t *audit_tail(const struct audit *audit, size_t limit, const char *target);
 void audit_release(struct audit *audit);

@@ -115,7 +115,7 @@ print_diff(const json_t *diff)
 /* ---- reload ---- */
 
 static void
-print_reload(const json_t *answer)
+print_warnings(const json_t *answer)
 {
 	json_t *row;
 	size_t i;
@@ -123,6 +123,12 @@ print_reload(const json_t *answer)
 	json_array_foreach (json_object_get(answer, "warnings"), i, row)
 		printf("%s:%d: warning: %s\n", ctl_text(row, "file"),
 		    (int)ctl_number(row, "line"), ctl_text(row, "message"));
+}
+
+static void
+print_reload(const json_t *answer)
+{
+	print_warnings(answer);
 	if (json_is_true(json_object_get(answer, "dry_run")))
 		printf("a reload would change:\n%s",
 		    *ctl_text(answer, "changes") ? ctl_text(answer, "changes")
@@ -170,7 +176,7 @@ read_file(struct ctl *ctl, const char *path, size_t *len_out)
 static int
 check(struct ctl *ctl, const char *path)
 {
-	size_t len;
+	size_t len = 0;
 	char *text = read_file(ctl, path, &len);
 	char *below = ctl_path("/v1/config/check?file=", path, "");
 	struct ctl_request request = {.method = "POST",
@@ -184,10 +190,12 @@ check(struct ctl *ctl, const char *path)
 	free(below);
 	if (code != CTL_OK)
 		return code;
-	if (ctl->is_json)
+	if (ctl->is_json) {
 		code = ctl_print_json(answer.json);
-	else
+	} else {
+		print_warnings(answer.json);
 		printf("%s: this weir would take it\n", path);
+	}
 	ctl_answer_release(&answer);
 	return code;
 }

@@ -64,7 +64,8 @@ print_process(const json_t *version)
 	if (json_is_false(json_object_get(version, "last_reload_ok")))
 		printf("THE LAST RELOAD FAILED: %s\n", error);
 	if (ctl_number(version, "state_write_errors") > 0)
-		printf("STATE CANNOT BE WRITTEN: %.0f failed writes\n",
+		printf(
+		    "STATE COULD NOT BE WRITTEN %.0f times since the start\n",
 		    ctl_number(version, "state_write_errors"));
 }
 

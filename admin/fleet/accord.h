@@ -24,8 +24,8 @@
  *	deeds    what people did to the rollout at instances that do not hold
  *	         its lease (pause, approve, promote).
  *	term     steps of the holder of the lease. Redis takes them only while
- *	         the lease is his (the fence), so two cannot number the same
- *one. content  the state itself, hashed: equal accords are equal states.
+ *	         the lease is his (the fence): no two number the same one.
+ *	content  the state itself, hashed: equal accords are equal states.
  */
 #ifndef WEIR_ADMIN_ACCORD_H
 #define WEIR_ADMIN_ACCORD_H

@@ -288,6 +288,16 @@ take_decision(struct run *run, struct run *fresh)
 	}
 }
 
+/* What could not be recorded is not there: it is adopted with the next answer.
+ */
+static void
+take_out(struct rollouts *rollouts, struct run *run)
+{
+	TAILQ_REMOVE(&rollouts->runs, run, link);
+	rollouts->n--;
+	run_free(&run);
+}
+
 static void
 insert(struct adoption *a)
 {
@@ -417,6 +427,10 @@ adopt_run(struct adoption *a)
 		run = a->run;
 		insert(a);
 		ok = settle(a, run, NULL);
+		if (ok)
+			rollouts_prune(rollouts);
+		else
+			take_out(rollouts, run);
 	}
 	ticker_arm(rollouts);
 	return ok;

@@ -114,6 +114,14 @@ confirm(struct fleet *fleet, struct fleet_item *item)
 		fleet_hold_end(fleet, item, FLEET_TAKEN);
 }
 
+/* Both have the same rollout go back, whoever was the first to say so. */
+static bool
+is_same_back(const struct accord *ours, const struct accord *theirs)
+{
+	return accord_is_back(ours) && accord_is_back(theirs) &&
+	       ours->line == theirs->line;
+}
+
 /* Somebody else's is greater, or the fence has held ours off. */
 static void
 take_over(struct fleet *fleet, struct fleet_item *item,
@@ -134,7 +142,8 @@ take_over(struct fleet *fleet, struct fleet_item *item,
 		return;
 	}
 	fleet->adopted++;
-	fleet_hold_end(fleet, item, FLEET_LOST);
+	fleet_hold_end(fleet, item,
+	    is_same_back(&item->accord, theirs) ? FLEET_TAKEN : FLEET_LOST);
 	item->accord = *theirs;
 	item->agreed = theirs->epoch;
 	free(item->doc);
@@ -196,8 +205,10 @@ hear(struct fleet *fleet, struct fleet_item *item, const struct wait *wait,
 
 	note_holder(fleet, item, told->holder);
 	/* Confirmed first: what has changed meanwhile comes after it. */
-	if (strcmp(told->accord, wait->accord) == 0)
+	if (strcmp(told->accord, wait->accord) == 0) {
 		confirm(fleet, item);
+		fleet_hold_taken(fleet, item);
+	}
 	fleet_item_notice(fleet, item);
 	if (strcmp(told->accord, wait->accord) != 0 ||
 	    strcmp(told->accord,
@@ -306,6 +317,7 @@ sync_item(struct fleet *fleet, struct fleet_item *item, nsec_t now)
 		wait->era = item->evidence->era;
 		ask.cell = cell = fleet_evidence_cell(fleet, item, live, now);
 	}
+	fleet_hold_sent(fleet, item);
 	noted = back_of(item, run, &ask, back, sizeof(back));
 	if (run)
 		memcpy(wait->back, run->rollout.id, sizeof(wait->back));
@@ -412,7 +424,7 @@ on_about(void *ctx, const struct fleet_about *list, size_t n)
 		struct fleet_member *member = &fleet->members[fleet->n_members];
 		json_t *about = json_loads(list[i].about, 0, NULL);
 
-		if (!json_is_object(about) ||
+		if (!json_is_object(about) || !fleet_id_is_clean(list[i].id) ||
 		    strlen(list[i].id) >= sizeof(member->id)) {
 			json_decref(about);
 			continue;

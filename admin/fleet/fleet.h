@@ -166,6 +166,10 @@ void fleet_send_changes(struct fleet *fleet);
 
 /* hold.c: answers to people that wait for the others' word */
 enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
+/* The thing is on its way to Redis as it is now. */
+void fleet_hold_sent(struct fleet *fleet, const struct fleet_item *item);
+/* ... and was taken. */
+void fleet_hold_taken(struct fleet *fleet, const struct fleet_item *item);
 /* Of one thing; NULL: of all. */
 void fleet_hold_end(
     struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);
@@ -210,7 +214,7 @@ void fleet_distrust(struct fleet *fleet, const struct fleet_item *item,
 bool fleet_text_is_clean(const char *text, size_t max);
 bool fleet_json_is_clean(const json_t *json, size_t max);
 bool fleet_texts_are_clean(const char *text, size_t max); /* of a JSON text */
-bool fleet_id_is_clean(const char *id);
+bool fleet_id_is_clean(const char *id); /* of a rollout, of an instance */
 
 /* evidence.c */
 

@@ -5,7 +5,7 @@
  *	taken     the answer as it was made
  *	lost      409: another's change was there before, and is in effect here
  *	unknown   FLEET_HOLD_MS have passed, or Redis is away: as it was made;
- *it is in effect here, and is ordered with the others' afterwards
+ *	          it is in effect here, and ordered with the others' afterwards
  *
  * Which thing a call has changed is seen by comparing, as everywhere.
  */
@@ -27,6 +27,7 @@ struct fleet_hold {
 	int status;
 	char *type, *text; /* owned */
 	size_t len;
+	bool is_sent; /* the change is in what was sent last */
 	bool has_key; /* the answer is kept for repetitions, under: */
 	uint8_t key[32], request[32];
 	struct event *timer; /* owned */
@@ -127,6 +128,29 @@ fleet_hold_end(
 		next = TAILQ_NEXT(hold, link);
 		if (!item || strcmp(hold->name, item->name) == 0)
 			hold_answer(hold, word);
+	}
+}
+
+void
+fleet_hold_sent(struct fleet *fleet, const struct fleet_item *item)
+{
+	struct fleet_hold *hold;
+
+	TAILQ_FOREACH (hold, &fleet->holds, link)
+		if (strcmp(hold->name, item->name) == 0)
+			hold->is_sent = true;
+}
+
+/* Whatever has become of the thing since: a step that followed is no rival. */
+void
+fleet_hold_taken(struct fleet *fleet, const struct fleet_item *item)
+{
+	struct fleet_hold *hold, *next;
+
+	for (hold = TAILQ_FIRST(&fleet->holds); hold; hold = next) {
+		next = TAILQ_NEXT(hold, link);
+		if (hold->is_sent && strcmp(hold->name, item->name) == 0)
+			hold_answer(hold, FLEET_TAKEN);
 	}
 }
 

@@ -99,7 +99,8 @@ fleet_texts_are_clean(const char *text, size_t max)
 	return ok;
 }
 
-/* As rollouts_start makes them: they are keys and files' names here. */
+/* As rollouts_start and make_id make them: they are keys, names of files, and
+ * what people are shown. */
 bool
 fleet_id_is_clean(const char *id)
 {

@@ -96,14 +96,14 @@ about_splits(struct exposition *x, const struct admin *admin)
 static void
 about_certificates(struct exposition *x, const struct admin *admin)
 {
-	struct tls_cert_info infos[64];
-	size_t n = admin_certificates(admin, infos, 64);
+	size_t n;
+	struct tls_cert_info *infos = admin_certificates(admin, &n);
 
 	family_begin(x, FAMILY_GAUGE,
 	    "weir_tls_certificate_not_after_timestamp_seconds",
 	    "End of a certificate in use, since the epoch.");
-	for (size_t i = 0; i < n && i < 64; i++) {
-		char number[12];
+	for (size_t i = 0; i < n; i++) {
+		char number[24];
 
 		snprintf(number, sizeof(number), "%zu", i);
 		family_value(x,
@@ -112,6 +112,7 @@ about_certificates(struct exposition *x, const struct admin *admin)
 		        {0}},
 		    (double)infos[i].not_after);
 	}
+	free(infos);
 }
 
 static void

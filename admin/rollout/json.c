@@ -374,6 +374,23 @@ fits_plan(const struct rollout *r)
 	       (r->held != HOLD_NONE) == (r->state == ROLLOUT_HELD);
 }
 
+/* It is only shown; what cannot be is left out. */
+static void
+take_evidence(json_t *list, struct run *run)
+{
+	static const char *const shown[] = {"guard", "verdict", "action"};
+	size_t i;
+	json_t *value;
+
+	if (!json_is_array(list))
+		return;
+	json_array_foreach (list, i, value)
+		for (size_t j = 0; j < 3; j++)
+			if (!json_is_string(json_object_get(value, shown[j])))
+				return;
+	run->evidence = json_incref(list);
+}
+
 static bool
 take_all(const json_t *object, struct run *run, struct err *err)
 {
@@ -396,7 +413,7 @@ take_all(const json_t *object, struct run *run, struct err *err)
 	if (!take_approvals(json_object_get(object, "approvals"), r) ||
 	    !take_gates(json_object_get(object, "gates"), r) || !fits_plan(r))
 		return err_set(err, "it does not fit its plan");
-	run->evidence = json_incref(json_object_get(object, "evidence"));
+	take_evidence(json_object_get(object, "evidence"), run);
 	return true;
 }
 

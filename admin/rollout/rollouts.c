@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/escape.h"
 #include "admin/fleet/fleet.h"
 #include "admin/log.h"
 #include "admin/notify/notify.h"
 #include "admin/sampler.h"
 #include "admin/state/state.h"
 
-enum { KEY_CAP = 64 };
+enum { KEY_CAP = 64, PRUNED_AT_ONCE = 32 /* each is an fsync */ };
 
 /* A journal that failed is left alone for so long. */
 #define RETRY_AFTER NSEC_PER_SEC
@@ -352,7 +353,11 @@ make_id(const struct rollouts *rollouts, time_t wall, unsigned more,
 static void
 copy_text(char *to, size_t cap, const char *text)
 {
-	snprintf(to, cap, "%s", text ? text : "");
+	size_t len = text ? text_fitting(text, cap - 1) : 0;
+
+	if (len > 0)
+		memcpy(to, text, len);
+	to[len] = '\0';
 }
 
 /* The id alone: every instance lays the same clients into the same buckets. */
@@ -417,23 +422,35 @@ make_run(const struct rollouts *rollouts, const struct start *start,
 	return run;
 }
 
-static void
-prune(struct rollouts *rollouts)
+/* What a split's weights are from is asked for as long as there is the split.
+ */
+static bool
+is_wanted(const struct rollouts *rollouts, const struct run *run)
+{
+	return run_is_live(run) ||
+	       (run_split(rollouts, run) &&
+	           rollouts_newest(rollouts, run->rollout.split) == run);
+}
+
+void
+rollouts_prune(struct rollouts *rollouts)
 {
 	struct run *run, *before;
 	struct err err;
 	char key[KEY_CAP];
+	size_t left = PRUNED_AT_ONCE;
 
 	for (run = TAILQ_LAST(&rollouts->runs, runs);
-	     run && rollouts->n > ROLLOUTS_KEPT; run = before) {
+	     run && rollouts->n > ROLLOUTS_KEPT && left > 0; run = before) {
 		before = TAILQ_PREV(run, runs, link);
-		if (run_is_live(run))
+		if (is_wanted(rollouts, run))
 			continue;
 		snprintf(key, sizeof(key), "rollout/%s", run->rollout.id);
 		if (!state_drop(rollouts->admin->state, key, &err))
 			return; /* later */
 		TAILQ_REMOVE(&rollouts->runs, run, link);
 		rollouts->n--;
+		left--;
 		run_free(&run);
 	}
 }
@@ -518,7 +535,7 @@ rollouts_start(struct rollouts *rollouts, const struct start *starts, size_t n,
 	}
 	if (!ok)
 		return false;
-	prune(rollouts);
+	rollouts_prune(rollouts);
 	for (size_t i = 0; i < n; i++)
 		ticker_step(rollouts, runs[i]);
 	ticker_arm(rollouts);

@@ -16,7 +16,8 @@
 #include "routing/rollout.h"
 
 enum {
-	ROLLOUTS_KEPT = 100, /* ended ones beyond make room */
+	ROLLOUTS_KEPT =
+	    100, /* ended ones beyond make room, but a split's last */
 	ROLLOUTS_GROUP_MAX = 16,
 	TICK_MS = 50,
 };
@@ -31,14 +32,14 @@ struct run {
 	uint64_t split_version; /* of the split, once what is recorded has taken
 	                           effect */
 	enum rollout_state recorded_state; /* of the last record */
-	bool is_unrecorded;     /* the journal is behind what is in effect */
-	nsec_t retry_at;        /* before then the disk is left alone */
+	bool is_unrecorded; /* the journal is behind what is in effect */
+	nsec_t retry_at;    /* before then the disk is left alone */
 	/* evidence */
 	struct evidence_sum seen; /* as read last */
 	uint64_t serial; /* the weights that it is of; 0: none of ours */
 	nsec_t save_at, cut;
 	uint64_t saves;
-	bool has_news; /* since it was saved */
+	bool has_news;   /* since it was saved */
 	bool is_resumed; /* its judge was restored by this process */
 	uint32_t
 	    judged; /* the phase that the judge is in, from 1; 0: none yet */
@@ -110,6 +111,9 @@ const char *start_from(const struct split *split);
  */
 bool rollouts_start(struct rollouts *rollouts, const struct start *starts,
     size_t n, struct run **first_out, struct err *err);
+/* Lets the oldest go, after one was added; pointers to ended ones may be gone.
+ */
+void rollouts_prune(struct rollouts *rollouts);
 /*
  * After the machine has changed run->rollout by `rollouts->out`: records,
  * publishes, tells. `who` NULL: nobody, the machine itself. False with err:

@@ -3,7 +3,6 @@
  * changed, when N seconds have passed, or when it is over. A client that goes
  * away meanwhile takes its waiter with it.
  */
-#include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,28 +46,25 @@ static void
 send_rollout(struct waiter *w, const struct run *run)
 {
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(w->http);
-	struct evbuffer *body = evbuffer_new();
 	json_t *object = run_to_json(w->rollouts, run);
 	char *text = json_dumps(object,
 	    JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
+	size_t len = text ? strlen(text) : 0;
 	char etag[32];
 
+	json_decref(object);
+	w->rollouts->admin->counts.by_class[text ? 2 : 5]++;
+	if (!text) {
+		answer_send(w->http, 500, "text/plain", "out of memory\n", 14);
+		return;
+	}
 	snprintf(
 	    etag, sizeof(etag), "\"%llu\"", (unsigned long long)run->version);
 	evhttp_add_header(headers, "ETag", etag);
-	evhttp_add_header(headers, "Content-Type", "application/json");
-	evhttp_add_header(headers, "Cache-Control", "no-store");
-	evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
 	evhttp_add_header(headers, "Preference-Applied", "wait");
-	if (body && text)
-		evbuffer_add_printf(body, "%s\n", text);
-	w->rollouts->admin->counts.by_class[text ? 2 : 5]++;
-	evhttp_send_reply(w->http, text ? 200 : 500,
-	    text ? "OK" : "Internal Server Error", body);
-	if (body)
-		evbuffer_free(body);
+	text[len] = '\n'; /* over the NUL: a line for terminals */
+	answer_send(w->http, 200, "application/json", text, len + 1);
 	free(text);
-	json_decref(object);
 }
 
 static void

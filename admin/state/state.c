@@ -17,7 +17,11 @@ struct state {
 	struct journal journal;
 };
 
-enum { STATE_KEY_MAX = 128 };
+enum {
+	STATE_KEY_MAX = 128,
+	WORDS_KEPT = 1024,  /* on endpoints; far below JOURNAL_KEYS_MAX */
+	WORDS_AT_ONCE = 16, /* dropped by one look: each is an fsync */
+};
 
 static const char *const admin_names[] = {"active", "drain", "maint"};
 
@@ -351,15 +355,43 @@ state_put_endpoint(struct state *state, const char *pool, const char *address,
 	return ok || err_wrap(err, "endpoint '%s' was not recorded", address);
 }
 
-static bool
-is_of(const json_t *object, const char *pool, const struct endpoint *endpoint)
-{
-	const char *in = json_string_value(json_object_get(object, "pool"));
-	const char *address =
-	    json_string_value(json_object_get(object, "address"));
+/* What an operator said of an endpoint, or of a name that several come from. */
+struct word {
+	json_t *object; /* owned; the texts are its */
+	const char *pool, *address;
+	enum endpoint_admin admin;
+	uint64_t sequence;
+	bool is_meant; /* it is about something that is there */
+};
 
-	return in && address && strcmp(in, pool) == 0 &&
-	       endpoint_is_named(endpoint, address);
+/* False: it is none. */
+static bool
+word_take(const struct journal_item *item, struct word *out)
+{
+	const char *state;
+
+	if (strncmp(item->key, "endpoint/", 9) != 0)
+		return false;
+	*out = (struct word){
+	    .object = json_loads(item->text, JSON_REJECT_DUPLICATES, NULL),
+	    .sequence = item->sequence};
+	state = json_string_value(json_object_get(out->object, "state"));
+	out->pool = json_string_value(json_object_get(out->object, "pool"));
+	out->address =
+	    json_string_value(json_object_get(out->object, "address"));
+	if (out->pool && out->address && state &&
+	    endpoint_admin_of(state, &out->admin))
+		return true;
+	json_decref(out->object);
+	return false;
+}
+
+static bool
+is_about(
+    const struct word *word, const char *pool, const struct endpoint *endpoint)
+{
+	return strcmp(word->pool, pool) == 0 &&
+	       endpoint_is_named(endpoint, word->address);
 }
 
 json_t *
@@ -367,29 +399,77 @@ state_endpoint_change(const struct state *state, const char *pool,
     const struct endpoint *endpoint)
 {
 	json_t *last = NULL;
+	uint64_t sequence = 0;
 
 	for (size_t i = 0; i < state->journal.n_items; i++) {
-		const struct journal_item *item = &state->journal.items[i];
-		json_t *object;
+		struct word word;
 
-		if (strncmp(item->key, "endpoint/", 9) != 0)
+		if (!word_take(&state->journal.items[i], &word))
 			continue;
-		object = json_loads(item->text, JSON_REJECT_DUPLICATES, NULL);
-		if (is_of(object, pool, endpoint) &&
-		    json_integer_value(json_object_get(object, "at")) >=
-		        json_integer_value(json_object_get(last, "at"))) {
+		if (word.sequence >= sequence &&
+		    is_about(&word, pool, endpoint)) {
 			json_decref(last);
-			last = json_incref(object);
+			last = json_incref(word.object);
+			sequence = word.sequence;
 		}
-		json_decref(object);
+		json_decref(word.object);
+	}
+	return last;
+}
+
+/* The last word holds: an address's, or that of the name that it comes from. */
+static const struct word *
+last_word(struct word *words, size_t n, const char *pool,
+    const struct endpoint *endpoint)
+{
+	struct word *last = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!is_about(&words[i], pool, endpoint))
+			continue;
+		words[i].is_meant = true;
+		if (!last || words[i].sequence > last->sequence)
+			last = &words[i];
 	}
 	return last;
 }
 
 /* At a reload most endpoints have their state already: nothing to tell then. */
-static bool
-endpoint_is(struct registry *registry, const char *pool, const char *address,
-    enum endpoint_admin admin)
+static void
+obey(struct registry *registry, const struct word *word,
+    struct endpoint *endpoint)
+{
+	const char *address = endpoint->address.text;
+	struct err err;
+
+	if (atomic_load_explicit(&endpoint->admin, memory_order_relaxed) !=
+	        word->admin &&
+	    endpoint_set_admin(
+	        registry, word->pool, address, word->admin, &err))
+		log_event(LOG_INFO, "resumed endpoint state", "pool",
+		    word->pool, "endpoint", address, "state",
+		    endpoint_admin_name(word->admin), NULL);
+}
+
+/* A name may have no address at the moment. */
+static void
+spare_names(const struct registry *registry, const struct pool_view *view,
+    struct word *words, size_t n)
+{
+	size_t n_listed;
+	const struct endpoint_cfg *listed =
+	    registry_endpoints(registry, view->cfg, &n_listed);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < n_listed && !words[i].is_meant; j++)
+			words[i].is_meant =
+			    strcmp(words[i].pool, view->pool->name) == 0 &&
+			    strcmp(words[i].address, listed[j].address.text) ==
+			        0;
+}
+
+static void
+obey_all(struct registry *registry, struct word *words, size_t n)
 {
 	struct snapshot *snapshot =
 	    publication_current(registry_publication(registry));
@@ -397,47 +477,59 @@ endpoint_is(struct registry *registry, const char *pool, const char *address,
 	for (size_t i = 0; snapshot && i < snapshot_n_pools(snapshot); i++) {
 		const struct pool_view *view = snapshot_pool(snapshot, i);
 
-		if (strcmp(view->pool->name, pool) != 0)
-			continue;
-		for (size_t j = 0; j < view->n_endpoints; j++)
-			if (strcmp(view->endpoints[j]->address.text, address) ==
-			    0)
-				return atomic_load_explicit(
-				           &view->endpoints[j]->admin,
-				           memory_order_relaxed) == admin;
+		for (size_t j = 0; j < view->n_endpoints; j++) {
+			const struct word *word = last_word(
+			    words, n, view->pool->name, view->endpoints[j]);
+
+			if (word)
+				obey(registry, word, view->endpoints[j]);
+		}
+		spare_names(registry, view, words, n);
 	}
-	return false;
 }
 
+/*
+ * Each address that was ever drained leaves a word behind, and addresses come
+ * and go for ever. Of those that are about nothing any more the oldest make
+ * room, or the journal would take no new key some day.
+ */
 static void
-restore_endpoint(const char *text, struct registry *registry)
+forget_oldest(struct state *state, struct word *words, size_t n)
 {
-	json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-	const char *pool = json_string_value(json_object_get(object, "pool"));
-	const char *address =
-	    json_string_value(json_object_get(object, "address"));
-	const char *word = json_string_value(json_object_get(object, "state"));
-	enum endpoint_admin admin;
+	char key[STATE_KEY_MAX];
 	struct err err;
 
-	if (pool && address && word && endpoint_admin_of(word, &admin) &&
-	    admin != ENDPOINT_ACTIVE &&
-	    !endpoint_is(registry, pool, address, admin) &&
-	    endpoint_set_admin(registry, pool, address, admin, &err))
-		log_event(LOG_INFO, "resumed endpoint state", "pool", pool,
-		    "endpoint", address, "state", word, NULL);
-	json_decref(object);
+	for (size_t i = 0; i < WORDS_AT_ONCE && n - i > WORDS_KEPT; i++) {
+		struct word *oldest = NULL;
+
+		for (size_t j = 0; j < n; j++)
+			if (!words[j].is_meant &&
+			    (!oldest || words[j].sequence < oldest->sequence))
+				oldest = &words[j];
+		if (!oldest)
+			return;
+		oldest->is_meant = true; /* looked at */
+		endpoint_key(oldest->pool, oldest->address, key, sizeof(key));
+		if (!journal_drop(&state->journal, key, &err))
+			return; /* another time */
+	}
 }
 
 void
 state_restore_endpoints(struct state *state, struct registry *registry)
 {
-	for (size_t i = 0; i < state->journal.n_items; i++) {
-		const struct journal_item *item = &state->journal.items[i];
+	struct word *words = calloc(state->journal.n_items + 1, sizeof(*words));
+	size_t n = 0;
 
-		if (strncmp(item->key, "endpoint/", 9) == 0)
-			restore_endpoint(item->text, registry);
+	for (size_t i = 0; words && i < state->journal.n_items; i++)
+		n += word_take(&state->journal.items[i], &words[n]);
+	if (n > 0) {
+		obey_all(registry, words, n);
+		forget_oldest(state, words, n);
 	}
+	while (n > 0)
+		json_decref(words[--n].object);
+	free(words);
 }
 
 /* ---- what others keep ---- */

@@ -16,13 +16,14 @@
 
 #include "routing/control.h"
 
-enum { BACKLOG = 4096, WORKERS_MAX = 256 };
+enum { BACKLOG = 4096 };
 
 struct binding {
 	LIST_ENTRY(binding) link;
 	char *text;      /* owned: the address, the identity */
 	char *listener;  /* owned: name */
 	char *unix_path; /* owned; NULL for TCP */
+	struct sockaddr_storage sa;
 	int *fds; /* owned array; the descriptors are the workers' after commit
 	           */
 	bool is_new; /* opened, not yet committed */
@@ -160,12 +161,56 @@ describe_owner(uint16_t port, char *out, size_t cap)
 /* ---- opening ---- */
 
 static bool
-bind_failed(const struct listener_cfg *listener, const struct address *address,
+is_any(const struct sockaddr_storage *sa)
+{
+	if (sa->ss_family == AF_INET6)
+		return IN6_IS_ADDR_UNSPECIFIED(
+		    &((const struct sockaddr_in6 *)sa)->sin6_addr);
+	return sa->ss_family == AF_INET &&
+	       ((const struct sockaddr_in *)sa)->sin_addr.s_addr == INADDR_ANY;
+}
+
+/* "0.0.0.0:80" and "10.0.0.1:80" cannot be bound both. */
+static bool
+is_in_the_way(const struct binding *binding, const struct address *address)
+{
+	const struct sockaddr_storage *a = &binding->sa, *b = &address->sa;
+
+	if (strcmp(binding->text, address->text) == 0)
+		return true;
+	/* The port stands at the same place in both families. */
+	return a->ss_family == b->ss_family && (is_any(a) || is_any(b)) &&
+	       ((const struct sockaddr_in *)a)->sin_port ==
+	           ((const struct sockaddr_in *)b)->sin_port;
+}
+
+/* Of the running config; sockets that are handed over cannot be bound anew. */
+static const struct binding *
+holder_of(const struct bindings *bindings, const struct address *address)
+{
+	const struct binding *binding;
+
+	LIST_FOREACH(binding, &bindings->list, link)
+	if (!binding->is_new && is_in_the_way(binding, address))
+		return binding;
+	return NULL;
+}
+
+static bool
+bind_failed(const struct bindings *bindings,
+    const struct listener_cfg *listener, const struct address *address,
     struct err *err)
 {
 	int error = errno;
+	const struct binding *own =
+	    error == EADDRINUSE ? holder_of(bindings, address) : NULL;
 	char owner[400] = "";
 
+	if (own)
+		return err_set(err,
+		    "listener '%s': address in use %s: weir itself has it, as "
+		    "%s of listener '%s', and only a restart moves it",
+		    listener->name, address->text, own->text, own->listener);
 	if (error == EADDRINUSE && address->kind != ADDRESS_UNIX)
 		describe_owner(address->port, owner, sizeof(owner));
 	if (error == EACCES && address->kind != ADDRESS_UNIX)
@@ -231,13 +276,14 @@ open_tcp(struct binding *binding, unsigned n, const struct address *address)
 }
 
 /* A socket file that nobody listens on is a leftover; one that answers is
- * somebody's. */
+ * somebody's, and so is one whose queue is full: that is not waited for. */
 static bool
 unlink_stale(const struct address *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	bool is_alive = connect(fd, (const struct sockaddr *)&address->sa,
-	                    address->sa_len) == 0;
+	                    address->sa_len) == 0 ||
+	                errno == EAGAIN;
 	bool is_stale = !is_alive && errno == ECONNREFUSED;
 
 	close(fd);
@@ -282,6 +328,7 @@ open_one(struct bindings *bindings, const struct listener_cfg *listener,
 		return err_set(err, "out of memory");
 	LIST_INSERT_HEAD(&bindings->list, binding, link);
 	binding->is_new = true;
+	binding->sa = address->sa;
 	binding->text = strdup(address->text);
 	binding->listener = strdup(listener->name);
 	binding->fds = malloc(bindings->n_workers * sizeof(int));
@@ -295,7 +342,7 @@ open_one(struct bindings *bindings, const struct listener_cfg *listener,
 	if (address->kind == ADDRESS_UNIX
 	        ? !open_unix(binding, bindings->n_workers, address)
 	        : !open_tcp(binding, bindings->n_workers, address))
-		return bind_failed(listener, address, err);
+		return bind_failed(bindings, listener, address, err);
 	return true;
 }
 

@@ -494,7 +494,8 @@ fleet_wire_apply(
 		let_go(wire);
 		return true;
 	}
-	if (wire->redis && redis_may_stay(wire->redis, &config->redis))
+	if (wire->redis && redis_may_stay(wire->redis, &config->redis) &&
+	    redis_may_stay(wire->ear, &config->redis))
 		return true;
 	redis = redis_new(wire->base, &config->redis, &hooks, err);
 	ear = redis ? redis_new(wire->base, &config->redis, &ear_hooks, err)

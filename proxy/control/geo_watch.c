@@ -97,21 +97,22 @@ static void
 look(int fd, short what, void *arg)
 {
 	struct geo_watch *watch = arg;
-	bool replaced = false;
+	const char *replaced = NULL; /* of several, the last */
 	struct geo *geo;
 	struct err err;
 
 	(void)fd;
 	(void)what;
 	for (size_t i = 0; i < watch->n; i++)
-		replaced |= is_replaced(&watch->files[i]);
+		if (is_replaced(&watch->files[i]))
+			replaced = watch->files[i].path;
 	if (!replaced)
 		return;
 	geo = open_all(watch, &err);
 	if (geo) {
 		registry_geo_publish(watch->registry, geo);
-		log_event(LOG_INFO, "geo database replaced", "path",
-		    watch->files[0].path, NULL);
+		log_event(
+		    LOG_INFO, "geo database replaced", "path", replaced, NULL);
 	} else {
 		log_event(LOG_ERROR,
 		    "geo database not replaced: the last good one stays",

@@ -466,7 +466,8 @@ quota_apply(struct quota *quota, const struct config *config, struct err *err)
 		event_del(quota->tick);
 		return true;
 	}
-	if (quota->redis && redis_may_stay(quota->redis, &config->redis))
+	if (quota->redis && redis_may_stay(quota->redis, &config->redis) &&
+	    quota_ear_may_stay(quota->ear, &config->redis))
 		return true;
 	redis = redis_new(quota->base, &config->redis, &hooks, err);
 	ear = redis ? quota_ear_new(quota->base, &config->redis, quota->name,

@@ -142,6 +142,12 @@ quota_ear_ping(struct quota_ear *ear)
 		redis_send(ear->redis, 1, words, lens, NULL, NULL);
 }
 
+bool
+quota_ear_may_stay(struct quota_ear *ear, const struct redis_cfg *cfg)
+{
+	return redis_may_stay(ear->redis, cfg);
+}
+
 struct quota_ear *
 quota_ear_new(struct event_base *base, const struct redis_cfg *cfg,
     const char *own, const struct quota_ear_hooks *hooks, struct err *err)

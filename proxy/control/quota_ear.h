@@ -26,6 +26,7 @@ struct quota_ear_hooks {
 /* `own` is the name of this instance: what it told itself is skipped. */
 struct quota_ear *quota_ear_new(struct event_base *base, const struct redis_cfg *cfg, const char *own, const struct quota_ear_hooks *hooks, struct err *err);
 void quota_ear_free(struct quota_ear **ear);
+bool quota_ear_may_stay(struct quota_ear *ear, const struct redis_cfg *cfg); /* as redis_may_stay */
 /* Now and then: a connection that nothing comes from may have ended. */
 void quota_ear_ping(struct quota_ear *ear);
 void quota_ear_channel(const char *prefix, char out[QUOTA_CHANNEL_MAX]);

@@ -587,13 +587,40 @@ print_settings(const struct redis_cfg *cfg)
 	return n < 0 ? NULL : text;
 }
 
+static void
+forget_password(char *password, size_t len)
+{
+	if (password)
+		explicit_bzero(password, len);
+	free(password);
+}
+
+/* The next connection logs in as the secret is now. Who has dropped privileges
+ * may not be able to read it again, and keeps the one that was right. */
+static void
+renew_password(struct redis *redis, const struct redis_cfg *cfg)
+{
+	char *password;
+	size_t len;
+	struct err err;
+
+	if (cfg->password.from == SECRET_NONE ||
+	    !secret_read(&cfg->password, &password, &len, &err))
+		return;
+	forget_password(redis->password, redis->password_len);
+	redis->password = password;
+	redis->password_len = len;
+}
+
 bool
-redis_may_stay(const struct redis *redis, const struct redis_cfg *cfg)
+redis_may_stay(struct redis *redis, const struct redis_cfg *cfg)
 {
 	char *settings = redis_is_up(redis) ? print_settings(cfg) : NULL;
 	bool is_same = settings && strcmp(settings, redis->settings) == 0;
 
 	free(settings);
+	if (is_same)
+		renew_password(redis, cfg);
 	return is_same;
 }
 
@@ -666,9 +693,7 @@ redis_free(struct redis **redis)
 	tls_client_free(&dead->tls);
 	if (dead->address.text)
 		address_release(&dead->address);
-	if (dead->password)
-		explicit_bzero(dead->password, dead->password_len);
-	free(dead->password);
+	forget_password(dead->password, dead->password_len);
 	free(dead->user);
 	free(dead->settings);
 	free(dead->window_out);

@@ -31,8 +31,8 @@ typedef void redis_answer_fn(void *ctx, const redisReply *answer);
 
 /* Copies what it needs of the config, reads the password now. Connects at once in the background. */
 struct redis *redis_new(struct event_base *base, const struct redis_cfg *cfg, const struct redis_hooks *hooks, struct err *err);
-/* After a reload: it is as the config says, and up. One that is down is made anew: perhaps with another password. */
-bool redis_may_stay(const struct redis *redis, const struct redis_cfg *cfg);
+/* After a reload: it is as the config says, and up; its next connection takes the password as it is now. One that is down is made anew. */
+bool redis_may_stay(struct redis *redis, const struct redis_cfg *cfg);
 void redis_free(struct redis **redis); /* callbacks that wait are called with NULL */
 bool redis_is_up(const struct redis *redis);
 /* False: it is down, or too much is queued; `fn` is not called then. */

@@ -27,7 +27,8 @@ void resolver_prefetch(struct resolver *resolver, const struct registry *registr
 /* The config of the last prefetch is at work: what only the one before named is
    forgotten. Until then the answers of both are kept, as it may be refused. */
 void resolver_settle(struct resolver *resolver);
-/* Endpoints of the running config were replaced: names that are new are asked for in the background. */
+/* Endpoints of the running config were replaced, or another config was refused
+   after its prefetch: names that are new are asked for in the background. */
 void resolver_follow(struct resolver *resolver, const struct registry *registry, const struct config *config);
 /* Somebody cannot connect there: asked for again soon. */
 void resolver_hurry(struct resolver *resolver, const char *name);

@@ -195,5 +195,6 @@ resolver_follow(struct resolver *resolver, const struct registry *registry,
     const struct config *config)
 {
 	want_all(resolver, registry, config);
+	set_options(resolver, &config->dns);
 	resolver_settle(resolver);
 }

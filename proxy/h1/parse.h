@@ -103,7 +103,7 @@ struct h1_head {
 	bool has_length;        /* Content-Length stood there (HEAD answers keep it) */
 	bool keep_alive;        /* by version and Connection */
 	bool wants_upgrade;     /* Connection: upgrade and an Upgrade field, HTTP/1.1, GET, no body */
-	bool is_websocket;      /* ... and Upgrade holds websocket */
+	bool is_websocket;      /* ... and Upgrade holds websocket, and there is one Sec-WebSocket-Key */
 	bool expects_continue;  /* Expect: 100-continue, HTTP/1.1, with a body */
 	bool te_trailers;       /* TE: trailers */
 	bool path_is_plain;     /* no "//", no dot segment, no %-escape that h1_normalise would change */
@@ -118,7 +118,8 @@ struct h1_head {
  * Parses a request's head. `scanned` starts at 0 for a new message and is kept
  * by the caller between calls with more bytes of the same message: bytes
  * before it were seen and need no second search for the head's end (so that
- * one-byte segments cost linear time). At most `max` bytes (431/414 beyond).
+ * one-byte segments cost linear time). At most `max` bytes (431/414 beyond);
+ * between two calls it may become less.
  * One empty line before the request line is skipped (counted in head.len).
  * The result depends on the bytes alone, not on how they were cut. Unless it is
  * H1_DONE only `fault` means anything in *out. `scanned` is opaque.

@@ -11,6 +11,7 @@
 enum {
 	LENGTH_DIGITS_MAX = 18,      /* always fits */
 	CONNECTION_OPTIONS_MAX = 64, /* each costs a walk over all fields */
+	WEBSOCKET_KEY_MAX = 64, /* of which websocket_accept makes a proof */
 };
 
 /* ---- framing ---- */
@@ -242,6 +243,19 @@ names_protocol(const struct h1_head *head)
 	return false;
 }
 
+/* One (RFC 6455 section 4.2.1), or the upstream may prove that it has read
+ * another than we compare with, and would be blamed for it. */
+static bool
+has_websocket_key(const struct h1_head *head)
+{
+	size_t len;
+
+	if (head->count[FIELD_SEC_WEBSOCKET_KEY] != 1)
+		return false;
+	len = h1_value(head, head->first[FIELD_SEC_WEBSOCKET_KEY] - 1u).len;
+	return len > 0 && len <= WEBSOCKET_KEY_MAX;
+}
+
 void
 h1_rule_upgrade(struct h1_head *head, unsigned options)
 {
@@ -250,7 +264,7 @@ h1_rule_upgrade(struct h1_head *head, unsigned options)
 		return;
 	head->wants_upgrade = names_protocol(head);
 	head->is_websocket =
-	    head->wants_upgrade && head->first[FIELD_SEC_WEBSOCKET_KEY] != 0 &&
+	    head->wants_upgrade && has_websocket_key(head) &&
 	    h1_rule_lists(head, FIELD_UPGRADE, SPAN("websocket"));
 }
 

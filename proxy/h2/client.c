@@ -118,6 +118,8 @@ open_session(struct request *request, enum fail *fail_out)
 	conn->h2->keep = request->decision.pool->cfg->idle_timeout;
 	conn->h2->is_listed = true;
 	LIST_INSERT_HEAD(list_of(endpoint, worker->id), conn->h2, of_endpoint);
+	if (!upstream_keeps(request->decision.pool, worker->snapshot, 0))
+		h2_client_unlist(conn->h2); /* nobody else's */
 	counter_add(&endpoint->local[worker->id].connects, 1);
 	request->sent_at = worker->now;
 	conn_deadline(conn, request->decision.pool->cfg->connect_timeout);
@@ -226,8 +228,9 @@ h2_client_connected(struct conn *conn, int error)
 		begin(conn->h2);
 		return;
 	}
+	/* The request's endpoint: the session's is gone once it is unlisted. */
 	conn->tls = tls_stream_connect(request->decision.pool->tls, worker->id,
-	    conn->upstream.endpoint->address.host, &worker->window);
+	    request->endpoint->address.host, &worker->window);
 	if (!conn->tls) {
 		h2_client_lost(conn, FAIL_OVERLOAD);
 		return;

@@ -67,6 +67,10 @@ h2_glitch(struct h2 *h2, enum glitch what)
 
 enum {
 	PRIORITY_UPDATE = 0x10, /* RFC 9218 */
+	PIECE = 2048,           /* less is hardly ever read at a time */
+	UPDATES_MAX = 1 << 20,  /* kept for what is under way */
+	PINGS_MAX = 100,
+	CUT_LEAST = 8192, /* bytes of a CONTINUATION that is not the last */
 };
 
 static bool
@@ -77,15 +81,27 @@ is_empty_data(const struct h2_frame *frame)
 	                               frame->padding + 1u >= frame->len));
 }
 
-/* What was sent may be acknowledged, twice: by its stream and by the
- * connection. */
-static void
-judge_window_update(struct h2 *h2)
+/*
+ * What was sent is acknowledged, by its stream and by the connection, with each
+ * frame or as it is read in small pieces; and clients of gRPC measure by it how
+ * long the way is, with one PING at a time.
+ */
+void
+h2_glitch_allow(struct h2 *h2, size_t len)
 {
-	if (h2->sent_data > 0)
-		h2->sent_data--;
+	if (h2->updates < UPDATES_MAX)
+		h2->updates += 2 + 2 * (uint32_t)(len / PIECE);
+	if (h2->pings < PINGS_MAX)
+		h2->pings++;
+}
+
+static void
+judge_allowed(struct h2 *h2, uint32_t *allowed, enum glitch what)
+{
+	if (*allowed > 0)
+		--*allowed;
 	else
-		h2_glitch(h2, GLITCH_WINDOW);
+		h2_glitch(h2, what);
 }
 
 /* One acknowledgement is owed to us. */
@@ -96,6 +112,16 @@ judge_settings(struct h2 *h2, const struct h2_frame *frame)
 		h2->is_acked = true;
 	else
 		h2_glitch(h2, GLITCH_SETTINGS);
+}
+
+/* A block too long for a frame is cut where that is full: only its last frame
+ * is a short one. */
+static bool
+is_needless(const struct h2_frame *frame)
+{
+	return frame->len == 0 ||
+	       (frame->len < CUT_LEAST &&
+	           !(frame->flags & NGHTTP2_FLAG_END_HEADERS));
 }
 
 void
@@ -111,20 +137,25 @@ h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame)
 			h2_glitch(h2, GLITCH_EMPTY);
 		break;
 	case NGHTTP2_CONTINUATION:
-		h2_glitch(h2, GLITCH_CONTINUATION);
+		if (is_needless(frame))
+			h2_glitch(h2, GLITCH_CONTINUATION);
 		break;
 	case NGHTTP2_SETTINGS:
 		judge_settings(h2, frame);
 		break;
-	case NGHTTP2_PING: /* we send none: nothing is to be acknowledged */
-		h2_glitch(h2, GLITCH_PING);
+	case NGHTTP2_PING:
+		/* We send none: nothing is to be acknowledged. */
+		if (frame->flags & NGHTTP2_FLAG_ACK)
+			h2_glitch(h2, GLITCH_PING);
+		else
+			judge_allowed(h2, &h2->pings, GLITCH_PING);
 		break;
 	case NGHTTP2_PRIORITY:
 	case PRIORITY_UPDATE:
 		h2_glitch(h2, GLITCH_PRIORITY);
 		break;
 	case NGHTTP2_WINDOW_UPDATE:
-		judge_window_update(h2);
+		judge_allowed(h2, &h2->updates, GLITCH_WINDOW);
 		break;
 	case NGHTTP2_RST_STREAM: /* counted by what it ends */
 	case NGHTTP2_GOAWAY:

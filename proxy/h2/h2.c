@@ -193,8 +193,8 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 		h2_strict_sent_reset(h2, frame);
 		break;
 	case NGHTTP2_DATA:
-		h2->sent_data += 2; /* its stream and the connection */
-		                    /* fall through */
+		h2_glitch_allow(h2, frame->hd.length);
+		/* fall through */
 	case NGHTTP2_HEADERS:
 		/* Answered before the request was whole: the rest is not
 		 * wanted (RFC 9113 section 8.1). */

@@ -60,8 +60,7 @@ struct h2 {
 	/* the bucket of glitches, see glitch.c */
 	int32_t points;
 	nsec_t refilled;
-	uint32_t sent_data; /* DATA frames sent that no WINDOW_UPDATE has
-	                       answered yet */
+	uint32_t updates, pings; /* that DATA we have sent still allows */
 	uint32_t flushed;   /* payload of this flush */
 	bool is_acked : 1;  /* the client has acknowledged our SETTINGS */
 	uint8_t
@@ -179,5 +178,7 @@ void h2_strict_sent_reset(struct h2 *h2, const nghttp2_frame *frame);
 void h2_glitch(struct h2 *h2, enum glitch what);
 /* Looks at the frames of what a client sent, before nghttp2 does. */
 void h2_glitch_frame(struct h2 *h2, const struct h2_frame *frame);
+/* DATA with so much payload has left: what clients do about that is none. */
+void h2_glitch_allow(struct h2 *h2, size_t len);
 
 #endif

@@ -309,6 +309,7 @@ class Reply:
 
     def __init__(self, response):
         self.status = response.status
+        self.reason = response.reason
         self.headers = response.headers
         self.text = response.read().decode()
         self.etag = response.headers.get("ETag")

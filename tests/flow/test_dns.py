@@ -128,6 +128,16 @@ class Followed(Case):
         self.assertEqual(load.failures, [])
         self.serves(weir, "three")
 
+    def test_servers_of_a_config_that_was_refused_are_never_asked_again(self):
+        dns, other = self.enter(Dnsmasq("--host-record=app.test,127.0.0.1")), self.enter(Dnsmasq("--host-record=app.test,127.0.0.1"))
+        weir = self.start(self.config(dns))
+        folder = self.folder()
+        with open(folder + "/bad.mmdb", "w") as out:
+            out.write("nothing")
+        weir.reload(dict(self.config(other), geo={"database": folder + "/bad.mmdb"}), ok=False)
+        dns.begin("--host-record=app.test,127.0.0.2")
+        self.follows(weir, "127.0.0.2")
+
     def test_one_that_left_the_answer_finishes_until_the_deadline(self):
         slow = self.upstream("wait", name="slow", host="127.0.0.9", port=self.port)
         dns = self.enter(Dnsmasq("--host-record=app.test,127.0.0.9"))
@@ -242,6 +252,33 @@ class Followed(Case):
         weir.start()
         self.follows(weir, "127.0.0.1", "127.0.0.2", "127.0.0.3")
         self.assertEqual(self.who(weir), {"one"})
+
+    def test_of_a_name_and_its_address_the_last_word_holds(self):
+        dns = self.enter(Dnsmasq("--host-record=app.test,127.0.0.1", "--host-record=app.test,127.0.0.2"))
+        weir = self.start(self.config(dns))
+        name, one = "app.test:%d" % self.port, "127.0.0.1:%d" % self.port
+
+        def say(*words):
+            for what, state in words:
+                self.assertEqual(weir.admin("PUT", "/v1/pools/app/endpoints/%s/state" % what, {"state": state}).status, 200)
+
+        def states():
+            return {e["address"].partition(":")[0]: e["state"] for e in weir.admin("GET", "/v1/pools/app").json["endpoints"]}
+
+        def holds(one, two):
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+            weir.reload()
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+            weir.kill()
+            weir.start()
+            self.follows(weir, "127.0.0.1", "127.0.0.2")
+            self.assertEqual(states(), {"127.0.0.1": one, "127.0.0.2": two})
+        say((one, "drain"), (name, "active"))
+        holds("active", "active")
+        say((name, "maint"), (one, "active"))
+        holds("active", "maint")
+        say((name, "drain"))
+        holds("drain", "drain")
 
     def test_servers_are_addresses(self):
         weir = self.start(one_pool("127.0.0.1:%d" % self.port))

@@ -39,6 +39,14 @@ class Replaced(Case):
         self.assertEqual(self.put(weir, self.c.address).status, 200)
         self.assertEqual(self.who(weir), {"c"})
 
+    def test_what_looks_like_a_variable_is_text(self):
+        weir = self.start(one_pool(self.a.address), env={"WEIR_REDIS": "correct-horse"})
+        self.assertEqual(self.put(weir, self.a.address, "unix:/run/${WEIR_REDIS}").status, 200)
+        self.assertEqual(self.addresses(weir), [self.a.address, "unix:/run/${WEIR_REDIS}"])
+        self.assertEqual(self.put(weir, "${WEIR_REDIS}.example.com:80").status, 422)
+        for path in (PATH[:-10], "/v1/config/diff", "/v1/audit", "/v1/events?follow=0", "/metrics"):
+            self.assertNotIn("correct-horse", weir.admin("GET", path).text)
+
     def test_no_request_fails_while_sets_change(self):
         weir = self.start(one_pool(self.a.address))
         with Load(weir.address, clients=3) as load:

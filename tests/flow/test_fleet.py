@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -408,6 +409,9 @@ class Weights(Fleet):
 
 class Rollouts(Fleet):
 
+    def two_splits(self):
+        return {"splits": {n: {"stable": "blue", "weights": {"blue": 100, "green": 0}} for n in ("shop", "api")}}
+
     def test_a_rollout_moves_on_all_and_one_advances_it(self):
         self.plans = {"plan": plan([{"name": "canary", "weight": 10, "hold": "400ms", "until": "held"},
                                     {"name": "half", "weight": 50, "ramp": "1s", "hold": "400ms", "until": "held"}], keep_warm="1s")}
@@ -493,6 +497,16 @@ class Rollouts(Fleet):
         self.all_in(shop, state="rolled_back")
         self.agree()
 
+    def test_a_way_back_is_not_refused_for_a_step_of_the_holder(self):
+        """Asked of the one that does not move the rollout, while the other one moves it all the time."""
+        self.plans = {"plan": plan([{"name": "p%d" % n, "weight": n, "hold": "100ms", "until": "held"} for n in range(1, 17)])}
+        weirs = self.fleet(2)
+        for _ in range(6):
+            id = self.begin(weirs[0])
+            until(lambda: self.rollout(weirs[1], id)["state"] == "running")
+            self.verb(weirs[1], id, "abort")
+            self.all_in(id, state="aborted")
+
     def test_complaints_add_up_over_instances(self):
         self.plans = {"plan": plan(guards=[{"name": "complaints", "metric": "signal:complaint", "max": 3, "window": "30m"}])}
         weirs = self.fleet(2)
@@ -552,6 +566,48 @@ class Rollouts(Fleet):
         until(lambda: self.server.ask("get", "t:fleet:lease:shop") != [name], what="the lease given back")
         rest = next(w for w in weirs if w is not holder)
         until(lambda: [i["id"] for i in self.look(rest)["instances"]] == [self.look(rest)["id"]])
+
+    def test_what_is_adopted_makes_the_oldest_go_but_a_splits_last(self):
+        self.redis()
+        first = self.join(**self.two_splits())
+        alone = self.config(**self.two_splits())
+        del alone["redis"]
+        second = self.start(alone)
+
+        def ended(weir, **more):
+            id = self.begin(weir, **more)
+            self.verb(weir, id, "abort")
+            return id
+        ids = [ended(second, split="api")] + [ended(second) for _ in range(99)]
+        second.reload(self.config(self.server.address, **self.two_splits()))
+        self.weirs.append(second)
+        self.agree()
+        for _ in range(3):
+            ids.append(ended(first))
+            self.all_in(ids[-1], state="aborted")
+        known = {r["id"] for r in second.admin("GET", "/v1/rollouts").json["rollouts"]}
+        self.assertEqual(known, {ids[0]} | set(ids[4:]))
+        self.agree()
+
+    def test_who_cannot_record_a_rollout_does_not_take_part_until_he_can(self):
+        first = self.fleet(1)[0]
+        second = self.start(self.config(), preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        self.weirs.append(second)
+        self.agree()
+        state = os.path.join(second.dir, "state")
+        os.mkdir(os.path.join(state, "snapshot.new"))
+        resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (os.path.getsize(os.path.join(state, "journal")), resource.RLIM_INFINITY))
+        id = self.begin(first)
+        self.all_in(id, weirs=[first], state="running")
+        until(lambda: any("trouble" in s for s in self.look(second)["splits"]), 10, "it says that it cannot")
+        for _ in range(20):
+            self.assertEqual((self.rollout(second, id)["state"], self.green_of(second)), (None, 0))
+            time.sleep(0.02)
+        resource.prlimit(second.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        os.rmdir(os.path.join(state, "snapshot.new"))
+        self.all_in(id, state="running")
+        self.all_at(10)
+        self.agree()
 
     def test_who_joins_during_a_rollout_takes_part(self):
         weirs = self.fleet(1)

@@ -248,6 +248,16 @@ class Keys(Trust):
         self.assertTrue(self.look(first)["up"])
         self.assertEqual(first.metric("weir_fleet_lost_total"), 0, "the connection has held")
 
+    def test_names_that_are_none_are_nobodys(self):
+        first, second = self.fleet(2)
+        for name in (b"\xff\xfe-1", EVIL.encode(), b"real-1"):
+            self.ask("hset", "t:fleet:about", name, "{}")
+            self.ask("zadd", "t:fleet:seen", str(int(time.time() * 1000)), name)
+        until(lambda: "real-1" in [i["id"] for i in self.look(first)["instances"]], 10, "the new one is heard of")
+        self.assertEqual(len(self.look(first)["instances"]), 3)
+        self.assertEqual(first.metric("weir_fleet_instances"), 3)
+        self.assertEqual(first.metric("weir_fleet_instances_agreeing"), 2)
+
 
 def liar(case, path, mark, evil):
     """An admin API that says `evil` where the real one says `mark`."""

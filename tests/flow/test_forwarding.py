@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, upstream as fake
+from harness import Case, Client, Closed, Shared, free_port, get, one_pool, post, until, upstream as fake
 
 SIZES = (0, 1, 100, 4095, 4096, 16383, 16384, 16385, 65535, 65536, 65537, 1 << 20, (8 << 20) + 1)
 
@@ -343,6 +343,7 @@ class Routes(Shared):
         config["listeners"] = {"http": {}, "plain": {"bind": ["127.0.0.1:%d" % cls.plain_port], "redirect_to": "http"}}
         config["routes"] = [
             {"name": "health", "match": {"path": "/healthz"}, "respond": {"status": 200, "body": "ok\n"}},
+            {"name": "long", "match": {"path": "/long"}, "respond": {"status": 200, "body": "x" * 65536}},
             {"name": "legacy", "match": {"path_prefix": "/old"}, "redirect": {"to": "/new", "status": 308}},
             {"name": "away", "match": {"path_prefix": "/away"}, "redirect": {"to": "https://else.example/x", "status": 302}},
             {"name": "method", "match": {"path": "/by", "method": ["POST"]}, "respond": {"status": 201, "body": "posted\n"}},
@@ -354,7 +355,7 @@ class Routes(Shared):
              "headers": {"set": {"x-who": "${client.address}", "x-what": "${request.method} ${request.path}", "x-where": "${route}/${pool}", "x-fixed": "v", "x-id": "${request.id}"},
                          "remove": ["x-debug"], "response": {"set": {"x-served": "${pool}"}, "remove": ["x-upstream"]}}},
             {"name": "api", "match": {"path_prefix": "/api"}, "pool": "app"},
-            {"name": "m", "match": {"path_prefix": "/m"}, "pool": "app"},
+            {"name": "m", "match": {"path_prefix": "/m"}, "pool": "app", "headers": {"response": {"set": {"x-was": "${request.host}${request.path}"}}}},
         ]
         return config
 
@@ -362,6 +363,12 @@ class Routes(Shared):
         answer = self.ask(get("/healthz"))
         self.assertEqual((answer.status, answer.body), (200, b"ok\n"))
         self.assertEqual(self.ask(get("/healthz/x")).status, 404)
+
+    def test_an_answer_as_long_as_the_file_may_say(self):
+        with self.weir.client() as client:
+            for _ in range(2):
+                answer = client.ask(get("/long"))
+                self.assertEqual((answer.status, len(answer.body)), (200, 65536))
 
     def test_prefix_by_whole_segments(self):
         self.assertEqual(self.ask(get("/api")).status, 200)
@@ -420,10 +427,28 @@ class Routes(Shared):
         self.assertEqual(answer.one("x-served"), "app")
         self.assertEqual(answer.all("x-upstream"), [])
 
+    def test_a_field_of_an_answer_is_of_its_own_request(self):
+        """Whatever the worker reads between a request and its answer."""
+        with self.weir.client() as client:
+            client.send(get("/m/wait/for-it?q"))
+            until(lambda: self.asked_for("/m/wait/for-it?q"))
+            for path in ("/healthz", "/" + "other" * 50):
+                self.ask(get(path))
+            self.up.go.set()
+            self.assertEqual(client.answer().one("x-was"), "t/m/wait/for-it")
+
+    def test_fields_have_room_for_what_the_request_is(self):
+        for size in (*range(1, 4000, 97), 10000, 20000, 30000):
+            path = "/edit/" + "a" * size
+            self.assertEqual(self.ask(get(path)).status, 200, size)
+            self.assertEqual(self.up.seen[-1].one("x-what"), b"GET " + path.encode())
+
     def test_a_response_to_head_of_weirs_own(self):
         with self.weir.client() as client:
             answer = client.ask(get("/healthz", method="HEAD"), "HEAD")
             self.assertEqual((answer.status, answer.one("content-length")), (200, "3"))
+            row = until(lambda: next((r for r in self.weir.access() if r["http.request.method"] == "HEAD"), None), 5, "its line")
+            self.assertEqual(row["weir.bytes_out"], 0)
             self.assertEqual(client.ask(get("/healthz")).body, b"ok\n")
 
 

@@ -190,6 +190,13 @@ class Files(Geo):
         self.waits(NOWHERE, "fr")
         self.assertEqual(self.body(FRANCE), "none")
 
+    def test_the_one_of_several_that_was_replaced_is_named(self):
+        places = write(self.path("c.mmdb"))
+        numbers = write(self.path("asn.mmdb"), "asn", ["192.0.2.0/24=64500"])
+        weir = self.start_with(self.says("fr", country="FR"), databases=(places, numbers))
+        write(numbers, "asn", ["192.0.2.0/24=64501"])
+        until(lambda: '"message":"geo database replaced","path":"%s"' % numbers in weir.err())
+
     def test_a_file_written_over_in_place_is_used_when_it_is_whole(self):
         self.start_with(self.says("fr", country="FR"), {"name": "none", "match": {}, "respond": {"body": "none"}})
         other = write(self.path("other"), "flat", ["198.51.100.0/24=FR"])

@@ -157,6 +157,43 @@ class Abuse(Shared):
             self.assertEqual(wire.answer(stream).status, 200)
         self.assertEqual([self.glitches(n) for n in names], before)
 
+    def test_a_ping_for_each_message_of_a_stream_costs_nothing(self):
+        """Clients of gRPC measure by it how far away the other end is."""
+        before = self.glitches("ping_flood")
+        wire = self.client()
+        wire.headers(1, h2.request("/m/slow-body/1500/1"))
+        while not wire.message(1).is_over:
+            got = wire.read()
+            if got.kind == h2.DATA:
+                wire.send(h2.frame(h2.PING, 0, 0, b"bdp-ping"))
+        self.assertEqual((wire.goaway, wire.message(1).is_ended, self.glitches("ping_flood")), (None, True, before))
+
+    def test_window_updates_of_who_reads_little_at_a_time_cost_nothing(self):
+        """Programs in Go tell of every 4 KiB that they have read, the stream and the connection."""
+        before = self.glitches("window_update_flood")
+        wire = self.client()
+        wire.gives_window = False
+        wire.headers(1, h2.request("/m/big/%d" % (6 << 20)))
+        read = told = 0
+        while not wire.message(1).is_over:
+            got = wire.read()
+            read += len(got.payload) if got.kind == h2.DATA else 0
+            while read - told >= 4096:
+                told += 4096
+                wire.window(0, 4096)
+                wire.window(1, 4096)
+        self.assertEqual((wire.goaway, len(wire.message(1).body), self.glitches("window_update_flood")), (None, 6 << 20, before))
+
+    def test_heads_too_long_for_a_frame_cost_nothing(self):
+        """Many cookies: each request needs a second frame."""
+        before = self.glitches("continuation_flood")
+        wire = self.client()
+        block = h2.block(h2.request("/m/hello") + [("cookie", "c" * 20000)])
+        for stream in range(1, 501, 2):
+            wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, stream, block[:16384]), h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream, block[16384:]))
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual(self.glitches("continuation_flood"), before)
+
     def answered(self, wire, path, stream):
         wire.headers(stream, h2.request(path))
         return wire.answer(stream).status

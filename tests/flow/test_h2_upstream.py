@@ -29,6 +29,16 @@ class Pair(Case):
     def client(self, weir, **options):
         return self.enter(h2.client(("127.0.0.1", weir.port), **options))
 
+    def tls(self, protocols):
+        with tempfile.TemporaryDirectory() as directory:
+            cert, key = directory + "/c.pem", directory + "/k.pem"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                            "-keyout", key, "-out", cert], check=True, capture_output=True)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+            context.set_alpn_protocols(protocols)
+            return context
+
     def ask(self, wire, stream, fields, body=None):
         wire.headers(stream, fields, end=body is None)
         if body is not None:
@@ -98,21 +108,14 @@ class Pairings(Pair):
             self.assertEqual((answer.status, len(answer.interims)), (200, 1))
 
     def test_tls_to_the_upstream_is_agreed_by_alpn(self):
-        with tempfile.TemporaryDirectory() as directory:
-            cert, key = directory + "/c.pem", directory + "/k.pem"
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                            "-keyout", key, "-out", cert], check=True, capture_output=True)
-            for protocols, status in ((["h2", "http/1.1"], 200), (["http/1.1"], 502)):
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(cert, key)
-                context.set_alpn_protocols(protocols)
-                up = h2.Upstream(tls=context)
-                self.addCleanup(up.close)
-                weir = self.weir_to(up, pool={"tls": {"verify": "off"}})
-                self.assertEqual(weir.ask(get("/x")).status, status)
-                if status == 200:
-                    self.assertEqual(up.wires[0].alpn, "h2")
-                    self.assertEqual(dict(up.requests[0].fields)[":scheme"], "https")
+        for protocols, status in ((["h2", "http/1.1"], 200), (["http/1.1"], 502)):
+            up = h2.Upstream(tls=self.tls(protocols))
+            self.addCleanup(up.close)
+            weir = self.weir_to(up, pool={"tls": {"verify": "off"}})
+            self.assertEqual(weir.ask(get("/x")).status, status)
+            if status == 200:
+                self.assertEqual(up.wires[0].alpn, "h2")
+                self.assertEqual(dict(up.requests[0].fields)[":scheme"], "https")
 
 
 class Multiplexing(Pair):
@@ -444,6 +447,46 @@ class Misfortune(Pair):
         go.set()
         self.assertEqual(wire.answer(1).status, 200)
         until(lambda: old.wires[0].goaway)
+
+    def test_a_reload_that_asks_for_other_tls_keeps_no_connection(self):
+        """Neither those that are idle nor those in use: whoever was let pass as he came is verified now."""
+        go = threading.Event()
+
+        def serve(wire, stream, message):
+            if dict(message.fields)[":path"] == "/wait":
+                go.wait(20)
+            h2.echo(wire, stream, message)
+        up = h2.Upstream(serve, tls=self.tls(["h2"]))
+        self.addCleanup(up.close)
+        for protocol, address, wait in (("h2", up.address, "/wait"), ("http/1.1", self.upstream(tls=self.tls(["http/1.1"])).address, "/m/slow-body/10/100")):
+            with self.subTest(protocol=protocol):
+                config = {"protocol": protocol, "tls": {"verify": "off"}}
+                weir = self.start(one_pool(address, pool=config, workers=1))
+                self.assertEqual(weir.ask(get("/x")).status, 200)
+                with weir.client() as client:
+                    client.send(get(wait))
+                    until(lambda: weir.metric("weir_http_requests_in_flight") == 1)
+                    weir.reload(one_pool(address, pool=dict(config, tls={"verify": "system"}), workers=1))
+                    self.assertEqual(weir.ask(get("/x")).status, 502)
+                    go.set()
+                    self.assertEqual(client.answer().status, 200)
+                    self.assertEqual(weir.ask(get("/x")).status, 502)
+
+    def test_an_endpoint_that_leaves_while_it_is_connected_to_over_tls_still_answers(self):
+        old, new = h2.Upstream(tls=self.tls(["h2"])), self.h2_upstream()
+        self.addCleanup(old.close)
+        gate = self.enter(socket.create_server(("127.0.0.1", fake.ports.take("127.0.0.1")), backlog=0))
+        address = gate.getsockname()
+        self.enter(socket.create_connection(address))   # the queue is full: the next one's first segment is lost, and sent again
+        weir = self.start(one_pool("%s:%d" % address, pool={"protocol": "h2", "tls": {"verify": "off"}, "timeouts": {"connect": "20s"}}, workers=1))
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/x"))
+        until(lambda: " 0100007F:%04X 02 " % address[1] in open("/proc/net/tcp").read(), what="a connection that waits")
+        weir.reload(one_pool(new.address, pool={"protocol": "h2"}, workers=1))
+        fake.ports.serve_each(gate, old.run)
+        self.assertEqual(wire.answer(1).status, 200)
+        self.assertEqual(self.ask(self.client(weir), 1, h2.request("/y")).status, 200)
+        self.assertEqual((len(old.requests), len(new.requests)), (1, 1))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,32 @@ class Size(Limited):
         self.refused(b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"v" * (1 << 20), (431,))
         self.assertLess(weir.rss() - before, 4 << 20)
 
+    def test_paths_as_long_as_a_head_may_be(self):
+        """Those that are read in two ways are refused where there is no room for the second one."""
+        weir = self.limited(max_header="256KiB")
+        for size, status in ((30000, 200), (100000, 400), (200000, 400)):
+            self.assertEqual(weir.ask(get("/" + "a" * size)).status, 200, size)
+            for path in ("/" + "a" * size + ";x", "/a;x/" + "a" * size, "/%61" + "a" * size, "/a;x" + "/." * (size // 2)):
+                self.assertEqual(weir.ask(get(path)).status, status, path[:9])
+
+    def test_a_head_longer_than_any_buffer_is_431_whatever_the_file_allows(self):
+        weir = self.limited(max_header="1MiB")
+        self.assertEqual(weir.ask(get("/", x="v" * 200000)).status, 200)
+        self.refused(get("/", x="v" * 300000), (431,))
+        self.refused(get("/", x="v" * 900000), (431,))
+
+    def test_a_limit_that_a_reload_lowers_within_a_head_holds(self):
+        weir = self.limited(max_header="32KiB")
+        with weir.client() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"v" * 20000)
+            # Every one of those bytes was looked at before the second request, which came after them, was answered.
+            self.assertEqual(weir.ask().status, 200)
+            weir.reload(one_pool(self.up.address, listeners={"http": {"limits": {"max_header": "8KiB"}}}))
+            until(lambda: weir.ask(get("/", x="v" * 9000)).status == 431, 10, "the lower limit")
+            client.send(b"v" * 100)
+            self.assertEqual(client.answer().status, 431)
+        self.assertEqual(weir.ask().status, 200)
+
     def test_a_body_over_the_limit_is_413_and_never_sent(self):
         weir = self.limited(max_body="1000")
         self.assertEqual(weir.ask(post("/", b"x" * 1000)).status, 200)

@@ -371,17 +371,20 @@ class Login(Global):
         weir = self.up_with({"user": "edge", "password": {"env": "WEIR_TEST_REDIS"}}, {"WEIR_TEST_REDIS": "pass"})
         self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
 
-    def test_a_wrong_password_is_said_once_and_a_reload_brings_the_right_one(self):
-        server = self.redis("--requirepass", "right")
-        folder = tempfile.mkdtemp(prefix="weir-secret-")
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        path = os.path.join(folder, "password")
+    def password(self):
+        """A function that writes a password file, and its path."""
+        path = os.path.join(tempfile.mkdtemp(prefix="weir-secret-"), "password")
+        self.addCleanup(shutil.rmtree, os.path.dirname(path), ignore_errors=True)
 
         def put(text):
             with open(path, "w") as out:
                 out.write(text)
             os.chmod(path, 0o600)
+        return put, path
 
+    def test_a_wrong_password_is_said_once_and_a_reload_brings_the_right_one(self):
+        self.redis("--requirepass", "right")
+        put, path = self.password()
         put("wrong\n")
         weir = self.start(self.config({"rate": "1/h", "burst": 3}, {"password": {"file": path}}))
         self.weirs = [weir]
@@ -391,6 +394,20 @@ class Login(Global):
         self.assertEqual(weir.err().count("redis is away"), 1)
         put("right\n")
         weir.reload()
+        self.agree(1)
+
+    def test_a_reload_takes_a_new_password_for_the_next_connection(self):
+        server = self.redis("--requirepass", "old")
+        put, path = self.password()
+        put("old\n")
+        weir = self.up_with({"password": {"file": path}})
+        put("new\n")
+        weir.reload()
+        self.assertEqual(weir.metric("weir_redis_failures_total"), 0)
+        server.kill()
+        until(lambda: weir.metric("weir_rate_limit_instances") == 0)
+        server.options = ("--requirepass", "new")
+        server.start()
         self.agree(1)
 
     def test_a_unix_socket(self):

@@ -1,9 +1,13 @@
 """SIGHUP: read, validate, build beside, swap; nothing in flight notices."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import shutil
+import socket
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -179,13 +183,35 @@ class Reloads(Case):
         self.assertEqual(stays.ask(get()).status, 200)
 
     def test_a_listener_that_cannot_be_bound_changes_nothing(self):
-        import socket
         with socket.socket() as busy:
             port = free_port()
             busy.bind(("127.0.0.1", port))
             busy.listen()
             self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["127.0.0.1:%d" % port]}}), ok=False)
             self.assertIn(str(port), self.weir.err())
+            self.assertEqual(self.weir.ask().status, 200)
+
+    def test_an_address_of_weir_itself_is_told_as_such(self):
+        port = free_port()
+        self.weir.reload(dict(self.config, listeners={"http": {}, "a": {"bind": ["127.0.0.1:%d" % port]}}))
+        for name, host in (("b", "127.0.0.1"), ("a", "0.0.0.0")):
+            self.weir.reload(dict(self.config, listeners={"http": {}, name: {"bind": ["%s:%d" % (host, port)]}}), ok=False)
+            self.assertIn("listener '%s': address in use %s:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
+                          % (name, host, port, port), self.weir.err())
+
+    def test_a_unix_socket_whose_owner_accepts_nobody_is_in_use(self):
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(tempfile.TemporaryDirectory()) + "/busy.sock"
+            busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+            busy.bind(path)
+            busy.listen(0)
+            full = None
+            while full != errno.EAGAIN:
+                guest = stack.enter_context(socket.socket(socket.AF_UNIX))
+                guest.setblocking(False)
+                full = guest.connect_ex(path)
+            self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["unix:" + path]}}), ok=False)
+            self.assertIn("address in use unix:" + path, self.weir.err())
             self.assertEqual(self.weir.ask().status, 200)
 
     def test_a_new_endpoint_is_used_and_the_old_one_let_go(self):

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from harness import Case, Load, blue_green, get, until
+from harness import Case, Load, UnixConnection, blue_green, get, until
 
 PHASES = [{"name": "canary", "weight": 5, "hold": "60s", "until": "held"},
           {"name": "half", "weight": 50, "hold": "60s", "until": "held"}]
@@ -40,6 +40,9 @@ class Rollouts(Case):
 
     def look(self, id):
         return self.weir.admin("GET", "/v1/rollouts/" + id).json
+
+    def etag(self, id):
+        return self.weir.admin("GET", "/v1/rollouts/" + id).etag
 
     def verb(self, id, verb, body=None, expect=200, headers=None):
         reply = self.weir.admin("POST", "/v1/rollouts/%s/%s" % (id, verb), body, headers)
@@ -76,6 +79,20 @@ class Phases(Rollouts):
         self.assertEqual([e["phase"] for e in self.events(event="phase")], ["preview", "canary", "half"])
         self.assertEqual(self.events(event="promoted")[0]["weight"], 99)
         self.assertEqual(seen[-1], 100)
+
+    def test_a_start_is_answered_by_created_and_where(self):
+        self.pair()
+        reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan"})
+        self.assertEqual((reply.status, reply.reason), (201, "Created"))
+        self.assertEqual(reply.headers["Location"], "/v1/rollouts/" + reply.json["id"])
+
+    def test_a_long_release_of_the_pool_is_cut_at_a_character(self):
+        self.blue, self.green = self.upstream("hello", name="blue"), self.upstream("hello", name="green")
+        self.plans = {"plan": plan()}
+        config = self.config()
+        config["pools"]["green"]["meta"] = {"release": "\u00e9" * 100}
+        self.weir = self.start(config)
+        self.assertEqual(self.look(self.begin())["release"], "\u00e9" * 63)
 
     def test_min_requests_are_waited_for(self):
         self.pair({"plan": plan([{"name": "canary", "weight": 50, "min_requests": 20, "until": "held"}])})
@@ -219,10 +236,16 @@ class People(Rollouts):
         self.assertEqual(self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan"}).json["rollout"]["id"], id)
         reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plam"})
         self.assertIn("plan", reply.json["hint"])
+        reply = self.weir.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "something-else"})
+        self.assertEqual((reply.json["code"], reply.json["hint"]), ("unknown-plan", "GET /v1/config shows them"))
         reply = self.weir.admin("POST", "/v1/rollouts/%s/pause" % id, None, {"If-Match": '"1"'})
         self.assertEqual(reply.status, 200)     # a safety verb asks for no version
         reply = self.weir.admin("POST", "/v1/rollouts/%s/resume" % id, None, {"If-Match": '"1"'})
         self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))
+        self.verb(id, "abort")
+        reply = self.weir.admin("POST", "/v1/rollouts/%s/retry" % id, None, {"If-Match": '"1"'})
+        self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))
+        self.assertEqual(self.weir.admin("POST", "/v1/rollouts/%s/retry" % id, None, {"If-Match": self.etag(id)}).status, 201)
 
     def test_pause_resume_promote_abort(self):
         self.pair()
@@ -319,6 +342,8 @@ class People(Rollouts):
         self.assertEqual(ask(ci, "POST", "/v1/rollouts/%s/promote" % id).json["state"], "held")     # opens no gate
         self.assertEqual(ask(ci, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads"}).status, 403)
         self.assertEqual(ask(ann, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "lead"}).json["code"], "unknown-gate")
+        reply = ask(dict(ann, **{"If-Match": '"1"'}), "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads"})
+        self.assertEqual((reply.status, reply.json["code"]), (412, "stale-version"))     # of what she did not see
         self.weir.kill()
         self.weir.start()
         reply = ask(ann, "POST", "/v1/rollouts/%s/approvals" % id, {"gate": "leads", "reason": "looks good"})
@@ -359,6 +384,21 @@ class People(Rollouts):
         self.assertEqual(answers[0].headers["Preference-Applied"], "wait")
         reply = self.weir.admin("GET", "/v1/rollouts/" + id, None, {"Prefer": "wait=1"})
         self.assertEqual(reply.json["held_reason"], "paused")
+
+    def test_a_poll_for_the_head_alone_is_answered_without_a_body(self):
+        self.pair()
+        path = "/v1/rollouts/" + self.begin()
+        connection = UnixConnection(self.weir.admin_path, 20)
+        self.addCleanup(connection.close)
+        connection.request("HEAD", path, headers={"Prefer": "wait=1"})
+        head = connection.getresponse()
+        head.read()
+        self.assertEqual((head.status, head.headers["Preference-Applied"]), (200, "wait"))
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 200)
+        self.assertGreater(int(head.headers["Content-Length"]), 0)
+        self.assertEqual(json.loads(answer.read())["id"], os.path.basename(path))
 
     def test_a_poller_that_goes_away_harms_nothing(self):
         self.pair()

@@ -205,6 +205,16 @@ class Answers(Shared):
             with self.subTest(lines=lines):
                 self.refused(websocket(self.target(self.GOOD + lines), **offered))
 
+    def test_a_request_with_two_keys_is_no_websocket(self):
+        """The upstream could answer either, and would be blamed for the other one."""
+        bad = lambda: self.weir.metric("weir_upstream_errors_total", reason="protocol")
+        before = bad()
+        request = websocket("/hello").replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+        answer = self.weir.ask(request)
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(self.asked_for("/hello")[0].all("upgrade"), [])
+        self.assertEqual(bad(), before)
+
     def test_case_does_not_matter(self):
         self.switched(websocket(self.target("Connection: keep-alive, UPGRADE|Upgrade: WebSocket|Sec-WebSocket-Accept: %A|")))
 

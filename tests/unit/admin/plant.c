@@ -51,19 +51,21 @@ on_process(void *ctx, struct process_facts *out)
 static size_t
 on_certificates(void *ctx, struct tls_cert_info *out, size_t cap)
 {
-	(void)ctx;
+	size_t n = ((struct plant *)ctx)->n_certificates;
+
 	assert(cap > 0);
-	out[0] = (struct tls_cert_info){.names = "shop.example.com",
-	    .subject = "CN=shop",
-	    .path = "/etc/weir/shop.crt",
-	    .not_after = 1900000000};
-	return 1;
+	for (size_t i = 0; i < n && i < cap; i++)
+		out[i] = (struct tls_cert_info){.names = "shop.example.com",
+		    .subject = "CN=shop",
+		    .path = "/etc/weir/shop.crt",
+		    .not_after = 1900000000};
+	return n;
 }
 
 void
 plant_init(struct plant *plant)
 {
-	*plant = (struct plant){.is_ready = true};
+	*plant = (struct plant){.is_ready = true, .n_certificates = 1};
 	signal(SIGPIPE, SIG_IGN);
 	room_init(&plant->room);
 	room_path(

@@ -23,6 +23,7 @@ struct plant {
 	pthread_t thread;
 	char socket[128], file[128];
 	_Atomic bool is_ready;
+	_Atomic size_t n_certificates;
 };
 
 /* `more` is appended to the config. Starts (or starts again) on what is in the

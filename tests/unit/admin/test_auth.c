@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "admin/auth.h"
+#include "admin/escape.h"
 #include "tls/tls.h"
 
 static char ci_word[] = "token:ci", board_word[] = "token:board";
@@ -226,6 +227,21 @@ test_auth__a_subject_gives_its_rules_and_its_own_name(void **state)
 	assert_string_equal(actor.name, "cert:OU=release-leads");
 }
 
+/* 60 letters of two bytes: an actor gets into every record of what he does. */
+static void
+test_auth__a_long_name_is_cut_at_a_character(void **state)
+{
+	struct tls_peer subject = {
+	    .part = {{"OU", "release-leads"}, {"CN", ""}}, .n = 2};
+	struct actor actor;
+
+	for (size_t i = 0; i < 60; i++)
+		strcat(subject.part[1].value, "\xd0\xb6");
+	assert_int_equal(by_subject(*state, &subject, &actor), AUTH_KNOWN);
+	assert_int_equal(strlen(actor.name), strlen("cert:CN=") + 118);
+	assert_true(text_is_printable(actor.name));
+}
+
 static void
 test_auth__a_subject_matches_whole_and_in_its_own_field(void **state)
 {
@@ -326,6 +342,7 @@ main(void)
 	    TEST(test_auth__an_ipv6_caller_is_its_64),
 	    TEST(test_auth__many_callers_do_not_free_a_limited_one),
 	    TEST(test_auth__a_subject_gives_its_rules_and_its_own_name),
+	    TEST(test_auth__a_long_name_is_cut_at_a_character),
 	    TEST(test_auth__a_subject_matches_whole_and_in_its_own_field),
 	    TEST(test_auth__half_a_rule_for_certificates_is_refused),
 	    TEST(test_auth__a_uid_rule_replaces_the_default),

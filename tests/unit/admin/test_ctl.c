@@ -198,6 +198,22 @@ test_ctl__tables_are_for_people(void **state)
 }
 
 static void
+test_ctl__a_checked_file_is_warned_of(void **state)
+{
+	static const char text[] =
+	    "version: 1\nlisteners: {h: {bind: \"127.0.0.1:1\"}}\n";
+	struct plant *plant = *state;
+	char path[160], line[200];
+
+	room_path(&plant->room, "small.yaml", path, sizeof(path));
+	room_write(path, text, sizeof(text) - 1);
+	snprintf(line, sizeof(line), "config check %s", path);
+	EXPECT(0, line, "warning: the file has no routes");
+	EXPECT(0, line, "this weir would take it");
+	EXPECT(2, "config check /nowhere/weir.yaml", NULL);
+}
+
+static void
 test_ctl__every_command_has_help_with_an_example(void **state)
 {
 	static const char *const names[] = {"status", "top", "weights", "undo",
@@ -220,6 +236,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_ctl__weights_are_shown_and_set),
+	    TEST(test_ctl__a_checked_file_is_warned_of),
 	    TEST(test_ctl__mistakes_have_their_exit_codes),
 	    TEST(test_ctl__of_two_writers_one_gets_a_conflict),
 	    TEST(test_ctl__an_unreachable_weir_is_5_and_a_missing_token_4),

@@ -5,10 +5,12 @@
 #include "check.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/events.h"
@@ -234,6 +236,39 @@ test_events__a_reader_that_does_not_read_is_cut_off_and_told(void **state)
 	turn(f);
 }
 
+static size_t
+open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void
+test_events__one_that_is_cut_off_and_reads_nothing_does_not_stay(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(f, NULL);
+	char big[2000];
+	size_t before = open_descriptors();
+	time_t end = time(NULL) + 60;
+
+	snprintf(big, sizeof(big), "{\"x\":\"%01900d\"}", 0);
+	for (int i = 0; i < 4000; i++) {
+		events_publish(f->events, "a", big);
+		event_base_loop(f->base, EVLOOP_NONBLOCK);
+	}
+	while (open_descriptors() == before && time(NULL) < end)
+		event_base_loop(f->base, EVLOOP_ONCE);
+	assert_int_equal(open_descriptors(), before - 1);
+	close(fd);
+}
+
 static void
 test_events__there_are_at_most_so_many_streams(void **state)
 {
@@ -270,6 +305,8 @@ main(void)
 	    TEST(test_events__a_gap_is_told),
 	    TEST(test_events__the_ring_is_bounded),
 	    TEST(test_events__a_reader_that_does_not_read_is_cut_off_and_told),
+	    TEST(
+	        test_events__one_that_is_cut_off_and_reads_nothing_does_not_stay),
 	    TEST(test_events__there_are_at_most_so_many_streams),
 	};
 

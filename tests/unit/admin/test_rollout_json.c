@@ -183,6 +183,41 @@ test_record__outside_of_its_plan_is_refused(void **state)
 	refuse("salt", json_string("12x"));
 }
 
+/* Another instance may have sent anything; a good one is kept. */
+static void
+test_record__evidence_that_is_none_is_left_out(void **state)
+{
+	static const char *const texts[] = {"1", "{}", "[1]", "[{}]",
+	    "[{\"guard\": 1, \"verdict\": \"fail\", \"action\": "
+	    "\"rollback\"}]",
+	    "[{\"guard\": \"errors\", \"verdict\": \"fail\", \"action\": "
+	    "\"rollback\"}]"};
+	const size_t n = sizeof(texts) / sizeof(*texts);
+
+	(void)state;
+	for (size_t i = 0; i < n; i++) {
+		struct run *run = make(), *again;
+		char *record;
+		struct err err;
+		json_t *shown;
+
+		run->rollout.cause = CAUSE_GUARD;
+		run->evidence = json_loads(texts[i], JSON_DECODE_ANY, NULL);
+		assert_non_null(run->evidence);
+		record = run_to_text(run);
+		again = run_from_text(record, &err);
+		assert_non_null(again);
+		shown = run_evidence_json(again);
+		assert_int_equal(
+		    json_array_size(json_object_get(shown, "guards")),
+		    i == n - 1);
+		json_decref(shown);
+		free(record);
+		run_free(&run);
+		run_free(&again);
+	}
+}
+
 int
 main(void)
 {
@@ -191,6 +226,7 @@ main(void)
 	    cmocka_unit_test(
 	        test_record__that_lacks_or_twists_a_member_is_refused),
 	    cmocka_unit_test(test_record__outside_of_its_plan_is_refused),
+	    cmocka_unit_test(test_record__evidence_that_is_none_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 
 #include "admin/audit/audit.h"
+#include "admin/state/journal.h"
+#include "admin/state/state.h"
 
 #define CI      "Authorization: Bearer 0123456789abcdef-ci"
 #define BOARD   "Authorization: Bearer 0123456789abcdef-board"
@@ -586,6 +588,76 @@ test_server__an_endpoint_with_odd_characters_is_reached(void **state)
 	    .body = "{\"state\": \"drain\"}");
 }
 
+static size_t
+count_words(const struct journal *journal)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < journal->n_items; i++)
+		n += strncmp(journal->items[i].key, "endpoint/", 9) == 0;
+	return n;
+}
+
+/* What an endpoint that is there was told stays, however old it is. */
+static void
+test_server__words_on_endpoints_that_are_gone_make_room(void **state)
+{
+	static const char drain[] = "{\"state\": \"drain\"}";
+	struct plant *plant = *state;
+	const struct endpoint_change change = {.admin = ENDPOINT_DRAIN};
+	char dir[160], address[32];
+	struct journal journal;
+	struct state *kept;
+	uint64_t cut;
+	struct err err;
+
+	EXPECT(plant, 200, "", .method = "PUT",
+	    .path = "/v1/pools/blue/endpoints/127.0.0.1:21051/state",
+	    .body = drain);
+	plant_stop(plant);
+	room_path(&plant->room, "state", dir, sizeof(dir));
+	kept = state_open(dir, &err);
+	assert_non_null(kept);
+	for (int i = 0; i < 1030; i++) {
+		snprintf(address, sizeof(address), "10.0.%d.%d:80", i / 250,
+		    i % 250);
+		assert_true(
+		    state_put_endpoint(kept, "blue", address, &change, &err));
+	}
+	state_close(&kept);
+	plant_start(plant);
+	plant_stop(plant);
+	assert_true(journal_open(&journal, dir, &cut, &err));
+	assert_int_equal(count_words(&journal), 1024);
+	journal_release(&journal);
+	plant_start(plant);
+	EXPECT(plant, 200, "", .method = "PUT",
+	    .path = "/v1/pools/blue/endpoints/127.0.0.1:21051/state",
+	    .body = "{\"state\": \"active\"}");
+}
+
+/* ---- certificates ---- */
+
+static void
+test_server__all_certificates_are_told(void **state)
+{
+	struct plant *plant = *state;
+	struct answer_seen answer;
+	size_t n = 0;
+
+	plant->n_certificates = 200;
+	plant_ask(plant, &(struct ask){.path = "/v1/certificates"}, &answer);
+	assert_int_equal(
+	    json_array_size(json_object_get(answer.json, "certificates")), 200);
+	answer_free(&answer);
+	plant_ask(plant, &(struct ask){.path = "/metrics"}, &answer);
+	for (const char *at = answer.text;
+	     (at = strstr(at, "not_after_timestamp_seconds{")); at++)
+		n++;
+	assert_int_equal(n, 200);
+	answer_free(&answer);
+}
+
 /* ---- config ---- */
 
 static void
@@ -817,6 +889,8 @@ main(void)
 	    TEST(test_server__the_metrics_listener_has_three_paths),
 	    TEST(test_server__the_socket_is_private_and_replaced_when_stale),
 	    TEST(test_server__an_endpoint_with_odd_characters_is_reached),
+	    TEST(test_server__all_certificates_are_told),
+	    TEST(test_server__words_on_endpoints_that_are_gone_make_room),
 	    TEST(test_server__a_reload_takes_the_file),
 	    TEST(test_server__a_bad_file_changes_nothing_and_says_where),
 	    TEST(test_server__listeners_come_and_go_with_a_reload),

@@ -214,6 +214,30 @@ test_plans__what_is_no_plan_does_not_come_back(void **state)
 		assert_null(plan_parse(span_of(texts[i]), &err));
 		assert_non_null(strstr(err.text, "not a plan"));
 	}
+	assert_null(plan_parse(
+	    SPAN("{\"p\": {\"phases\": [{\"name\": \"a\", \"weight\": "
+	         "500}]}}"),
+	    &err));
+	assert_non_null(strstr(err.text, "weight"));
+}
+
+/* It was filled in when the file was read; what comes later may be anybody's.
+ */
+static void
+test_plans__what_looks_like_a_variable_in_json_is_text(void **state)
+{
+	struct err err;
+	struct plan_cfg *plan = plan_parse(
+	    SPAN("{\"p\": {\"phases\": [{\"name\": \"a\", \"weight\": "
+	         "5}], \"notify\": [{\"url\": \"https://h/\", \"hmac\": "
+	         "{\"file\": \"/run/${PATH}\"}, \"events\": [\"phase\"]}]}}"),
+	    &err);
+
+	(void)state;
+	if (!plan)
+		fail_msg("%s", err.text);
+	assert_string_equal(plan->notify[0].hook.hmac.where, "/run/${PATH}");
+	plan_free(&plan);
 }
 
 static void
@@ -362,6 +386,8 @@ main(void)
 	    cmocka_unit_test(test_plans__a_plan_comes_back_from_json_as_it_was),
 	    cmocka_unit_test(test_plans__the_smallest_increase_comes_back_too),
 	    cmocka_unit_test(test_plans__what_is_no_plan_does_not_come_back),
+	    cmocka_unit_test(
+	        test_plans__what_looks_like_a_variable_in_json_is_text),
 	    cmocka_unit_test(
 	        test_plans__one_takes_from_another_what_it_does_not_give),
 	    cmocka_unit_test(test_plans__what_makes_no_sense_is_refused_once),

@@ -295,14 +295,24 @@ test_request__upgrade_needs_get_and_both_fields_and_no_body(void **state)
 		const char *text;
 		bool wants, is_websocket;
 	} rows[] = {
-#define WS  "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define WS      "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define KEY     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define SIXTEEN "0123456789abcdef"
 	    {"GET / HTTP/1.1\r\n" A_HOST WS KEY, true, true},
 	    {"GET / HTTP/1.1\r\n" A_HOST
 	     "Upgrade: h2c, WebSocket\r\nConnection: keep-alive, "
 	     "upgrade\r\n" KEY,
 	        true, true},
 	    {"GET / HTTP/1.1\r\n" A_HOST WS, true, false},
+	    {"GET / HTTP/1.1\r\n" A_HOST WS KEY KEY, true, false},
+	    {"GET / HTTP/1.1\r\n" A_HOST WS "Sec-WebSocket-Key:\r\n", true,
+	        false},
+	    {"GET / HTTP/1.1\r\n" A_HOST WS
+	     "Sec-WebSocket-Key: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\r\n",
+	        true, true},
+	    {"GET / HTTP/1.1\r\n" A_HOST WS
+	     "Sec-WebSocket-Key: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "a\r\n",
+	        true, false},
 	    {"GET / HTTP/1.1\r\n" A_HOST
 	     "Upgrade: tcp\r\nConnection: Upgrade\r\n" KEY,
 	        true, false},
@@ -562,6 +572,30 @@ test_request__a_trickling_head_is_not_scanned_twice(void **state)
 	free(text);
 }
 
+/* A reload may lower the limit of a head that has begun. */
+static void
+test_request__a_limit_that_shrinks_within_a_head_holds(void **state)
+{
+	static const char text[] =
+	    "GET / HTTP/1.1\r\n" A_HOST "X: a value of some length";
+	struct h1_head head;
+
+	(void)state;
+	for (size_t e = 0; e < N_ENGINES; e++) {
+		uint32_t scanned = 0;
+
+		if (!engine_runs(engines[e]))
+			continue;
+		assert_int_equal(h1_parse_request_by(engines[e], text,
+		                     sizeof(text) - 1, 1024, &scanned, &head),
+		    H1_MORE);
+		assert_int_equal(h1_parse_request_by(engines[e], text,
+		                     sizeof(text) - 1, 40, &scanned, &head),
+		    H1_BAD);
+		assert_int_equal(head.fault, H1_FAULT_HEAD_LONG);
+	}
+}
+
 int
 main(void)
 {
@@ -594,6 +628,8 @@ main(void)
 	    cmocka_unit_test(test_request__connection_may_not_name_without_end),
 	    cmocka_unit_test(
 	        test_request__a_trickling_head_is_not_scanned_twice),
+	    cmocka_unit_test(
+	        test_request__a_limit_that_shrinks_within_a_head_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
