@@ -303,6 +303,13 @@ test_server__a_repeated_post_is_answered_once(void **state)
 	undo.body = "{\"reason\": \"b\"}";
 	EXPECT(plant, 422, "idempotency-key-reused", .method = undo.method,
 	    .path = undo.path, .body = undo.body, .headers = {undo.headers[0]});
+	EXPECT(plant, 422, "idempotency-key-reused", .method = undo.method,
+	    .path = "/v1/splits/shop/undo?reason=b",
+	    .body = "{\"reason\": \"a\"}", .headers = {undo.headers[0]});
+	EXPECT(plant, 200, "", .method = undo.method,
+	    .path = "/v1/splits/shop/undo?dry_run=1",
+	    .headers = {undo.headers[0]});
+	assert_true(weight(plant, "canary") == 10);
 	undo.headers[0] = "Idempotency-Key: 4712";
 	expect_at(plant, &undo, 200, "", &first, __LINE__);
 	answer_free(&first);
