@@ -70,13 +70,9 @@ find_row(struct call *call)
 
 	if (!path)
 		path = "";
-	call->row = row_find(
-	    method_word(call->http), path, call->args, allow, sizeof(allow));
-	if (call->row && call->door->is_metrics &&
-	    !(call->row->flags & API_METRICS)) {
-		call->row = NULL;
-		allow[0] = '\0';
-	}
+	call->row = row_find(method_word(call->http), path,
+	    call->door->is_metrics ? API_METRICS : 0, call->args, allow,
+	    sizeof(allow));
 	if (call->row)
 		return true;
 	if (allow[0] != '\0') {
@@ -283,7 +279,7 @@ dispatch_again(
 	char allow[64];
 
 	TAILQ_INIT(&call.query);
-	call.row = row_find(method_word(http), evhttp_uri_get_path(uri),
+	call.row = row_find(method_word(http), evhttp_uri_get_path(uri), 0,
 	    call.args, allow, sizeof(allow));
 	if (query)
 		evhttp_parse_query_str(query, &call.query);

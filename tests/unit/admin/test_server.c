@@ -537,6 +537,12 @@ test_server__the_metrics_listener_has_three_paths(void **state)
 	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
 	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = WEIGHTS,
 	    .body = "{}", .headers = {CI});
+	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
+	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = "/v1/splits",
+	    .body = "{}", .headers = {CI});
+	EXPECT(plant, 405, "method-not-allowed", .by_tcp = true,
+	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = "/metrics",
+	    .body = "{}");
 	plant->is_ready = false;
 	plant_ask(plant,
 	    &(struct ask){
