@@ -5,6 +5,7 @@
  *   h2_client_get   a session with room, else a new connection; the request
  *                   gets a stream on it, which waits until it is connected
  *   connected       the streams that waited are submitted, in their order
+ *   SETTINGS        so are those that may only go by the peer's leave
  *   GOAWAY, limit   no new streams; those that the peer has not looked at come
  *                   back as REFUSED_STREAM and are tried again elsewhere
  *
@@ -126,6 +127,36 @@ open_session(struct request *request, enum fail *fail_out)
 	return conn->h2;
 }
 
+/* An extended CONNECT waits for SETTINGS that allow it (RFC 8441 section 3);
+ * where they do not, nobody is asked. */
+static void
+submit(struct h2 *h2, struct request *request)
+{
+	if (request->asks_upgrade && !h2->has_settings)
+		conn_deadline(request->upstream,
+		    request->decision.pool->cfg->connect_timeout);
+	else if (request->asks_upgrade &&
+	         !nghttp2_session_get_remote_settings(
+	             h2->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
+		request_attempt_failed(request, FAIL_NO_WEBSOCKET);
+	else
+		request_connected(request);
+}
+
+/* That ends none but the one it is told of, except by the ready list. */
+static void
+submit_waiting(struct h2 *h2)
+{
+	struct stream *stream, *next;
+
+	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
+		next = LIST_NEXT(stream, link);
+		if (stream->side.request &&
+		    stream->side.phase == CONN_CONNECTING)
+			submit(h2, stream->side.request);
+	}
+}
+
 static void
 take_stream(struct request *request, struct h2 *h2)
 {
@@ -142,7 +173,7 @@ take_stream(struct request *request, struct h2 *h2)
 	h2->n_requests++;
 	request->upstream = &stream->side;
 	if (h2->is_ready)
-		request_connected(request);
+		submit(h2, request);
 }
 
 void
@@ -182,7 +213,6 @@ begin(struct h2 *h2)
 {
 	struct conn *conn = h2->conn;
 	struct request *first = waiting(h2);
-	struct stream *stream, *next;
 
 	h2->is_ready = true;
 	conn->phase = CONN_BUSY;
@@ -197,13 +227,15 @@ begin(struct h2 *h2)
 		endpoint_succeeded(first->endpoint, conn->worker->id);
 	}
 	h2_wants_flush(h2);
-	/* Submitting may end any of them, but only by the ready list. */
-	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
-		next = LIST_NEXT(stream, link);
-		if (stream->side.request)
-			request_connected(stream->side.request);
-	}
+	submit_waiting(h2);
 	h2_client_progress(h2);
+}
+
+void
+h2_client_settings(struct h2 *h2)
+{
+	h2->has_settings = true;
+	submit_waiting(h2);
 }
 
 void
@@ -417,7 +449,7 @@ h2_client_leave(struct endpoint *endpoint, unsigned worker)
 static void
 end_unneeded(struct h2 *h2)
 {
-	if (!h2->is_listed && h2->is_ready && h2->n_served > 0) {
+	if (!h2->is_listed && h2->is_ready) {
 		h2_terminate(h2, NGHTTP2_NO_ERROR);
 		h2_wants_flush(h2);
 	}

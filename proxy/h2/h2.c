@@ -144,6 +144,10 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 		if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 			stream_received_end(stream);
 		break;
+	case NGHTTP2_SETTINGS:
+		if (h2->is_upstream && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+			h2_client_settings(h2);
+		break;
 	case NGHTTP2_GOAWAY:
 		h2->is_leaving = true;
 		if (h2->is_upstream)
