@@ -2,8 +2,9 @@
  * Sessions with upstreams: few connections per worker and endpoint, each with
  * many requests at once.
  *
- *   h2_client_get   a session with room, else a new connection; the request
- *                   gets a stream on it, which waits until it is connected
+ *   h2_client_get   a session with room, else one whose peer takes no streams
+ *                   for now, else a new connection; the request gets a stream
+ *                   on it, which waits until that may be submitted
  *   connected       the streams that waited are submitted, in their order
  *   SETTINGS        so are those that may only go by the peer's leave
  *   GOAWAY, limit   no new streams; those that the peer has not looked at come
@@ -39,42 +40,52 @@ list_of(struct endpoint *endpoint, unsigned worker)
 
 /* ---- a stream for a request ---- */
 
-static bool
-has_room(const struct h2 *h2, bool fresh)
+static uint32_t
+limit_of(const struct h2 *h2)
 {
-	uint32_t limit = nghttp2_session_get_remote_settings(
+	return nghttp2_session_get_remote_settings(
 	    h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+/* `shut`: its peer takes none for now (RFC 9113 section 6.5.2), and some may
+ * wait for that to end. */
+static bool
+has_room(const struct h2 *h2, bool fresh, bool shut)
+{
+	uint32_t limit = limit_of(h2);
 
 	if (h2->is_leaving || h2->is_ending || h2->is_failed ||
-	    h2->conn->is_broken || (fresh && h2->n_served > 0))
+	    h2->conn->is_broken || (fresh && h2->n_served > 0) ||
+	    shut != (limit == 0))
 		return false;
-	return h2->n_streams < (limit < STREAMS_MAX ? limit : STREAMS_MAX) &&
+	return h2->n_streams <
+	           (shut || limit > STREAMS_MAX ? STREAMS_MAX : limit) &&
 	       nghttp2_session_check_request_allowed(h2->session);
 }
 
 /* Where a session speaks for one client: only among that one's. */
 static struct h2 *
-find_own_session(struct request *request, bool fresh)
+find_own_session(struct request *request, bool fresh, bool shut)
 {
 	struct conn *conn = NULL;
 
 	while ((conn = proxied_next(request, conn)))
 		if (conn->h2 && conn->h2->is_listed &&
-		    has_room(conn->h2, fresh))
+		    has_room(conn->h2, fresh, shut))
 			return conn->h2;
 	return NULL;
 }
 
 static struct h2 *
-find_session(struct request *request, bool fresh)
+find_session(struct request *request, bool fresh, bool shut)
 {
 	struct h2 *h2;
 
 	if (request->decision.pool->cfg->send_proxy)
-		return find_own_session(request, fresh);
+		return find_own_session(request, fresh, shut);
 	LIST_FOREACH(
 	    h2, list_of(request->endpoint, request->worker->id), of_endpoint)
-	if (!h2->conn->upstream.send_proxy && has_room(h2, fresh))
+	if (!h2->conn->upstream.send_proxy && has_room(h2, fresh, shut))
 		return h2;
 	return NULL;
 }
@@ -127,14 +138,21 @@ open_session(struct request *request, enum fail *fail_out)
 	return conn->h2;
 }
 
+static void
+wait_for_leave(struct request *request)
+{
+	if (!request->upstream->timer.is_armed)
+		conn_deadline(request->upstream,
+		    request->decision.pool->cfg->connect_timeout);
+}
+
 /* An extended CONNECT waits for SETTINGS that allow it (RFC 8441 section 3);
  * where they do not, nobody is asked. */
 static void
 submit(struct h2 *h2, struct request *request)
 {
-	if (request->asks_upgrade && !h2->has_settings)
-		conn_deadline(request->upstream,
-		    request->decision.pool->cfg->connect_timeout);
+	if (limit_of(h2) == 0 || (request->asks_upgrade && !h2->has_settings))
+		wait_for_leave(request);
 	else if (request->asks_upgrade &&
 	         !nghttp2_session_get_remote_settings(
 	             h2->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
@@ -179,9 +197,11 @@ take_stream(struct request *request, struct h2 *h2)
 void
 h2_client_get(struct request *request, bool fresh)
 {
-	struct h2 *h2 = find_session(request, fresh);
+	struct h2 *h2 = find_session(request, fresh, false);
 	enum fail fail = FAIL_NONE;
 
+	if (!h2)
+		h2 = find_session(request, fresh, true);
 	if (!h2)
 		h2 = open_session(request, &fail);
 	if (h2) {

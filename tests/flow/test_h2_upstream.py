@@ -157,6 +157,35 @@ class Multiplexing(Pair):
             self.assertEqual(wire.answer(stream).status, 200)
         self.assertGreater(len(up.wires), 1)
 
+    def shut_upstream(self, connect):
+        """Allows no streams, by SETTINGS that come before its first answer."""
+        up = self.h2_upstream(max_streams=0)
+        weir = self.weir_to(up, pool={"timeouts": {"connect": connect}, "retry": {"max": 0}})
+        wire = self.client(weir)
+        self.assertEqual(self.ask(wire, 1, h2.request("/first")).status, 200)
+        return up, wire
+
+    def test_an_upstream_that_takes_no_streams_gets_no_connection_for_each_request(self):
+        up, wire = self.shut_upstream("500ms")
+        for stream in range(3, 43, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        for stream in range(3, 43, 2):
+            self.assertEqual(wire.answer(stream).status, 504)
+        self.assertEqual((len(up.wires), len(up.requests)), (1, 1))
+
+    def test_requests_wait_for_an_upstream_that_takes_no_streams_for_now(self):
+        up, wire = self.shut_upstream("20s")
+        for stream in range(3, 43, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        wire.headers(43, h2.request("/gone"))
+        wire.reset(43)
+        wire.sync()
+        up.wires[0].send_settings(max_streams=0)        # nothing new
+        up.wires[0].send_settings(max_streams=4)
+        for stream in range(3, 43, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual((len(up.wires), len(up.requests)), (1, 21))
+
     def test_a_slow_client_stops_only_its_own_stream(self):
         up = self.h2_upstream(lambda wire, stream, message: threading.Thread(
             target=lambda: h2.echo(wire, stream, message) if dict(message.fields)[":path"] != "/big" else
