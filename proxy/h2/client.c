@@ -298,12 +298,13 @@ h2_client_secured(struct conn *conn)
 	struct tls_facts facts;
 
 	tls_stream_facts(conn->tls, &facts);
-	if (span_eq(facts.alpn, SPAN("h2"))) {
+	if (!span_eq(facts.alpn, SPAN("h2")))
+		/* It would take our preface for a broken HTTP/1 request. */
+		h2_client_lost(conn, FAIL_UPSTREAM_TLS);
+	else if (!conn->h2->is_listed && !waiting(conn->h2))
+		conn_end(conn); /* nobody will ever come */
+	else
 		begin(conn->h2);
-		return;
-	}
-	/* It would take our preface for a broken HTTP/1 request. */
-	h2_client_lost(conn, FAIL_UPSTREAM_TLS);
 }
 
 /* ---- blocks ---- */

@@ -517,6 +517,23 @@ class Misfortune(Pair):
         self.assertEqual(self.ask(self.client(weir), 1, h2.request("/y")).status, 200)
         self.assertEqual((len(old.requests), len(new.requests)), (1, 1))
 
+    def test_an_endpoint_that_leaves_and_whose_clients_leave_before_tls_stands_is_not_kept(self):
+        up = h2.Upstream(tls=self.tls(["h2"]))
+        self.addCleanup(up.close)
+        gate = self.enter(socket.create_server(("127.0.0.1", fake.ports.take("127.0.0.1"))))
+        pool = {"protocol": "h2", "tls": {"verify": "off"}, "timeouts": {"connect": "60s", "idle": "60s"}}
+        weir = self.start(one_pool("%s:%d" % gate.getsockname(), pool=pool, workers=1))
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/x"))
+        sock = self.enter(gate.accept()[0])
+        until(lambda: len(sock.recv(5, socket.MSG_PEEK)) == 5)      # its hello: the handshake has begun
+        weir.reload(one_pool(up.address, pool=pool, workers=1))
+        wire.reset(1)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+        up.run(sock)        # until weir closes it
+        self.assertEqual([w.alpn for w in up.wires], ["h2"])
+        self.assertEqual(up.requests, [])
+
 
 if __name__ == "__main__":
     unittest.main()
