@@ -226,6 +226,25 @@ class Multiplexing(Pair):
         self.assertEqual(wire.answer(1).status, 413)
         self.assertEqual(weir.ask(get("/x")).status, 413)
 
+    def test_trailers_after_the_answer_end_the_upload_like_any_end(self):
+        """Its request is gone, its client still takes the answer: there is nothing left to be reset."""
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "413")], end=False)
+            wire.data(stream, b"x" * 10000, end=True)
+        weir = self.weir_to(self.h2_upstream(serve, early=True))
+        wire = self.client(weir, window=1000)
+        wire.gives_window = False
+        wire.headers(1, h2.request("/x", "POST"), end=False)
+        wire.data(1, b"x" * 100)
+        wire.until(lambda: len(wire.message(1).body) == 1000)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+        wire.headers(1, [("x-sum", "1")])
+        wire.window(1, 9000)
+        self.assertEqual(len(wire.answer(1).body), 10000)
+        wire.headers(3, h2.request("/y"))
+        wire.until(lambda: wire.message(3).fields)
+        self.assertEqual([f for f in wire.frames if f.kind == h2.RST_STREAM], [])
+
 
 class Misfortune(Pair):
     def test_goaway_loses_no_request(self):
