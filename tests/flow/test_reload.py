@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import hashlib
+import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -11,7 +13,7 @@ import tempfile
 import threading
 import unittest
 
-from harness import Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
+from harness import SLOW, Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
 
 import h2
 
@@ -191,13 +193,91 @@ class Reloads(Case):
             self.assertIn(str(port), self.weir.err())
             self.assertEqual(self.weir.ask().status, 200)
 
+    def test_an_admin_address_that_cannot_be_bound_changes_nothing(self):
+        port, other, metrics = free_port(), free_port(), free_port()
+        unix = "unix:" + self.weir.admin_path
+        busy = self.enterContext(socket.socket())
+        busy.bind(("127.0.0.1", other))
+        busy.listen()
+
+        def with_admin(up, *listen):
+            return self.app(up, admin={"listen": [unix, *listen], "metrics": {"listen": "127.0.0.1:%d" % metrics}})
+
+        def answers(at):
+            link = http.client.HTTPConnection("127.0.0.1", at, timeout=10 * SLOW)
+            self.addCleanup(link.close)
+            link.request("GET", "/healthz")
+            return link.getresponse().status
+        self.weir.reload(with_admin(self.up, "127.0.0.1:%d" % port))
+        late, name = free_port(), self.weir.dir + "/late.sock"
+        # what came before it in the file: an old port in another shape, a new one, a new name
+        for more in ("127.0.0.2:%d" % port, "127.0.0.1:%d" % late, "unix:" + name):
+            self.weir.reload(with_admin(self.upstream("echo", name="new"), more, "127.0.0.1:%d" % other), ok=False)
+            self.assertIn("admin listener 127.0.0.1:%d" % other, self.weir.err())
+            self.assertNotEqual(self.weir.ask().one("x-upstream"), "new")
+            self.assertEqual((answers(port), answers(metrics)), (200, 200))
+        self.assertFalse(os.path.exists(name))
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", late), 10 * SLOW)
+        self.weir.reload(with_admin(self.upstream("echo", name="newer"), "127.0.0.1:%d" % late, "unix:" + name))
+        self.assertEqual((answers(late), answers(metrics), self.weir.ask().one("x-upstream")), (200, 200, "newer"))
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 10 * SLOW)
+
+    def test_admin_and_metrics_change_places(self):
+        ports = free_port(), free_port()
+        for api, metrics in (ports, ports[::-1], ports):
+            self.weir.reload(self.app(admin={"listen": ["unix:" + self.weir.admin_path, "127.0.0.1:%d" % api],
+                                             "metrics": {"listen": "127.0.0.1:%d" % metrics}}))
+            for port, status in ((api, 401), (metrics, 404)):
+                link = http.client.HTTPConnection("127.0.0.1", port, timeout=10 * SLOW)
+                self.addCleanup(link.close)
+                link.request("GET", "/v1/splits")
+                self.assertEqual(link.getresponse().status, status)
+
     def test_an_address_of_weir_itself_is_told_as_such(self):
         port = free_port()
         self.weir.reload(dict(self.config, listeners={"http": {}, "a": {"bind": ["127.0.0.1:%d" % port]}}))
-        for name, host in (("b", "127.0.0.1"), ("a", "0.0.0.0")):
-            self.weir.reload(dict(self.config, listeners={"http": {}, name: {"bind": ["%s:%d" % (host, port)]}}), ok=False)
-            self.assertIn("listener '%s': address in use %s:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
-                          % (name, host, port, port), self.weir.err())
+        self.weir.reload(dict(self.config, listeners={"http": {}, "b": {"bind": ["0.0.0.0:%d" % port]}}), ok=False)
+        self.assertIn("listener 'b': address in use 0.0.0.0:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
+                      % (port, port), self.weir.err())
+
+    def test_an_address_moves_between_listeners_and_refuses_nobody(self):
+        """Two of TCP change places, one of a unix socket gets another owner, while clients come. "a" and "c" redirect, the others answer."""
+        path = self.enter(tempfile.TemporaryDirectory()) + "/s"
+        ports = [free_port(), free_port()]
+        binds = ["127.0.0.1:%d" % ports[0], "127.0.0.1:%d" % ports[1], "unix:" + path]
+        places = [("127.0.0.1", ports[0]), ("127.0.0.1", ports[1]), path]
+
+        def status(place):
+            with Client(place) as client:
+                return client.ask(get()).status
+
+        def be(*names):
+            listeners = {name: dict({"bind": [bind]}, **({"redirect_to": "http"} if name in "ac" else {})) for name, bind in zip(names, binds)}
+            self.weir.reload(dict(self.config, listeners=dict(listeners, http={})))
+            until(lambda: [status(place) for place in places] == [308 if name in "ac" else 200 for name in names])
+        be("a", "b", "c")
+        idle = self.enter(Client(places[0]))
+        self.assertEqual(idle.ask(get()).status, 308)
+        over, answers = threading.Event(), []
+
+        def come():
+            while not over.is_set():
+                answers.append(status(places[0]))
+            answers.append("over")
+        visitor = threading.Thread(target=come)
+        visitor.start()
+        self.addCleanup(visitor.join)
+        self.addCleanup(over.set)
+        for names in (("b", "a", "c"), ("a", "b", "d"), ("b", "a", "c"), ("b", "c", "a")):
+            be(*names)
+        self.assertEqual(idle.ask(get()).status, 308)        # it came to "a"
+        over.set()
+        visitor.join()
+        self.assertEqual(set(answers), {200, 308, "over"})
+        be("x", "b", "c")
+        self.assertTrue(idle.is_closed())
 
     def test_a_unix_socket_whose_owner_accepts_nobody_is_in_use(self):
         with contextlib.ExitStack() as stack:
