@@ -52,6 +52,8 @@ struct secret {
 };
 /* Reads it now; bytes_out is NUL-ended beyond len_out, the caller frees. One trailing newline is dropped. */
 bool secret_read(const struct secret *secret, char **bytes_out, size_t *len_out, struct err *err);
+/* A regular file of at most `max` bytes (whole MiB), never waiting; bytes_out as above. The error does not name it. */
+bool file_read(const char *path, size_t max, char **bytes_out, size_t *len_out, struct err *err);
 
 /* Where one may listen or connect: "10.0.0.1:80", "[::1]:80", "unix:/path", "name:80". */
 struct address {

@@ -2,7 +2,6 @@
  * Secrets are named in the file and read where they are needed, when they are
  * needed. An empty one is refused: an empty token would open a door.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,32 +9,6 @@
 #include "config/mem.h"
 
 enum { SECRET_MAX = 1 << 20 };
-
-static bool
-file_read(const char *path, char **bytes_out, size_t *len_out, struct err *err)
-{
-	FILE *file = fopen(path, "re");
-	char *bytes;
-	size_t len;
-	bool is_bad;
-
-	if (file == NULL)
-		return err_set(err, "%s: %s", path, strerror(errno));
-	bytes = mem_new(SECRET_MAX + 2, 1);
-	len = fread(bytes, 1, SECRET_MAX + 1, file);
-	is_bad = ferror(file) != 0;
-	fclose(file);
-	if (is_bad || len > SECRET_MAX) {
-		explicit_bzero(bytes, len);
-		free(bytes);
-		return err_set(err,
-		    is_bad ? "%s: cannot be read" : "%s: is larger than 1 MiB",
-		    path);
-	}
-	*bytes_out = bytes;
-	*len_out = len;
-	return true;
-}
 
 static bool
 credential_path(const char *name, char *path, size_t cap, struct err *err)
@@ -67,13 +40,15 @@ secret_read(const struct secret *secret, char **bytes_out, size_t *len_out,
 	*len_out = 0;
 	switch (secret->from) {
 	case SECRET_FILE:
-		if (!file_read(secret->where, bytes_out, len_out, err))
-			return false;
+		if (!file_read(
+		        secret->where, SECRET_MAX, bytes_out, len_out, err))
+			return err_wrap(err, "%s", secret->where);
 		break;
 	case SECRET_CREDENTIAL:
-		if (!credential_path(secret->where, path, sizeof(path), err) ||
-		    !file_read(path, bytes_out, len_out, err))
+		if (!credential_path(secret->where, path, sizeof(path), err))
 			return false;
+		if (!file_read(path, SECRET_MAX, bytes_out, len_out, err))
+			return err_wrap(err, "%s", path);
 		break;
 	case SECRET_ENV:
 		value = getenv(secret->where);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -42,6 +43,18 @@ span_starts(struct span text, struct span prefix)
 {
 	return text.len >= prefix.len &&
 	    (prefix.len == 0 || memcmp(text.ptr, prefix.ptr, prefix.len) == 0);
+}
+
+/* FNV-1a: to find things and to tell them apart; holds against nobody. */
+static inline uint64_t
+span_hash(struct span text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < text.len; i++)
+		hash = (hash ^ (unsigned char)text.ptr[i]) *
+		    UINT64_C(0x100000001b3);
+	return hash;
 }
 
 #endif

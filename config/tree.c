@@ -81,11 +81,8 @@ tree_text(struct tree *tree, const void *text, size_t len)
 static size_t
 key_hash(struct span key)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = span_hash(key);
 
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char)key.ptr[i]) *
-		       UINT64_C(0x100000001b3);
 	return (size_t)(hash ^ (hash >> 32));
 }
 

@@ -70,6 +70,13 @@ struct balancer {
 
 /* ---- the alias table ---- */
 
+/* What stands in 64 bits before and after has up to 96 between. */
+static uint64_t
+part_of(uint64_t share, uint64_t sum)
+{
+	return (uint64_t)(__extension__((unsigned __int128)share << 32) / sum);
+}
+
 /* Weights of those in the table, as shares of their mean; whole numbers. */
 static void
 table_set_shares(struct local *local, const uint32_t *weights)
@@ -97,7 +104,7 @@ table_set_shares(struct local *local, const uint32_t *weights)
 
 		rich->share -= sum - poor->share;
 		poor->alias = rich->endpoint;
-		poor->share = (poor->share << 32) / sum;
+		poor->share = part_of(poor->share, sum);
 		if (rich->share < sum)
 			local->work[small++] = local->work[large++];
 	}

@@ -53,7 +53,7 @@ struct judge_news {
 	nsec_t now;
 	const struct evidence_sum *delta; /* since the last look, all under the present weights */
 	const uint64_t *signals;          /* by guard: events within its window; NULL: none */
-	bool is_blind;                    /* the process stood still or the clock jumped: count, but bet and decide nothing from this look */
+	bool is_blind;                    /* the process stood still or the clock jumped: count, but bet, add to no fuse and decide nothing from this look */
 };
 void judge_look(struct judge *judge, const struct judge_news *news);
 

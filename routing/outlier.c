@@ -31,14 +31,6 @@ ejection_length(const struct outliers_cfg *cfg, uint32_t times)
 	return cfg->eject << doublings;
 }
 
-static bool
-is_out(struct endpoint *endpoint)
-{
-	return atomic_load_explicit(&endpoint->is_down, memory_order_relaxed) ||
-	       atomic_load_explicit(
-	           &endpoint->is_ejected, memory_order_relaxed);
-}
-
 /* With one more out, does the bound hold? */
 static bool
 may_eject(const struct pool_view *view)
@@ -46,7 +38,7 @@ may_eject(const struct pool_view *view)
 	uint64_t out = 1;
 
 	for (size_t i = 0; i < view->n_endpoints; i++)
-		out += is_out(view->endpoints[i]);
+		out += !endpoint_is_usable(view->endpoints[i]);
 	return out * BP_ALL <=
 	       (uint64_t)view->cfg->outliers.max_ejected * view->n_endpoints;
 }
@@ -80,13 +72,14 @@ endpoint_failed_again(
 	               1;
 	bool is_done = false;
 
-	if (row < view->cfg->outliers.consecutive || is_out(endpoint))
+	if (row < view->cfg->outliers.consecutive ||
+	    !endpoint_is_usable(endpoint))
 		return false;
 	atomic_store_explicit(&endpoint->bad_in_row, 0, memory_order_relaxed);
 	if (atomic_exchange_explicit(
 	        &view->pool->is_ejecting, true, memory_order_acquire))
 		return false;
-	if (!is_out(endpoint) && may_eject(view)) {
+	if (endpoint_is_usable(endpoint) && may_eject(view)) {
 		eject(view, endpoint, now);
 		is_done = true;
 	}

@@ -126,17 +126,18 @@ stats_add_code(struct series_stats *stats, uint32_t key, uint64_t count)
 	stats->codes[i].count += count;
 }
 
+/* A row's key never changes once it is there. A count may be seen before it:
+   it is told when the key is. */
 static void
 stats_add_cell(struct series_stats *stats, struct series_cell *cell)
 {
 	for (int i = 0; i < SERIES_CODES_MAX; i++) {
+		uint32_t key = atomic_load_explicit(
+		    &cell->codes[i].key, memory_order_relaxed);
 		uint64_t count = counter_read(&cell->codes[i].count);
 
-		if (count > 0)
-			stats_add_code(stats,
-			    atomic_load_explicit(
-			        &cell->codes[i].key, memory_order_relaxed),
-			    count);
+		if (key != 0 && count > 0)
+			stats_add_code(stats, key, count);
 	}
 	stats->bytes_in += counter_read(&cell->bytes_in);
 	stats->bytes_out += counter_read(&cell->bytes_out);

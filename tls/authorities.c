@@ -1,14 +1,13 @@
 /*
- * Who may sign the certificates of a listener's clients. The file is read once,
- * while there is somebody to tell about a mistake and before root is given up;
- * each worker parses the text into its own library.
+ * Who may sign: certificates of endpoints, of the API's callers, and of a
+ * listener's clients. Of the latter the file is read once, while there is
+ * somebody to tell about a mistake and before root is given up; each worker
+ * parses the text into its own library.
  *
  * A session that began under other authorities, or under none, opens nothing
  * here: their digest is part of what binds sessions to a face.
  */
 #include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +20,9 @@ bool
 authorities_read(struct authorities *authorities, const char *path,
     bool is_required, struct err *err)
 {
-	if (!pem_file(path, &authorities->pem, &authorities->len, err))
-		return err_wrap(err, "client_ca");
+	if (!file_read(
+	        path, PEM_SIZE_MAX, &authorities->pem, &authorities->len, err))
+		return err_wrap(err, "client_ca '%s'", path);
 	authorities->path = path;
 	authorities->is_required = is_required;
 	tls_sha256(authorities->pem, authorities->len, authorities->digest);
@@ -39,12 +39,42 @@ authorities_release(struct authorities *authorities)
 	*authorities = (struct authorities){0};
 }
 
-/* Believed, and told to clients so that theirs can choose. */
 static bool
-trust(SSL_CTX *ctx, X509 *cert)
+believe(SSL_CTX *ctx, const char *pem, size_t len, bool is_told,
+    OSSL_LIB_CTX *library, struct err *err)
 {
-	return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert) == 1 &&
-	       SSL_CTX_add_client_CA(ctx, cert) == 1;
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	BIO *bio = BIO_new_mem_buf(pem, (int)len);
+	bool is_fine = bio != NULL;
+	X509 *cert;
+	size_t n = 0;
+
+	while (is_fine && (cert = x509_next(bio, library)) != NULL) {
+		is_fine = X509_STORE_add_cert(store, cert) == 1 &&
+		          (!is_told || SSL_CTX_add_client_CA(ctx, cert) == 1);
+		X509_free(cert);
+		n++;
+	}
+	BIO_free(bio);
+	if (!is_fine || !is_end_of_pem())
+		return err_set(err, "%s", errors_text());
+	errors_clear();
+	return n > 0 || err_set(err, "holds no PEM certificate");
+}
+
+bool
+authorities_load(SSL_CTX *ctx, const char *path, bool is_told,
+    OSSL_LIB_CTX *library, struct err *err)
+{
+	char *pem;
+	size_t len;
+	bool is_fine;
+
+	if (!file_read(path, PEM_SIZE_MAX, &pem, &len, err))
+		return false;
+	is_fine = believe(ctx, pem, len, is_told, library, err);
+	free(pem);
+	return is_fine;
 }
 
 /* RFC 2253 escapes what could end a field's value or begin another. */
@@ -88,29 +118,9 @@ bool
 authorities_use(const struct authorities *authorities, SSL_CTX *ctx,
     OSSL_LIB_CTX *library, struct err *err)
 {
-	BIO *bio = BIO_new_mem_buf(authorities->pem, (int)authorities->len);
-	X509 *cert;
-	size_t n = 0;
-	bool is_fine = bio != NULL;
-
-	while (is_fine && (cert = X509_new_ex(library, NULL)) != NULL) {
-		if (!PEM_read_bio_X509(bio, &cert, NULL, NULL)) {
-			X509_free(cert);
-			/* The end of the file is an error like any other. */
-			is_fine =
-			    n > 0 && ERR_GET_REASON(ERR_peek_last_error()) ==
-			                 PEM_R_NO_START_LINE;
-			break;
-		}
-		is_fine = trust(ctx, cert);
-		X509_free(cert);
-		n++;
-	}
-	BIO_free(bio);
-	if (!is_fine || n == 0)
-		return err_set(err, "client_ca '%s': %s", authorities->path,
-		    errors_text());
-	errors_clear();
+	if (!believe(
+	        ctx, authorities->pem, authorities->len, true, library, err))
+		return err_wrap(err, "client_ca '%s'", authorities->path);
 	SSL_CTX_set_verify(ctx,
 	    SSL_VERIFY_PEER |
 	        (authorities->is_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT

@@ -4,8 +4,6 @@
  * is wiped as soon as it is parsed; workers copy the parsed one (face.c).
  */
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -16,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "tls/inside.h"
 
@@ -40,32 +37,6 @@ warn(struct warnings *warnings, const char *format, ...)
 }
 
 /* ---- reading ---- */
-
-bool
-pem_file(const char *path, char **bytes_out, size_t *len_out, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *bytes = fd < 0 ? NULL : malloc(PEM_SIZE_MAX + 1);
-	size_t len = 0;
-	ssize_t n = -1;
-
-	while (bytes && len <= PEM_SIZE_MAX &&
-	       (n = read(fd, bytes + len, PEM_SIZE_MAX + 1 - len)) > 0)
-		len += (size_t)n;
-	if (n < 0)
-		err_set(err, "certificate '%s': %s", path, strerror(errno));
-	else if (len > PEM_SIZE_MAX)
-		err_set(err, "certificate '%s': larger than 1 MiB", path);
-	if (fd >= 0)
-		close(fd);
-	if (n < 0 || len > PEM_SIZE_MAX) {
-		free(bytes);
-		return false;
-	}
-	*bytes_out = bytes;
-	*len_out = len;
-	return true;
-}
 
 static void
 key_place(const struct secret *secret, char *out, size_t cap)
@@ -101,8 +72,9 @@ pem_read(struct pem *pem, const struct key_pair *pair,
 	memset(pem, 0, sizeof(*pem));
 	pem->cert_path = pair->cert;
 	key_place(&pair->key, pem->key_place, sizeof(pem->key_place));
-	if (!pem_file(pair->cert, &pem->chain, &pem->chain_len, err))
-		return false;
+	if (!file_read(
+	        pair->cert, PEM_SIZE_MAX, &pem->chain, &pem->chain_len, err))
+		return err_wrap(err, "certificate '%s'", pair->cert);
 	if (!secret_read(&pair->key, &pem->key, &pem->key_len, err))
 		return err_wrap(err, "key of certificate '%s'", pair->cert);
 	warn_of_readers(&pair->key, warnings);
@@ -121,19 +93,18 @@ pem_wipe(struct pem *pem)
 
 /* ---- parsing ---- */
 
-static X509 *
+X509 *
 x509_next(BIO *bio, OSSL_LIB_CTX *ctx)
 {
 	X509 *cert = X509_new_ex(ctx, NULL);
 
-	if (cert && PEM_read_bio_X509(bio, &cert, NULL, NULL))
+	if (cert && PEM_read_bio_X509_AUX(bio, &cert, NULL, NULL))
 		return cert;
 	X509_free(cert);
 	return NULL;
 }
 
-/* True when the reader stopped because the file has no further block. */
-static bool
+bool
 is_end_of_pem(void)
 {
 	unsigned long code = ERR_peek_last_error();

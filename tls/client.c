@@ -164,7 +164,8 @@ trust_system(SSL_CTX *ctx)
 }
 
 static bool
-trust_set(SSL_CTX *ctx, const struct pool_tls_cfg *cfg, struct err *err)
+trust_set(SSL_CTX *ctx, const struct pool_tls_cfg *cfg, OSSL_LIB_CTX *library,
+    struct err *err)
 {
 	switch (cfg->verify) {
 	case VERIFY_SYSTEM:
@@ -174,9 +175,8 @@ trust_set(SSL_CTX *ctx, const struct pool_tls_cfg *cfg, struct err *err)
 			    errors_text());
 		break;
 	case VERIFY_FILE:
-		if (SSL_CTX_load_verify_file(ctx, cfg->ca_file) != 1)
-			return err_set(err, "ca file '%s': %s", cfg->ca_file,
-			    errors_text());
+		if (!authorities_load(ctx, cfg->ca_file, false, library, err))
+			return err_wrap(err, "ca file '%s'", cfg->ca_file);
 		break;
 	case VERIFY_OFF:
 		return true;
@@ -206,7 +206,7 @@ client_context(const struct library *library, const struct pool_tls_cfg *cfg,
 	SSL_CTX_set_session_cache_mode(
 	    ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, session_cb);
-	if (trust_set(ctx, cfg, err))
+	if (trust_set(ctx, cfg, library->ctx, err))
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;

@@ -30,15 +30,8 @@ struct tls_gate {
 static bool
 trust(SSL_CTX *ctx, const char *path, OSSL_LIB_CTX *library, struct err *err)
 {
-	STACK_OF(X509_NAME) * names;
-
-	if (SSL_CTX_load_verify_file(ctx, path) != 1)
-		return err_set(err, "client_ca '%s': %s", path, errors_text());
-	/* what is told to clients, so that theirs can choose */
-	names = SSL_load_client_CA_file_ex(path, library, NULL);
-	if (!names)
-		return err_set(err, "client_ca '%s': %s", path, errors_text());
-	SSL_CTX_set_client_CA_list(ctx, names);
+	if (!authorities_load(ctx, path, true, library, err))
+		return err_wrap(err, "client_ca '%s'", path);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	return true;
 }

@@ -20,7 +20,7 @@ enum {
 	WORKERS_MAX = 1024,
 	KEY_KINDS = 3,    /* ECDSA, RSA, others: one of each may share a name */
 	SERVER_NAME_CAP = 256, /* a DNS name with its NUL */
-	PEM_SIZE_MAX = 1 << 20,
+	PEM_SIZE_MAX = 4 << 20,
 };
 
 /* ---- library.c: OpenSSL's own state, one for each worker ---- */
@@ -58,15 +58,16 @@ struct cert {
 	EVP_PKEY *key;          /* owned */
 };
 
-/* A file of at most PEM_SIZE_MAX; the caller frees. */
-bool pem_file(const char *path, char **bytes_out, size_t *len_out, struct err *err);
-
 struct warnings {
 	char *text; /* owned, NULL while there is none */
 };
 
 bool pem_read(struct pem *pem, const struct key_pair *pair, struct warnings *warnings, struct err *err);
 void pem_wipe(struct pem *pem);
+/* The next block; NULL: the end, or a bad one. The caller frees. */
+X509 *x509_next(BIO *bio, OSSL_LIB_CTX *ctx);
+/* True when x509_next stopped because the text has no further block. */
+bool is_end_of_pem(void);
 bool cert_parse(struct cert *cert, const struct pem *pem, OSSL_LIB_CTX *ctx, struct err *err);
 void cert_release(struct cert *cert);
 void cert_warn(const struct tls_cert_info *info, time_t now, struct warnings *warnings);
@@ -89,7 +90,10 @@ const struct face *sni_face(const struct sni *names, size_t at);
 /* `name` in lower case: exact, then wildcard, then 0. */
 size_t sni_find(const struct sni *names, struct span name);
 
-/* ---- authorities.c: who may sign clients' certificates ---- */
+/* ---- authorities.c: who may sign ---- */
+
+/* The certificates of a PEM file are believed; is_told: clients hear of them, so that theirs can choose. The error does not name it. */
+bool authorities_load(SSL_CTX *ctx, const char *path, bool is_told, OSSL_LIB_CTX *library, struct err *err);
 
 struct authorities {
 	const char *path;   /* borrowed: for errors while it is built */

@@ -1,12 +1,52 @@
 /*
  * Inheritance of pools and plans. One takes every key that it does not give
  * from the one that it is like; maps of settings (timeouts, retry, rollback)
- * are taken key by key, lists and maps of names as a whole.
+ * are taken key by key, lists and maps of names as a whole. What would
+ * contradict a key that it gives is not taken: there is no word for "nothing".
  */
 #include "config/load/load.h"
 #include "config/mem.h"
 
 enum { LIKE_MAX = 16 };
+
+/* A key that is given, with this text or any but that one, and the key that has
+   no meaning beside it. */
+static const struct {
+	enum row_id given;
+	const char *when, *unless;
+	enum row_id gone;
+} contradictions[] = {
+    {ROW_POOL_VERIFY, NULL, "file", ROW_POOL_CA},
+    {ROW_BALANCE, NULL, "hash", ROW_HASH_ON},
+    {ROW_HASH_BY, "client_ip", NULL, ROW_HASH_NAME},
+    {ROW_HEALTH_PATH, NULL, NULL, ROW_HEALTH_GRPC},
+    {ROW_HEALTH_GRPC, NULL, NULL, ROW_HEALTH_PATH},
+    {ROW_HEALTH_GRPC, NULL, NULL, ROW_HEALTH_METHOD},
+    {ROW_HEALTH_GRPC, NULL, NULL, ROW_HEALTH_EXPECT},
+    {ROW_HEALTH_GRPC, NULL, NULL, ROW_HEALTH_BODY},
+    {ROW_POOL_QUEUE, "0", NULL, ROW_POOL_QUEUE_TIMEOUT},
+};
+
+static bool
+contradicts(const struct node *map, const struct node *inherited)
+{
+	size_t n = sizeof(contradictions) / sizeof(contradictions[0]);
+
+	for (size_t i = 0; i < n; i++) {
+		enum row_id id = contradictions[i].given;
+		const char *when = contradictions[i].when;
+		const char *unless = contradictions[i].unless;
+		const struct node *given = field(map, id);
+
+		if (given && given->row == schema_row(id) &&
+		    span_eq(inherited->key,
+		        schema_key(schema_row(contradictions[i].gone))) &&
+		    (!when || span_eq(given->text, span_of(when))) &&
+		    (!unless || !span_eq(given->text, span_of(unless))))
+			return true;
+	}
+	return false;
+}
 
 /* `map` over `base`: what both have is the map's, or mixed when a MAP. */
 static const struct node *
@@ -31,7 +71,8 @@ merge(struct load *load, const struct node *map, const struct node *base)
 		mixed->child[mixed->n++] = child;
 	}
 	for (size_t i = 0; i < base->n; i++) {
-		if (node_find(map, base->child[i]->key) < 0)
+		if (node_find(map, base->child[i]->key) < 0 &&
+		    !contradicts(map, base->child[i]))
 			mixed->child[mixed->n++] = base->child[i];
 	}
 	return mixed;

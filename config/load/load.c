@@ -13,6 +13,8 @@
 
 #include "config/mem.h"
 
+enum { AUTHORITIES_MAX = 4 << 20 };
+
 /* ---- parts that several nouns have ---- */
 
 static char *
@@ -108,26 +110,14 @@ load_can_read(
 		    shown.ptr, strerror(why));
 		return false;
 	}
-	if (!S_ISDIR(st.st_mode))
+	if (S_ISREG(st.st_mode))
 		return true;
 	report_add(load->report, DIAG_FILE_NAMED, node_place(node),
-	    "name a file in it", "%s: %.*s is a directory",
-	    node_where(node, where), (int)shown.len, shown.ptr);
+	    S_ISDIR(st.st_mode) ? "name a file in it" : "name a file",
+	    "%s: %.*s is %s", node_where(node, where), (int)shown.len,
+	    shown.ptr,
+	    S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
 	return false;
-}
-
-FILE *
-load_open(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	FILE *in = NULL;
-	struct stat st;
-
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		in = fdopen(fd, "r");
-	if (fd >= 0 && in == NULL)
-		close(fd);
-	return in;
 }
 
 /* Does a line of it begin a certificate? What stands in that, TLS finds out;
@@ -135,17 +125,21 @@ load_open(const char *path)
 static bool
 holds_certificate(const char *path)
 {
-	static const char begin[] = "-----BEGIN ";
-	FILE *in = load_open(path);
-	char line[256];
-	size_t left = (4 << 20) / sizeof(line);
-	bool is_found = in == NULL;
+	static const char begin[] = "-----BEGIN ", end[] = "CERTIFICATE-----";
+	char *bytes;
+	size_t len;
+	struct err err;
+	bool is_found = false;
 
-	while (!is_found && left-- > 0 && fgets(line, sizeof(line), in))
+	if (!file_read(path, AUTHORITIES_MAX, &bytes, &len, &err))
+		return true;
+	for (char *line = bytes; *line && !is_found;
+	     line += len + (line[len] == '\n')) {
+		len = strcspn(line, "\n");
 		is_found = strncmp(line, begin, sizeof(begin) - 1) == 0 &&
-		           strstr(line, "CERTIFICATE-----");
-	if (in)
-		fclose(in);
+		           memmem(line, len, end, sizeof(end) - 1);
+	}
+	free(bytes);
 	return is_found;
 }
 
@@ -372,17 +366,6 @@ load_model(struct load *load)
 	check_whole(load);
 }
 
-static uint64_t
-hash_of(struct span text)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < text.len; i++)
-		hash = (hash ^ (unsigned char)text.ptr[i]) *
-		       UINT64_C(0x100000001b3);
-	return hash;
-}
-
 static char *
 folder_of(const char *path)
 {
@@ -479,7 +462,7 @@ load_into(
 	report_finish(report, text);
 	tree_release(&tree);
 	if (config)
-		config->hash = hash_of(text);
+		config->hash = span_hash(text);
 	if (report->diags->errors > 0)
 		config_free(&config);
 	return config;

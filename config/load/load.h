@@ -72,8 +72,6 @@ char *load_path(
 /* False: told, with what to do. */
 bool load_can_read(
     const struct load *load, const struct node *node, const char *path);
-/* To read while a config is judged: NULL for what could keep us waiting, or never end. */
-FILE *load_open(const char *path);
 /* A PEM file of certificate authorities; told when it is none. */
 char *load_authorities(
     const struct load *load, const struct node *map, enum row_id id);

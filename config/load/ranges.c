@@ -4,8 +4,7 @@
  * with a hundred thousand lines, so such a file is read in one go and only its
  * first mistake is told.
  */
-#include <stdio.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 
 #include "config/load/load.h"
 #include "config/mem.h"
@@ -89,29 +88,21 @@ take_file(struct load *load, const struct node *node, const char *path,
     struct growing *list)
 {
 	struct span shown = load_shown(node, path);
-	char where[WHERE_MAX];
-	struct stat st;
-	FILE *in;
-	char *bytes;
+	char where[WHERE_MAX], *bytes;
+	struct err err;
 	size_t len;
 
 	if (!load_can_read(load, node, path))
 		return;
-	in = load_open(path);
-	if (in == NULL || fstat(fileno(in), &st) != 0 ||
-	    st.st_size > FILE_BYTES_MAX) {
+	if (!file_read(path, FILE_BYTES_MAX, &bytes, &len, &err)) {
 		report_add(load->report, DIAG_FILE_NAMED, node_place(node),
 		    "write one range on each line, at most 64 MiB",
-		    "%s: %.*s: not a file, or larger than 64 MiB",
-		    node_where(node, where), (int)shown.len, shown.ptr);
-	} else {
-		bytes = mem_new((size_t)st.st_size + 1, 1);
-		len = fread(bytes, 1, (size_t)st.st_size, in);
-		take_lines(load, node, path, (struct span){bytes, len}, list);
-		free(bytes);
+		    "%s: %.*s: %s", node_where(node, where), (int)shown.len,
+		    shown.ptr, err.text);
+		return;
 	}
-	if (in)
-		fclose(in);
+	take_lines(load, node, path, (struct span){bytes, len}, list);
+	free(bytes);
 }
 
 /* ---- a list ---- */

@@ -1,4 +1,6 @@
 /* Splits and routes as a tree; see render.h. */
+#include <inttypes.h>
+
 #include "config/render/parts.h"
 
 /* ---- splits ---- */
@@ -190,6 +192,16 @@ put_range_list(json_t *map, const char *name, const struct range_list *list)
 	json_decref(json);
 }
 
+/* All of a list, files too: how many, and what tells them from others. */
+static void
+put_ranges_told(json_t *map, const char *name, const struct cidrs *all)
+{
+	struct span bytes = {(const char *)all->at, all->n * sizeof(*all->at)};
+
+	json_object_set_new(map, name,
+	    json_sprintf("%zu (%016" PRIx64 ")", all->n, span_hash(bytes)));
+}
+
 static json_t *
 access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
 {
@@ -200,8 +212,8 @@ access_lists(const struct renderer *r, const struct route_access_cfg *cfg)
 	if (cfg->geo.is_on)
 		json_object_set_new(map, "geo", geo_match(&cfg->geo));
 	if (r->to_compare && cfg->allow.files.n + cfg->deny.files.n > 0) {
-		put_number(map, "allow_ranges", cfg->allow.all.n);
-		put_number(map, "deny_ranges", cfg->deny.all.n);
+		put_ranges_told(map, "allow_ranges", &cfg->allow.all);
+		put_ranges_told(map, "deny_ranges", &cfg->deny.all);
 	}
 	return map;
 }

@@ -12,8 +12,8 @@
  * hold or observe use the same share and take nothing from the others: what
  * they may get wrong is not a rollback.
  *
- * Units of a blind look are counted and shown, but not bet: after a standstill
- * of our own nobody knows whose fault a timeout was.
+ * Units of a blind look are counted and shown, but neither bet nor added to a
+ * fuse: after a standstill of our own nobody knows whose fault a timeout was.
  */
 #include <assert.h>
 #include <math.h>
@@ -268,11 +268,13 @@ take_units(struct judge *judge, const struct judge_news *news)
 	for (size_t i = 0; i < judge_n(judge); i++) {
 		struct watch *watch = &judge->watches[i];
 
-		if (watch->guard->metric == GUARD_EXCESS_FAILURES)
-			fuse_add(judge, watch, news->delta);
 		if (watch->window)
 			window_add(watch->window, news->delta);
-		if (watch->method && !news->is_blind)
+		if (news->is_blind)
+			continue;
+		if (watch->guard->metric == GUARD_EXCESS_FAILURES)
+			fuse_add(judge, watch, news->delta);
+		if (watch->method)
 			watch_look(judge, watch, news->delta);
 	}
 	if (judge->has_latency && !news->is_blind && baseline->n_latency > 0)

@@ -84,6 +84,8 @@ const service = {
 	async Down(call) {
 		const { count, gap, status, after, never } = call.request;
 		const over = watch('Down', call);
+		if (call.request.tells)
+			say({ begun: 'Down' });
 		greet(call);
 		for (let n = 1; n <= count && !call.cancelled; n++) {
 			if (status && n > after)

@@ -48,6 +48,11 @@ class Grpc(Case):
     def call(self, method="One", ask=None, **how):
         return self.client.order("call", method=method, ask=ask or {}, **how)
 
+    def begin(self, ask):
+        """A call of Down that its server has."""
+        self.client.tell("call", method="Down", ask=dict(ask, tells=True))
+        self.assertEqual(self.server.hear(), {"begun": "Down"})
+
     def errors(self):
         return self.weir.metric("weir_upstream_errors_total", reason="status") or 0
 
@@ -148,8 +153,7 @@ class Calls(Grpc):
         self.assertEqual(self.errors(), 0)
 
     def test_a_client_that_is_killed_cancels_its_calls(self):
-        self.client.tell("call", method="Down", ask={"count": 1, "never": True})
-        until(lambda: self.in_flight() == 1)
+        self.begin({"count": 1, "never": True})
         self.client.process.kill()
         self.assertEqual(self.server.hear()["cancelled"], "Down")
         until(lambda: self.in_flight() == 0)
@@ -161,8 +165,7 @@ class Calls(Grpc):
 
     def test_a_server_that_is_killed_is_UNAVAILABLE(self):
         self.assertEqual(self.call()["code"], OK)
-        self.client.tell("call", method="Down", ask={"count": 1, "never": True})
-        until(lambda: self.in_flight() == 1)
+        self.begin({"count": 1, "never": True})
         self.server.process.kill()
         self.assertIn(self.client.hear()["code"], (UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED))
         self.assertEqual(self.call()["code"], UNAVAILABLE)
@@ -170,8 +173,7 @@ class Calls(Grpc):
     def test_a_server_that_leaves_in_order_loses_no_call(self):
         """Its GOAWAY comes while a stream is open: that one ends well, what begins goes elsewhere."""
         other = self.enter(Node("grpc.mjs", "server", *([self.cert, self.key] if self.tls else [])))
-        self.client.tell("call", method="Down", ask={"count": 10, "gap": 100})
-        until(lambda: self.in_flight() == 1)
+        self.begin({"count": 10, "gap": 100})
         pool = dict(self.weir.config["pools"]["app"], endpoints=self.weir.config["pools"]["app"]["endpoints"] + ["127.0.0.1:%d" % other.hear()["port"]],
                     retry={"budget": "100%"})           # all calls of a moment may meet the closed port
         self.weir.reload(dict(self.weir.config, pools={"app": pool}))
@@ -184,16 +186,14 @@ class Calls(Grpc):
         self.assertEqual(self.server.hear(), {"left": True})
 
     def test_a_stream_outlives_reloads(self):
-        self.client.tell("call", method="Down", ask={"count": 12, "gap": 100})
-        until(lambda: self.in_flight() == 1)
+        self.begin({"count": 12, "gap": 100})
         for n in range(3):
             self.weir.reload(dict(self.weir.config, pools={"app": dict(self.weir.config["pools"]["app"], timeouts={"first_byte": "%ds" % (n + 20)})}))
         end = self.client.hear()
         self.assertEqual((end["code"], end["count"]), (OK, 12))
 
     def test_a_drain_lets_an_open_stream_end(self):
-        self.client.tell("call", method="Down", ask={"count": 15, "gap": 100})
-        until(lambda: self.in_flight() == 1)
+        self.begin({"count": 15, "gap": 100})
         self.weir.process.terminate()
         end = self.client.hear()
         self.assertEqual((end["code"], end["count"]), (OK, 15), end)

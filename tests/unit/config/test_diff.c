@@ -1,6 +1,8 @@
 /* What changed, and whether a reload is enough; rendering. */
 #include "cmock.h"
 
+#include <unistd.h>
+
 static void
 expect_diff(const char *before, const char *after, const char *want)
 {
@@ -54,6 +56,48 @@ test_diff__the_order_of_routes_matters(void **state)
 	    HEAD POOL "routes: [{name: b, pool: app}, {name: a, match: {path: "
 	              "/a}, pool: app}]\n",
 	    "~ route_order: [\"a\",\"b\"] -> [\"b\",\"a\"]\n");
+}
+
+/* The next content of a file that is named once and for all. */
+static void
+put_ranges(const char *path, const char *ranges)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(ranges, file);
+	fclose(file);
+}
+
+static void
+test_diff__other_ranges_in_a_file_are_seen(void **state)
+{
+	char path[] = "/tmp/weir-diff-XXXXXX", text[512], *told;
+	struct config *old, *same, *new;
+
+	(void)state;
+	close(mkstemp(path));
+	snprintf(text, sizeof(text),
+	    HEAD POOL "routes: [{name: a, access: {deny: [{file: %s}]}, pool: "
+	              "app}]\n",
+	    path);
+	put_ranges(path, "10.0.0.0/8\n10.1.0.1\n");
+	old = load_fine(text);
+	put_ranges(path, "10.0.0.0/8 # all of it\n\n10.1.0.1\n");
+	same = load_fine(text);
+	put_ranges(path, "10.0.0.0/8\n10.1.0.2\n");
+	new = load_fine(text);
+	unlink(path);
+	told = config_diff(old, same);
+	assert_string_equal(told, "");
+	free(told);
+	told = config_diff(old, new);
+	assert_non_null(strstr(told, "~ routes.a.access.deny_ranges: \"2 ("));
+	assert_null(strstr(told, "allow_ranges"));
+	free(told);
+	config_free(&old);
+	config_free(&same);
+	config_free(&new);
 }
 
 #define TOKEN(name)                                                            \
@@ -178,6 +222,7 @@ main(void)
 	    cmocka_unit_test(test_diff__a_changed_value_shows_both),
 	    cmocka_unit_test(test_diff__things_come_and_go),
 	    cmocka_unit_test(test_diff__the_order_of_routes_matters),
+	    cmocka_unit_test(test_diff__other_ranges_in_a_file_are_seen),
 	    cmocka_unit_test(test_diff__another_secret_is_seen_and_not_shown),
 	    cmocka_unit_test(test_diff__a_restart_is_asked_for_by_name),
 	    cmocka_unit_test(test_render__secrets_are_stars),

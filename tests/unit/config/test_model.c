@@ -1,6 +1,8 @@
 /* What a fine file becomes: defaults, inheritance, every form of a value. */
 #include "cmock.h"
 
+#include <unistd.h>
+
 static void
 test_model__the_smallest_file_has_every_default(void **state)
 {
@@ -123,6 +125,56 @@ test_model__like_takes_what_is_not_given_in_any_order(void **state)
 	assert_int_equal(green->first_byte_timeout, 3 * NSEC_PER_SEC);
 	assert_int_equal(green->n_meta, 1);
 	assert_string_equal(green->meta[0].name, "b");
+	config_free(&config);
+}
+
+/* Each pool is like `a`, and says otherwise in one thing. */
+static void
+test_model__like_takes_nothing_that_contradicts(void **state)
+{
+	static const char form[] =
+	    HEAD "pools:\n"
+	         "  a: {endpoints: \"10.0.0.1:80\", protocol: h2, balance: hash,"
+	         " hash_on: {by: header, name: x}, health: {path: /ready,"
+	         " method: HEAD, expect: 200, port: 81}, tls: {ca: %s,"
+	         " server_name: up.test}, limits: {in_flight: 9, queue: 5,"
+	         " queue_timeout: 1s}}\n"
+	         "  b: {like: a, hash_on: {by: client_ip}}\n"
+	         "  c: {like: a, health: {grpc: shop}}\n"
+	         "  d: {like: c, health: {path: /d}}\n"
+	         "  e: {like: a, balance: random}\n"
+	         "  f: {like: a, tls: {verify: system}}\n"
+	         "  g: {like: a, limits: {in_flight: 9, queue: 0}}\n"
+	         "  h: {like: a, balance: hash, hash_on: {by: header}, tls:"
+	         " {verify: file}, limits: {in_flight: 9, queue: 6}}\n"
+	         "routes: [{pool: a}]\n";
+	char path[] = "/tmp/weir-model-XXXXXX", text[sizeof(form) + 40];
+	const struct pool_cfg *pool;
+	struct config *config;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(write(fd, "-----BEGIN CERTIFICATE-----\n", 28), 28);
+	close(fd);
+	snprintf(text, sizeof(text), form, path);
+	config = load_fine(text);
+	unlink(path);
+	pool = config->pools;
+	assert_int_equal(pool[1].hash_on.by, KEY_CLIENT_IP);
+	assert_null(pool[1].hash_on.name);
+	assert_string_equal(pool[2].health.grpc, "shop");
+	assert_false(pool[2].health.is_head);
+	assert_int_equal(pool[2].health.port, 81);
+	assert_null(pool[3].health.grpc);
+	assert_string_equal(pool[3].health.path, "/d");
+	assert_int_equal(pool[4].balance, BALANCE_RANDOM);
+	assert_int_equal(pool[5].tls.verify, VERIFY_SYSTEM);
+	assert_null(pool[5].tls.ca_file);
+	assert_string_equal(pool[5].tls.server_name, "up.test");
+	assert_int_equal(pool[6].limits.queue, 0);
+	assert_string_equal(pool[7].hash_on.name, "x");
+	assert_non_null(pool[7].tls.ca_file);
+	assert_int_equal(pool[7].limits.queue_timeout, NSEC_PER_SEC);
 	config_free(&config);
 }
 
@@ -306,6 +358,7 @@ main(void)
 	    cmocka_unit_test(test_model__endpoints_have_five_forms),
 	    cmocka_unit_test(
 	        test_model__like_takes_what_is_not_given_in_any_order),
+	    cmocka_unit_test(test_model__like_takes_nothing_that_contradicts),
 	    cmocka_unit_test(test_model__a_split_is_read),
 	    cmocka_unit_test(test_model__a_route_is_read),
 	    cmocka_unit_test(test_model__admin_rules_are_read),

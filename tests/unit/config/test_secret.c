@@ -1,6 +1,7 @@
 /* Secrets are read from where they are named, and are never empty. */
 #include "cmock.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A file with these bytes; the caller unlinks and frees. */
@@ -82,6 +83,23 @@ test_secret__a_large_file_is_refused(void **state)
 }
 
 static void
+test_secret__a_pipe_is_not_waited_for(void **state)
+{
+	char *path = file_with("", 0), *bytes;
+	struct secret secret = {SECRET_FILE, path};
+	struct err err;
+	size_t len;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_false(secret_read(&secret, &bytes, &len, &err));
+	assert_non_null(strstr(err.text, ": not a regular file"));
+	unlink(path);
+	free(path);
+}
+
+static void
 test_secret__the_environment_is_read(void **state)
 {
 	struct secret secret = {SECRET_ENV, (char *)"WEIR_TEST_SECRET"};
@@ -129,6 +147,7 @@ main(void)
 	    cmocka_unit_test(test_secret__an_empty_one_is_refused),
 	    cmocka_unit_test(test_secret__a_missing_file_is_named),
 	    cmocka_unit_test(test_secret__a_large_file_is_refused),
+	    cmocka_unit_test(test_secret__a_pipe_is_not_waited_for),
 	    cmocka_unit_test(test_secret__the_environment_is_read),
 	    cmocka_unit_test(test_secret__a_credential_stays_in_its_folder),
 	};

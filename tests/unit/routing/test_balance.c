@@ -65,6 +65,34 @@ open_way(struct edge *edge, int way, const uint32_t *weights, size_t n)
 	return open_pool(edge, words[way], weights, n);
 }
 
+/* Percents of weights while one warms up: their sum has more than 32 bits. */
+static void
+test_balance__very_many_share_by_weight_while_one_is_cold(void **state)
+{
+	enum { MANY = 60000, PICKS = 20000 };
+	uint32_t *weights = malloc(MANY * sizeof(*weights)), light = 0;
+	const struct pool_view *view;
+	struct edge edge;
+	bool is_panic;
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		weights[i] = i % 2 ? 1000 : 900;
+	view = open_pool(&edge, "random", weights, MANY);
+	for (size_t i = 0; i < MANY; i += 2)
+		set_load(view, i, 1); /* to know the light ones by */
+	atomic_store(&view->endpoints[0]->warmth, WARMTH_COLD);
+	for (int i = 0; i < PICKS; i++) {
+		struct endpoint *endpoint =
+		    pool_pick(view, 0, &edge.rng, 0, NULL, &is_panic);
+
+		light += atomic_load(&endpoint->local[0].in_flight);
+	}
+	assert_true(abs((int)light - PICKS * 900 / 1900) <= PICKS / 50);
+	edge_close(&edge);
+	free(weights);
+}
+
 static void
 test_balance__every_way_shares_by_weight(void **state)
 {
@@ -534,6 +562,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_balance__every_way_shares_by_weight),
+	    cmocka_unit_test(
+	        test_balance__very_many_share_by_weight_while_one_is_cold),
 	    cmocka_unit_test(test_balance__equal_weights_share_equally),
 	    cmocka_unit_test(
 	        test_balance__odd_weights_are_exact_in_the_alias_table),

@@ -191,6 +191,28 @@ test_judge__a_blind_look_decides_nothing(void **state)
 	court_close(&court);
 }
 
+/* Without a baseline nothing else says that it was us who stood still. */
+static void
+test_judge__what_a_blind_look_saw_blows_no_fuse_later(void **state)
+{
+	struct court court;
+	struct judge_news news = {.is_blind = true, .delta = &court.delta};
+
+	(void)state;
+	court_open(&court, 8);
+	court_begin(&court, BP_ALL, 0);
+	court.delta.arm[ARM_CANDIDATE].n = 1000;
+	court.delta.arm[ARM_CANDIDATE].bad = 1000;
+	news.now = court.now;
+	judge_look(court.judge, &news);
+	court_show(&court, 100, 0, 0, 0);
+	assert_int_equal(court_verdict(&court, FUSE), VERDICT_UNDECIDED);
+	assert_int_equal(court_finding(&court, FUSE).bad[ARM_CANDIDATE], 1000);
+	court_show(&court, 501, 501, 0, 0);
+	assert_int_equal(court_verdict(&court, FUSE), VERDICT_FAIL);
+	court_close(&court);
+}
+
 /* ---- latency ---- */
 
 static void
@@ -588,6 +610,8 @@ main(void)
 	    cmocka_unit_test(test_judge__a_fail_stays_until_the_next_phase),
 	    cmocka_unit_test(test_judge__a_ramp_keeps_what_was_seen),
 	    cmocka_unit_test(test_judge__a_blind_look_decides_nothing),
+	    cmocka_unit_test(
+	        test_judge__what_a_blind_look_saw_blows_no_fuse_later),
 	    cmocka_unit_test(
 	        test_judge__latency_is_judged_when_the_candidate_is_warm),
 	    cmocka_unit_test(test_judge__the_cut_is_beyond_all_scores),

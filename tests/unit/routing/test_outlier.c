@@ -123,6 +123,28 @@ test_outlier__who_is_down_counts_as_out(void **state)
 }
 
 static void
+test_outlier__who_is_drained_counts_as_out(void **state)
+{
+	static const enum endpoint_admin states[] = {
+	    ENDPOINT_DRAIN, ENDPOINT_MAINT};
+	struct edge edge;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		open_with(&edge, 2, "{consecutive: 1, max_ejected: 50%}");
+		assert_true(endpoint_set_admin(
+		    edge.registry, "p", "10.0.0.1:80", states[i], &edge.err));
+		assert_int_equal(bad_until_ejected(&edge, 1, 1), 0);
+		/* what it had may fail; it is out for another reason */
+		assert_int_equal(bad_until_ejected(&edge, 0, 1), 0);
+		assert_true(endpoint_set_admin(edge.registry, "p",
+		    "10.0.0.1:80", ENDPOINT_ACTIVE, &edge.err));
+		assert_int_equal(bad_until_ejected(&edge, 1, 1), 1);
+		edge_close(&edge);
+	}
+}
+
+static void
 test_outlier__it_comes_back_and_its_first_answer_decides(void **state)
 {
 	struct edge edge;
@@ -281,6 +303,7 @@ main(void)
 	        test_outlier__without_the_setting_nothing_is_counted),
 	    cmocka_unit_test(test_outlier__never_more_than_the_bound),
 	    cmocka_unit_test(test_outlier__who_is_down_counts_as_out),
+	    cmocka_unit_test(test_outlier__who_is_drained_counts_as_out),
 	    cmocka_unit_test(
 	        test_outlier__it_comes_back_and_its_first_answer_decides),
 	    cmocka_unit_test(

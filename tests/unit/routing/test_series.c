@@ -139,6 +139,34 @@ test_series__invented_codes_lose_their_detail_only(void **state)
 	edge_close(&edge);
 }
 
+/* A worker writes a row's key and its count; another processor may see the
+   count first. */
+static void
+test_series__a_count_without_its_key_is_not_told_yet(void **state)
+{
+	struct outcome ok = {.status = 200};
+	struct series *series;
+	struct series_code *row;
+	struct found found;
+	struct edge edge;
+
+	(void)state;
+	edge_open(&edge, BASE);
+	record(&edge, 0, "a.test", "/gone", &ok);
+	series = registry_series(edge.registry, "http", "gone", "");
+	row = atomic_load(&series->cells[0])->codes;
+	while (atomic_load(&row->key) != 0)
+		row++;
+	counter_add(&row->count, 1);
+	found = find(&edge, "http gone ");
+	assert_int_equal(found.stats.n_codes, 1);
+	assert_int_equal(found.stats.codes[0].status, 200);
+	atomic_store(&row->key, 204);
+	found = find(&edge, "http gone ");
+	assert_int_equal(found.stats.n_codes, 2);
+	edge_close(&edge);
+}
+
 static void
 test_series__the_pool_counts_blame_and_classes(void **state)
 {
@@ -226,6 +254,8 @@ main(void)
 	    cmocka_unit_test(test_series__methods_and_codes_stand_apart),
 	    cmocka_unit_test(
 	        test_series__invented_codes_lose_their_detail_only),
+	    cmocka_unit_test(
+	        test_series__a_count_without_its_key_is_not_told_yet),
 	    cmocka_unit_test(test_series__the_pool_counts_blame_and_classes),
 	    cmocka_unit_test(
 	        test_series__survives_reloads_and_goes_with_its_route),

@@ -65,6 +65,16 @@ made_file(const char *name, const char *text)
 	return path;
 }
 
+const char *
+made_pipe(const char *name)
+{
+	const char *path = made_file(name, "");
+
+	unlink(path);
+	assert(mkfifo(path, 0600) == 0);
+	return path;
+}
+
 static void
 extension_add(X509 *cert, X509 *issuer, int nid, const char *value)
 {

@@ -28,6 +28,8 @@ const char *made_folder(void);
 struct made made_write(const char *name, struct made_spec spec);
 /* Writes `text` as `name` into the folder; the path. */
 const char *made_file(const char *name, const char *text);
+/* A pipe that nobody writes to. */
+const char *made_pipe(const char *name);
 
 /* A tls_cfg over the given pairs; holds pointers into `made`. Freed by made_cfg_release. */
 struct tls_cfg made_cfg(const struct made *made, size_t n);

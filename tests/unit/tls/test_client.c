@@ -114,6 +114,34 @@ assert_verdict(struct made_spec spec, const char *ca_file, const char *host,
 	tls_server_free(&server);
 }
 
+static const char *
+empty_file(const char *name)
+{
+	return made_file(name, "");
+}
+
+static void
+test_client__a_bad_authority_is_named(void **state)
+{
+	static const struct {
+		const char *(*make)(const char *name);
+		const char *says;
+	} rows[] = {{empty_file, "bad.pem': holds no PEM certificate"},
+	    {made_pipe, "bad.pem': not a regular file"}};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct pool_tls_cfg cfg = {.on = true,
+		    .verify = VERIFY_FILE,
+		    .ca_file = (char *)rows[i].make("bad.pem")};
+		struct err err;
+
+		assert_null(tls_client_new(&cfg, 1, &err));
+		if (!strstr(err.text, rows[i].says))
+			fail_msg("%s", err.text);
+	}
+}
+
 static void
 test_client__believes_names_and_addresses(void **state)
 {
@@ -346,6 +374,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_client__a_bad_authority_is_named),
 	    cmocka_unit_test(test_client__believes_names_and_addresses),
 	    cmocka_unit_test(test_client__does_not_believe_the_expired),
 	    cmocka_unit_test(test_client__verification_off_believes_all),

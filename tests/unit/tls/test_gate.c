@@ -221,6 +221,8 @@ test_gate__bad_files_are_named(void **state)
 	assert_non_null(strstr(err.text, empty));
 	assert_null(tls_gate_new(&pair, "/nonexistent/ca.pem", NULL, &err));
 	assert_non_null(strstr(err.text, "/nonexistent/ca.pem"));
+	assert_null(tls_gate_new(&pair, made_pipe("pipe"), NULL, &err));
+	assert_non_null(strstr(err.text, "pipe': not a regular file"));
 }
 
 int

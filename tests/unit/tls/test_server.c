@@ -499,6 +499,27 @@ test_certs__bad_files_are_named(void **state)
 }
 
 static void
+test_certs__a_pipe_is_not_waited_for(void **state)
+{
+	struct made made = shop;
+	struct tls_cfg cfg;
+	struct err err;
+
+	(void)state;
+	strcpy(made.cert, made_pipe("pipe"));
+	assert_refused(made, "pipe': not a regular file");
+	strcpy(made.key, made.cert);
+	strcpy(made.cert, shop.cert);
+	assert_refused(made, "pipe: not a regular file");
+	cfg = made_cfg(&shop, 1);
+	cfg.client_ca = made.key;
+	assert_null(tls_server_new(&cfg, NULL, 1, NULL, &err));
+	assert_non_null(strstr(err.text, "pipe': not a regular file"));
+	cfg.client_ca = NULL;
+	made_cfg_release(&cfg);
+}
+
+static void
 test_certs__a_key_with_a_passphrase_is_refused(void **state)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -608,6 +629,7 @@ main(void)
 	    cmocka_unit_test(
 	        test_certs__a_key_of_another_is_refused_with_both_names),
 	    cmocka_unit_test(test_certs__bad_files_are_named),
+	    cmocka_unit_test(test_certs__a_pipe_is_not_waited_for),
 	    cmocka_unit_test(test_certs__a_key_with_a_passphrase_is_refused),
 	    cmocka_unit_test(test_certs__warn_of_what_will_hurt),
 	    cmocka_unit_test(
