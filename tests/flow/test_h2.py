@@ -225,6 +225,14 @@ class Answers(H2):
         self.assertEqual(names & {"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection", "x-private"}, set())
         self.assertEqual([n for n in names if n != n.lower()], [])
 
+    def test_a_head_that_a_template_makes_long_comes_back(self):
+        weir = self.start(one_pool(self.up.address, routes=[{"pool": "app", "headers": {"response": {"set": {"x-path": "${request.path}" * 8}}}}]))
+        for length in (8000, 8300, 8600):
+            with self.subTest(length=length):
+                path = "/" + "a" * (length - 1)
+                answer = self.ask_h2(h2.request(path), wire=self.enter(h2.client(("127.0.0.1", weir.port))))
+                self.assertEqual((answer.status, answer.one("x-path") == path * 8), (200, True))
+
     def test_trailers_come_back(self):
         answer = self.ask_h2(h2.request("/m/trailers"))
         self.assertTrue(answer.trailers, answer)
