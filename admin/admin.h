@@ -92,12 +92,15 @@ struct admin *admin_start(struct event_base *base, const struct config *config, 
     struct state *state, const struct admin_hooks *hooks, struct err *err);
 /*
  * Before a reload is published: reads tokens, certificate and key of the admin
- * API, so that a mistake in them changes nothing. admin_apply takes the result.
+ * API and binds its new listeners, so that what is wrong with them changes
+ * nothing. admin_apply takes the result; admin_cancel gives it up, when
+ * something else refuses. No turn of the event loop lies between.
  */
 bool admin_prepare(struct admin *admin, const struct config *config, struct err *err);
+void admin_cancel(struct admin *admin);
 /* After a reload: new access rules, new listeners; the notes are audited and announced. */
-bool admin_apply(struct admin *admin, const struct config *config, const char *by,
-    const struct merge_note *notes, size_t n_notes, struct err *err);
+void admin_apply(struct admin *admin, const struct config *config, const char *by,
+    const struct merge_note *notes, size_t n_notes);
 /*
  * May `config` take the place of the running one? False with err: a live
  * rollout owns what it would change; call before anything is built.

@@ -70,13 +70,9 @@ find_row(struct call *call)
 
 	if (!path)
 		path = "";
-	call->row = row_find(
-	    method_word(call->http), path, call->args, allow, sizeof(allow));
-	if (call->row && call->door->is_metrics &&
-	    !(call->row->flags & API_METRICS)) {
-		call->row = NULL;
-		allow[0] = '\0';
-	}
+	call->row = row_find(method_word(call->http), path,
+	    call->door->is_metrics ? API_METRICS : 0, call->args, allow,
+	    sizeof(allow));
 	if (call->row)
 		return true;
 	if (allow[0] != '\0') {
@@ -138,23 +134,40 @@ take_query(struct call *call)
 
 /* ---- replays ---- */
 
+static bool
+digest(const char *head, size_t head_len, struct span tail, uint8_t out[32])
+{
+	char *text = malloc(head_len + tail.len + 1);
+
+	if (!text)
+		return false;
+	memcpy(text, head, head_len);
+	if (tail.len > 0)
+		memcpy(text + head_len, tail.ptr, tail.len);
+	tls_sha256(text, head_len + tail.len, out);
+	free(text);
+	return true;
+}
+
+/* Who asks for what path under which key; and what is asked there. */
 void
 call_digests(const struct call *call, uint8_t key[32], uint8_t request[32])
 {
 	const char *uri = evhttp_request_get_uri(call->http);
-	size_t len = strlen(call->actor.name) + strlen(uri) +
-	             strlen(call->replay_key) + 3;
-	char *text = malloc(len + call->text.len);
+	const char *query = uri + strcspn(uri, "?");
+	char *scope = NULL;
+	int len = asprintf(
+	    &scope, "%s\n%.*s\n", call->actor.name, (int)(query - uri), uri);
 
 	memset(key, 0, 32);
 	memset(request, 0, 32);
-	if (!text)
-		return; /* no key is found under zeros but another zero's */
-	snprintf(
-	    text, len, "%s\n%s\n%s", call->actor.name, uri, call->replay_key);
-	tls_sha256(text, len - 1, key);
-	tls_sha256(call->text.ptr, call->text.len, request);
-	free(text);
+	/* no key is found under zeros but another zero's */
+	if (len < 0 ||
+	    !digest(scope, (size_t)len, span_of(call->replay_key), key) ||
+	    !digest(query, strlen(query) + 1, call->text, request))
+		memset(key, 0, 32);
+	if (len >= 0)
+		free(scope);
 }
 
 static void
@@ -179,7 +192,9 @@ take_replay(struct call *call)
 	const char *given = call_header(call, "Idempotency-Key");
 	uint8_t key[32], request[32];
 
-	if (!given || strcmp(call->row->method, "POST") != 0)
+	/* a dry run is neither kept nor one of what it rehearses */
+	if (!given || call->is_dry_run ||
+	    strcmp(call->row->method, "POST") != 0)
 		return false;
 	if (*given == '\0' || strlen(given) > ANSWER_KEY_MAX) {
 		call_problem(call,
@@ -202,7 +217,7 @@ take_replay(struct call *call)
 	call_problem(call,
 	    &(struct problem){422, "idempotency-key-reused",
 	        "use a new key for a new request", "Idempotency-Key", NULL},
-	    "another body was sent under this Idempotency-Key");
+	    "another request was sent under this Idempotency-Key");
 	return true;
 }
 
@@ -264,7 +279,7 @@ dispatch_again(
 	char allow[64];
 
 	TAILQ_INIT(&call.query);
-	call.row = row_find(method_word(http), evhttp_uri_get_path(uri),
+	call.row = row_find(method_word(http), evhttp_uri_get_path(uri), 0,
 	    call.args, allow, sizeof(allow));
 	if (query)
 		evhttp_parse_query_str(query, &call.query);

@@ -20,6 +20,8 @@ struct door {
 	bool is_loopback;
 	bool is_tls; /* for connections from now on */
 	bool is_listed; /* in admin->doors */
+	bool is_new;    /* opened for a config that is not at work yet */
+	bool is_paused; /* its socket does not listen */
 };
 
 void dispatch(struct evhttp_request *http, void *door);

@@ -206,13 +206,13 @@ door_gate(struct door *door, const struct tls_gate *gate)
 }
 
 static bool
-may_listen(const struct admin *admin, const struct address *address,
-    bool is_metrics, struct err *err)
+may_listen(const struct address *address, bool is_metrics, bool has_tls,
+    struct err *err)
 {
 	if (address->kind == ADDRESS_NAME)
 		return refuse(err, address,
 		    "give an address or unix:/path instead of a name");
-	if (address->kind == ADDRESS_UNIX || is_metrics || admin->gate ||
+	if (address->kind == ADDRESS_UNIX || is_metrics || has_tls ||
 	    is_loopback(address))
 		return true;
 	return refuse(err, address,
@@ -244,12 +244,12 @@ door_tick(struct door *door, nsec_t now)
 
 struct door *
 door_open(struct admin *admin, const struct address *address, bool is_metrics,
-    struct err *err)
+    bool has_tls, struct err *err)
 {
 	struct door *door;
 	int fd;
 
-	if (!may_listen(admin, address, is_metrics, err))
+	if (!may_listen(address, is_metrics, has_tls, err))
 		return NULL;
 	fd = address->kind == ADDRESS_UNIX ? bind_unix(address, err)
 	                                   : bind_tcp(address, err);
@@ -268,11 +268,33 @@ door_open(struct admin *admin, const struct address *address, bool is_metrics,
 	evconnlistener_set_error_cb(
 	    evhttp_bound_socket_get_listener(door->bound), on_accept_failed);
 	door->is_metrics = is_metrics;
-	door_gate(door, admin->gate);
 	door_configure(door);
 	TAILQ_INSERT_TAIL(&admin->doors, door, link);
 	door->is_listed = true;
+	door->is_new = true;
 	return door;
+}
+
+/* A socket that was shut down keeps its address, and may listen anew. */
+void
+door_pause(struct door *door)
+{
+	if (!door->bound || door->is_paused)
+		return;
+	shutdown(evhttp_bound_socket_get_fd(door->bound), SHUT_RDWR);
+	door->is_paused = true;
+}
+
+void
+door_resume(struct door *door)
+{
+	if (!door->is_paused)
+		return;
+	if (door->bound &&
+	    listen(evhttp_bound_socket_get_fd(door->bound), DOOR_BACKLOG) != 0)
+		log_event(LOG_ERROR, "an admin listener cannot listen again",
+		    "listener", door->text, "error", strerror(errno), NULL);
+	door->is_paused = false;
 }
 
 static void

@@ -5,9 +5,14 @@
 #include "admin/dispatch.h"
 #include "admin/seat.h"
 
-/* NULL with err: the address cannot be listened at. */
+/* NULL with err: the address cannot be listened at. Without TLS only some may
+ * be; door_gate brings it. */
 struct door *door_open(struct admin *admin, const struct address *address,
-    bool is_metrics, struct err *err);
+    bool is_metrics, bool has_tls, struct err *err);
+/* Listens no more, so that another may at the same port, but keeps the socket:
+ * door_resume goes on as before. */
+void door_pause(struct door *door);
+void door_resume(struct door *door);
 /* About once a second: ends connections that take too long, and accepts again
  * when a shortage of descriptors may be over. */
 void door_tick(struct door *door, nsec_t now);

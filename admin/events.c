@@ -1,5 +1,5 @@
 /*
- * Events are numbered "<start of the process>-<n>", so that an id of an
+ * Events are numbered "<start in µs>-<n>", so that an id of an
  * earlier process is recognised as one that tells nothing. A stream that was
  * away for longer than the ring, or across a restart, is told by `gap` and
  * gets all that is kept. One that does not read is told by `slow` and ended:
@@ -279,10 +279,12 @@ events_new(struct event_base *base)
 	static const struct timeval every = {
 	    .tv_sec = EVENTS_HEARTBEAT_SECONDS};
 	struct events *events = calloc(1, sizeof(*events));
+	struct timespec now;
 
 	if (!events)
 		return NULL;
-	events->start = (long long)time(NULL);
+	clock_gettime(CLOCK_REALTIME, &now);
+	events->start = now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 	TAILQ_INIT(&events->streams);
 	events->heartbeat =
 	    event_new(base, -1, EV_PERSIST, on_heartbeat, events);

@@ -77,14 +77,15 @@ add_allow(char *allow, size_t cap, const char *method)
 }
 
 const struct api_row *
-row_find(const char *method, const char *path, char *args[API_ARGS_MAX],
-    char *allow_out, size_t cap)
+row_find(const char *method, const char *path, unsigned flags,
+    char *args[API_ARGS_MAX], char *allow_out, size_t cap)
 {
 	allow_out[0] = '\0';
 	for (size_t i = 0; i < api_n_rows; i++) {
 		const struct api_row *row = &api_rows[i];
 
-		if (*path == '/' && match(row->path, path, args)) {
+		if (*path == '/' && (row->flags & flags) == flags &&
+		    match(row->path, path, args)) {
 			if (strcmp(row->method, method) == 0)
 				return row;
 			add_allow(allow_out, cap, row->method);

@@ -6,10 +6,11 @@
 
 /*
  * `path` is percent-encoded; the {names} come back decoded in `args`, which the
- * caller frees. NULL: `allow_out` has the methods that the path understands, ""
+ * caller frees. Rows without all of `flags` are as good as not there. NULL:
+ * `allow_out` has the methods that the path understands, ""
  * when there is no such path.
  */
 const struct api_row *row_find(const char *method, const char *path,
-    char *args[API_ARGS_MAX], char *allow_out, size_t cap);
+    unsigned flags, char *args[API_ARGS_MAX], char *allow_out, size_t cap);
 
 #endif

@@ -2,6 +2,7 @@
  * The control plane's life: start, what a reload changes, the once-a-second
  * tick, the end. Everything here runs on the control thread's event_base.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,19 +83,20 @@ is_wanted(const struct admin_cfg *cfg, const struct door *door)
 	return false;
 }
 
-/* "127.0.0.1:9901" became "0.0.0.0:9901": both at once cannot be. */
+/*
+ * "127.0.0.1:9901" became "0.0.0.0:9901": both at once cannot listen. The old
+ * one keeps its socket until it is sure that the new one takes its place.
+ */
 static void
 yield_port(struct admin *admin, const struct admin_cfg *cfg,
     const struct address *address)
 {
-	struct door *door, *next;
+	struct door *door;
 
-	for (door = TAILQ_FIRST(&admin->doors); door; door = next) {
-		next = TAILQ_NEXT(door, link);
+	TAILQ_FOREACH (door, &admin->doors, link)
 		if (address->kind == ADDRESS_IP && door->host &&
 		    door->port == address->port && !is_wanted(cfg, door))
-			door_retire(door);
-	}
+			door_pause(door);
 }
 
 static bool
@@ -104,7 +106,7 @@ open_door(struct admin *admin, const struct admin_cfg *cfg,
 	if (door_at(admin, address->text, is_metrics))
 		return true;
 	yield_port(admin, cfg, address);
-	return door_open(admin, address, is_metrics, err) != NULL;
+	return door_open(admin, address, is_metrics, cfg->has_tls, err) != NULL;
 }
 
 static bool
@@ -118,15 +120,31 @@ open_doors(struct admin *admin, const struct admin_cfg *cfg, struct err *err)
 }
 
 static void
-retire_doors(struct admin *admin, const struct admin_cfg *cfg)
+settle_doors(struct admin *admin, const struct admin_cfg *cfg)
 {
 	struct door *door, *next;
 
 	for (door = TAILQ_FIRST(&admin->doors); door; door = next) {
 		next = TAILQ_NEXT(door, link);
+		door->is_new = false;
 		if (!is_wanted(cfg, door))
 			door_retire(door);
 	}
+}
+
+/* As they were before open_doors. */
+static void
+cancel_doors(struct admin *admin)
+{
+	struct door *door, *next;
+
+	for (door = TAILQ_FIRST(&admin->doors); door; door = next) {
+		next = TAILQ_NEXT(door, link);
+		if (door->is_new)
+			door_free(door);
+	}
+	TAILQ_FOREACH (door, &admin->doors, link)
+		door_resume(door);
 }
 
 /* ---- start ---- */
@@ -183,16 +201,18 @@ parts_new(const struct admin_cfg *cfg, struct err *err)
 
 /* From here on for who asks, and for who comes. */
 static void
-parts_take(struct admin *admin, struct admin_parts **parts)
+take_prepared(struct admin *admin, const struct admin_cfg *cfg)
 {
 	struct door *door;
 
+	assert(admin->parts);
 	auth_free(&admin->auth);
 	tls_gate_free(&admin->gate);
-	admin->auth = (*parts)->auth;
-	admin->gate = (*parts)->gate;
-	free(*parts);
-	*parts = NULL;
+	admin->auth = admin->parts->auth;
+	admin->gate = admin->parts->gate;
+	free(admin->parts);
+	admin->parts = NULL;
+	settle_doors(admin, cfg);
 	TAILQ_FOREACH (door, &admin->doors, link)
 		door_gate(door, admin->gate);
 }
@@ -249,10 +269,6 @@ make_parts(struct admin *admin, const struct config *config, struct err *err)
 {
 	if (!open_audit(admin, config, err))
 		return false;
-	admin->parts = parts_new(&config->admin, err);
-	if (!admin->parts)
-		return false;
-	parts_take(admin, &admin->parts);
 	admin->events = events_new(admin->base);
 	admin->answers = answers_new();
 	admin->sampler = sampler_new(admin->registry);
@@ -300,10 +316,11 @@ admin_start(struct event_base *base, const struct config *config,
 	admin->audit.fd = -1;
 	TAILQ_INIT(&admin->doors);
 	if (!make_parts(admin, config, err) ||
-	    !open_doors(admin, &config->admin, err)) {
+	    !admin_prepare(admin, config, err)) {
 		admin_stop(&admin);
 		return NULL;
 	}
+	take_prepared(admin, &config->admin);
 	sets_settle(admin, "weir");
 	state_restore_endpoints(state, registry);
 	sampler_read(admin->sampler, now_mono());
@@ -398,17 +415,25 @@ tell_reload(struct admin *admin, const char *by, const struct merge_note *notes,
 bool
 admin_prepare(struct admin *admin, const struct config *config, struct err *err)
 {
-	parts_free(&admin->parts);
+	assert(!admin->parts);
 	admin->parts = parts_new(&config->admin, err);
-	return admin->parts != NULL;
+	if (admin->parts && open_doors(admin, &config->admin, err))
+		return true;
+	admin_cancel(admin);
+	return false;
 }
 
-bool
-admin_apply(struct admin *admin, const struct config *config, const char *by,
-    const struct merge_note *notes, size_t n_notes, struct err *err)
+void
+admin_cancel(struct admin *admin)
 {
-	bool ok;
+	parts_free(&admin->parts);
+	cancel_doors(admin);
+}
 
+void
+admin_apply(struct admin *admin, const struct config *config, const char *by,
+    const struct merge_note *notes, size_t n_notes)
+{
 	tell_reload(admin, by, notes, n_notes);
 	rollouts_adopt(admin->rollouts);
 	record_splits(admin);
@@ -416,13 +441,7 @@ admin_apply(struct admin *admin, const struct config *config, const char *by,
 	sets_settle(admin, by);
 	state_restore_endpoints(admin->state, admin->registry);
 	sampler_read(admin->sampler, now_mono());
-	if (!admin->parts && !admin_prepare(admin, config, err))
-		return false; /* the old rules stay */
-	parts_take(admin, &admin->parts);
-	ok = open_doors(admin, &config->admin, err);
-	if (ok)
-		retire_doors(admin, &config->admin);
-	return ok;
+	take_prepared(admin, &config->admin);
 }
 
 void

@@ -93,12 +93,13 @@ was_offered(
 
 /* ---- the answer ---- */
 
-/* How many fields of that name there are; the last one's value. */
+/* How many fields of that name there are; the last one's value, else empty. */
 static unsigned
 count_of(const struct h1_head *answer, struct span name, struct span *value)
 {
 	unsigned n = 0;
 
+	*value = (struct span){0};
 	for (uint32_t i = 0; i < answer->n_fields; i++) {
 		const struct h1_field *field = &answer->fields[i];
 

@@ -75,11 +75,11 @@ diff_splits(const struct admin *admin)
 
 /* One that is drained or in maintenance. */
 static json_t *
-diff_endpoint(const struct admin *admin, const struct pool_view *view,
+diff_endpoint(struct state_words *words, const struct pool_view *view,
     const struct endpoint *endpoint, enum endpoint_admin state)
 {
-	json_t *change =
-	    state_endpoint_change(admin->state, view->pool->name, endpoint);
+	const json_t *change =
+	    state_words_last(words, view->pool->name, endpoint);
 	json_t *row =
 	    json_pack("{s:s, s:s, s:s}", "pool", view->pool->name, "endpoint",
 	        endpoint->address.text, "state", endpoint_admin_name(state));
@@ -88,12 +88,11 @@ diff_endpoint(const struct admin *admin, const struct pool_view *view,
 	    (time_t)json_integer_value(json_object_get(change, "at")),
 	    json_string_value(json_object_get(change, "by")),
 	    json_string_value(json_object_get(change, "reason")));
-	json_decref(change);
 	return row;
 }
 
 static void
-diff_pool(const struct admin *admin, const struct pool_view *view, json_t *list)
+diff_pool(struct state_words *words, const struct pool_view *view, json_t *list)
 {
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		struct endpoint *endpoint = view->endpoints[i];
@@ -103,7 +102,7 @@ diff_pool(const struct admin *admin, const struct pool_view *view, json_t *list)
 
 		if (state != ENDPOINT_ACTIVE)
 			json_array_append_new(
-			    list, diff_endpoint(admin, view, endpoint, state));
+			    list, diff_endpoint(words, view, endpoint, state));
 	}
 }
 
@@ -112,10 +111,12 @@ diff_endpoints(const struct admin *admin)
 {
 	struct snapshot *snapshot =
 	    publication_current(registry_publication(admin->registry));
+	struct state_words *words = state_words_read(admin->state);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < snapshot_n_pools(snapshot); i++)
-		diff_pool(admin, snapshot_pool(snapshot, i), list);
+		diff_pool(words, snapshot_pool(snapshot, i), list);
+	state_words_free(&words);
 	return list;
 }
 

@@ -466,7 +466,8 @@ rehearse(struct call *call, const struct split *split, const bp_t *bp)
 static void
 decide(struct call *call, struct split *split, const bp_t *bp)
 {
-	if (!check_healthy(call, split, bp))
+	if (!check_unguarded(call, split, bp) ||
+	    !check_healthy(call, split, bp))
 		return;
 	if (call->is_dry_run)
 		rehearse(call, split, bp);
@@ -483,7 +484,7 @@ api_weights(struct call *call)
 	if (split &&
 	    call_matches(
 	        call, split_weights(split)->version, split->changed_by) &&
-	    read_weights(call, split, bp) && check_unguarded(call, split, bp))
+	    read_weights(call, split, bp))
 		decide(call, split, bp);
 }
 

@@ -510,7 +510,7 @@ fleet_lost(struct fleet *fleet, const char *why)
 		item->is_same = false;
 		item->expected[0] = '\0';
 	}
-	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_hold_end_all(fleet);
 	fleet_read_end(fleet);
 }
 
@@ -570,7 +570,7 @@ fleet_join(struct fleet *fleet, const struct fleet_link *link)
 		say_goodbye(fleet);
 	fleet->has_link = link != NULL;
 	fleet->is_up = false;
-	fleet_hold_end(fleet, NULL, FLEET_UNKNOWN);
+	fleet_hold_end_all(fleet);
 	fleet_read_end(fleet);
 	fleet_members_release(fleet);
 	if (!link) {
@@ -632,7 +632,7 @@ fleet_free(struct fleet **fleet)
 	*fleet = NULL;
 	if (!dead)
 		return;
-	fleet_hold_end(dead, NULL, FLEET_UNKNOWN);
+	fleet_hold_end_all(dead);
 	fleet_read_end(dead);
 	while ((item = TAILQ_FIRST(&dead->items)) != NULL) {
 		TAILQ_REMOVE(&dead->items, item, link);

@@ -165,14 +165,16 @@ void fleet_members_release(struct fleet *fleet);
 void fleet_send_changes(struct fleet *fleet);
 
 /* hold.c: answers to people that wait for the others' word */
-enum fleet_word { FLEET_TAKEN, FLEET_LOST, FLEET_UNKNOWN };
+enum fleet_word { FLEET_TAKEN, FLEET_LOST };
 /* The thing is on its way to Redis as it is now. */
 void fleet_hold_sent(struct fleet *fleet, const struct fleet_item *item);
 /* ... and was taken. */
 void fleet_hold_taken(struct fleet *fleet, const struct fleet_item *item);
-/* Of one thing; NULL: of all. */
+/* The word has come. */
 void fleet_hold_end(
     struct fleet *fleet, const struct fleet_item *item, enum fleet_word word);
+/* None will. */
+void fleet_hold_end_all(struct fleet *fleet);
 
 /* read.c: readers that wait for what the others know */
 void fleet_read_check(struct fleet *fleet); /* an answer has come */

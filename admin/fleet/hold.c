@@ -2,7 +2,7 @@
  * Answers to people whose change the others have not heard of yet: they wait
  * until Redis has said who was first.
  *
- *	taken     the answer as it was made
+ *	taken     the answer as it was made, when all that it changed is
  *	lost      409: another's change was there before, and is in effect here
  *	unknown   FLEET_HOLD_MS have passed, or Redis is away: as it was made;
  *	          it is in effect here, and ordered with the others' afterwards
@@ -19,15 +19,22 @@
 #include "admin/fleet/fleet.h"
 #include "admin/row.h"
 
+/* A thing that a call has changed. */
+struct held {
+	char name[CONFIG_NAME_MAX + 1]; /* of the item */
+	bool is_sent; /* the change is in what was sent last */
+};
+
 struct fleet_hold {
 	TAILQ_ENTRY(fleet_hold) link;
-	struct fleet *fleet;            /* borrowed: owns us */
-	struct evhttp_request *http;    /* ours to answer */
-	char name[CONFIG_NAME_MAX + 1]; /* of the item */
+	struct fleet *fleet;         /* borrowed: owns us */
+	struct evhttp_request *http; /* ours to answer */
+	struct held
+	    of[ROLLOUTS_GROUP_MAX]; /* not taken yet; a group has many */
+	size_t n;
 	int status;
 	char *type, *text; /* owned */
 	size_t len;
-	bool is_sent; /* the change is in what was sent last */
 	bool has_key; /* the answer is kept for repetitions, under: */
 	uint8_t key[32], request[32];
 	struct event *timer; /* owned */
@@ -60,9 +67,9 @@ on_close(struct evhttp_connection *connection, void *arg)
 
 /* In the place of the answer that was made. */
 static void
-make_refusal(struct fleet_hold *hold)
+make_refusal(struct fleet_hold *hold, const char *name)
 {
-	const char *what = hold->name[0] ? hold->name : "the freeze";
+	const char *what = name[0] ? name : "the freeze";
 	char *text = NULL, *type = strdup("application/problem+json");
 	int len = asprintf(&text,
 	    "{\"type\":\"about:blank\",\"title\":\"Conflict\",\"status\":409,"
@@ -101,15 +108,11 @@ keep_refusal(const struct fleet_hold *hold)
 }
 
 static void
-hold_answer(struct fleet_hold *hold, enum fleet_word word)
+hold_answer(struct fleet_hold *hold)
 {
 	struct evhttp_connection *connection =
 	    evhttp_request_get_connection(hold->http);
 
-	if (word == FLEET_LOST)
-		make_refusal(hold);
-	if (word == FLEET_LOST && hold->has_key)
-		keep_refusal(hold);
 	hold->fleet->admin->counts.by_class[hold->status / 100]++;
 	if (connection)
 		evhttp_connection_set_closecb(connection, NULL, NULL);
@@ -118,27 +121,70 @@ hold_answer(struct fleet_hold *hold, enum fleet_word word)
 	hold_free(hold);
 }
 
+/* NULL: it has changed nothing of this. */
+static struct held *
+held_of(struct fleet_hold *hold, const struct fleet_item *item)
+{
+	for (size_t i = 0; i < hold->n; i++)
+		if (strcmp(hold->of[i].name, item->name) == 0)
+			return &hold->of[i];
+	return NULL;
+}
+
+static void
+hold_taken(struct fleet_hold *hold, struct held *held)
+{
+	*held = hold->of[--hold->n];
+	if (hold->n == 0)
+		hold_answer(hold);
+}
+
+static void
+hold_lost(struct fleet_hold *hold, const struct held *held)
+{
+	make_refusal(hold, held->name);
+	if (hold->has_key)
+		keep_refusal(hold);
+	hold_answer(hold);
+}
+
 void
 fleet_hold_end(
     struct fleet *fleet, const struct fleet_item *item, enum fleet_word word)
 {
 	struct fleet_hold *hold, *next;
+	struct held *held;
 
 	for (hold = TAILQ_FIRST(&fleet->holds); hold; hold = next) {
 		next = TAILQ_NEXT(hold, link);
-		if (!item || strcmp(hold->name, item->name) == 0)
-			hold_answer(hold, word);
+		held = held_of(hold, item);
+		if (held && word == FLEET_LOST)
+			hold_lost(hold, held);
+		else if (held)
+			hold_taken(hold, held);
 	}
+}
+
+void
+fleet_hold_end_all(struct fleet *fleet)
+{
+	struct fleet_hold *hold;
+
+	while ((hold = TAILQ_FIRST(&fleet->holds)) != NULL)
+		hold_answer(hold);
 }
 
 void
 fleet_hold_sent(struct fleet *fleet, const struct fleet_item *item)
 {
 	struct fleet_hold *hold;
+	struct held *held;
 
-	TAILQ_FOREACH (hold, &fleet->holds, link)
-		if (strcmp(hold->name, item->name) == 0)
-			hold->is_sent = true;
+	TAILQ_FOREACH (hold, &fleet->holds, link) {
+		held = held_of(hold, item);
+		if (held)
+			held->is_sent = true;
+	}
 }
 
 /* Whatever has become of the thing since: a step that followed is no rival. */
@@ -146,11 +192,13 @@ void
 fleet_hold_taken(struct fleet *fleet, const struct fleet_item *item)
 {
 	struct fleet_hold *hold, *next;
+	struct held *held;
 
 	for (hold = TAILQ_FIRST(&fleet->holds); hold; hold = next) {
 		next = TAILQ_NEXT(hold, link);
-		if (hold->is_sent && strcmp(hold->name, item->name) == 0)
-			hold_answer(hold, FLEET_TAKEN);
+		held = held_of(hold, item);
+		if (held && held->is_sent)
+			hold_taken(hold, held);
 	}
 }
 
@@ -159,7 +207,7 @@ on_time(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	hold_answer(arg, FLEET_UNKNOWN);
+	hold_answer(arg);
 }
 
 /* What the call is about: a split's name, "" the freeze; NULL: neither. A
@@ -182,14 +230,33 @@ name_of(const struct call *call)
 	return run ? run->rollout.split : NULL;
 }
 
-/* NULL: it has changed nothing that is shared. */
-static struct fleet_item *
-changed_item(const struct call *call, struct fleet *fleet)
+/* No more than there is room for: a group has as many splits at most. */
+static void
+note_changed(
+    const struct fleet *fleet, const char *name, struct fleet_hold *hold)
 {
-	const char *name = name_of(call);
 	struct fleet_item *item = name ? fleet_item_find(fleet, name) : NULL;
 
-	return item && fleet_item_has_changed(fleet, item) ? item : NULL;
+	if (!item || !fleet_item_has_changed(fleet, item) ||
+	    hold->n == ROLLOUTS_GROUP_MAX)
+		return;
+	item->is_by_hand = true;
+	memcpy(hold->of[hold->n++].name, item->name, sizeof(item->name));
+}
+
+static void
+note_all_changed(
+    const struct call *call, const struct fleet *fleet, struct fleet_hold *hold)
+{
+	json_t *member;
+	size_t i;
+
+	note_changed(fleet, name_of(call), hold);
+	if (strcmp(call->row->path, "/v1/rollouts") != 0)
+		return;
+	json_array_foreach (json_object_get(call->body, "group"), i, member)
+		note_changed(fleet,
+		    json_string_value(json_object_get(member, "split")), hold);
 }
 
 static bool
@@ -230,22 +297,24 @@ fleet_hold(struct call *call, int status, const char *type, const char *text,
     size_t len)
 {
 	struct fleet *fleet = call->admin->fleet;
-	struct fleet_item *item =
-	    may_hold(call, fleet, status) ? changed_item(call, fleet) : NULL;
-	struct fleet_hold *hold =
-	    item ? hold_new(fleet, type, text, len) : NULL;
+	struct fleet_hold *hold = may_hold(call, fleet, status)
+	                              ? hold_new(fleet, type, text, len)
+	                              : NULL;
 
 	if (!hold)
 		return false;
+	note_all_changed(call, fleet, hold);
+	if (hold->n == 0) {
+		hold_free(hold);
+		return false;
+	}
 	hold->http = call->http;
 	hold->status = status;
-	memcpy(hold->name, item->name, sizeof(hold->name));
 	hold->has_key = call->replay_key != NULL;
 	if (hold->has_key)
 		call_digests(call, hold->key, hold->request);
 	evhttp_connection_set_closecb(
 	    evhttp_request_get_connection(call->http), on_close, hold);
-	item->is_by_hand = true;
 	fleet_send_changes(fleet);
 	return true;
 }

@@ -42,12 +42,12 @@ void
 notify_receiver(
     const struct notify *notify, size_t i, struct receiver_view *out)
 {
-	const struct receiver *receiver;
+	const struct receiver *receiver = TAILQ_FIRST(&notify->receivers);
 
 	assert(i < notify->n_receivers);
-	TAILQ_FOREACH (receiver, &notify->receivers, link)
-		if (i-- == 0)
-			view(receiver, out);
+	while (i-- > 0)
+		receiver = TAILQ_NEXT(receiver, link);
+	view(receiver, out);
 }
 
 static json_t *

@@ -45,6 +45,7 @@ struct run {
 	    judged; /* the phase that the judge is in, from 1; 0: none yet */
 	/* gates */
 	uint32_t windows;
+	uint32_t shut; /* whose zone cannot be read: told once */
 	nsec_t windows_at;
 	unsigned asks; /* questions sent by this process */
 	/* the decision that ended it */

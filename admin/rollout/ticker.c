@@ -42,6 +42,17 @@ read_evidence(struct rollouts *rollouts, struct run *run)
 	return true;
 }
 
+/* Once: it is looked at every few seconds. */
+static void
+tell_shut(struct run *run, size_t g, const struct err *err)
+{
+	if (run->shut & 1u << g)
+		return;
+	run->shut |= 1u << g;
+	log_event(LOG_WARN, "a gate stays shut", "rollout", run->rollout.id,
+	    "gate", run->rollout.plan->gates[g].name, "error", err->text, NULL);
+}
+
 static void
 read_windows(struct run *run, time_t wall, nsec_t now)
 {
@@ -59,11 +70,12 @@ read_windows(struct run *run, time_t wall, nsec_t now)
 		if (gate->kind != GATE_WINDOW)
 			continue;
 		if (!zone_offset(gate->window.zone ? gate->window.zone : "UTC",
-		        wall, &offset, &err))
-			log_event(LOG_WARN, "a gate stays shut", "rollout",
-			    run->rollout.id, "gate", gate->name, "error",
-			    err.text, NULL);
-		else if (window_is_open(gate, wall + offset))
+		        wall, &offset, &err)) {
+			tell_shut(run, g, &err);
+			continue;
+		}
+		run->shut &= ~(1u << g);
+		if (window_is_open(gate, wall + offset))
 			run->windows |= 1u << g;
 	}
 }

@@ -248,7 +248,7 @@ journal_compact(struct journal *journal, struct err *err)
 	journal->is_suspect = false;
 	journal->reserve_used = 0;
 	if (journal->reserve_fd < 0)
-		reserve_open(journal, &ignored);
+		reserve_renew(journal, &ignored);
 	return true;
 }
 

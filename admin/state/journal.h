@@ -16,7 +16,7 @@
 #include "config/err.h"
 
 enum {
-	JOURNAL_LINE_MAX = 64 << 10,
+	JOURNAL_LINE_MAX = 1 << 20, /* a set of endpoints beside the file's */
 	JOURNAL_KEYS_MAX = 8192,
 	JOURNAL_COMPACT_BYTES =
 	    1 << 20, /* a journal above this is folded into the snapshot */
@@ -29,12 +29,12 @@ struct journal_item {
 
 struct journal {
 	int dir_fd, fd, lock_fd, reserve_fd; /* reserve_fd -1: there is none */
-	char *dir;         /* owned */
-	uint64_t sequence; /* of the last durable put */
-	uint64_t good;     /* bytes of the journal that are known to be whole */
+	char *dir;                           /* owned */
+	uint64_t sequence;                   /* of the last durable put */
+	uint64_t good; /* bytes of the journal that are known to be whole */
 	size_t reserve_used; /* bytes of the reserve that the journal lacks */
-	bool is_suspect;   /* a write failed: the next put rewrites everything
-	                      first */
+	bool is_suspect;     /* a write failed: the next put rewrites everything
+	                        first */
 	struct journal_item *items; /* owned */
 	size_t n_items;
 	uint64_t failures;

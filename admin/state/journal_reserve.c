@@ -82,26 +82,49 @@ allocate(int fd)
 	return posix_fallocate(fd, 0, RESERVE_BYTES);
 }
 
-bool
-reserve_open(struct journal *journal, struct err *err)
+static bool
+open_file(struct journal *journal, struct err *err)
 {
-	int error;
-
 	journal->reserve_used = 0;
 	journal->reserve_fd = openat(
 	    journal->dir_fd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (journal->reserve_fd < 0)
-		return err_set(
-		    err, "%s/reserve: %s", journal->dir, strerror(errno));
-	if (!read_reserve(journal)) {
-		err_set(err, "%s/reserve: cannot be read", journal->dir);
-		reserve_release(journal);
-		return false;
-	}
-	error = allocate(journal->reserve_fd);
+	return journal->reserve_fd >= 0 ||
+	       err_set(err, "%s/reserve: %s", journal->dir, strerror(errno));
+}
+
+static bool
+take_room(struct journal *journal, struct err *err)
+{
+	int error = allocate(journal->reserve_fd);
+
 	if (error == 0)
 		return true;
 	err_set(err, "%s/reserve: %s", journal->dir, strerror(error));
+	reserve_release(journal);
+	return false;
+}
+
+bool
+reserve_open(struct journal *journal, struct err *err)
+{
+	if (!open_file(journal, err))
+		return false;
+	if (read_reserve(journal))
+		return take_room(journal, err);
+	err_set(err, "%s/reserve: cannot be read", journal->dir);
+	reserve_release(journal);
+	return false;
+}
+
+bool
+reserve_renew(struct journal *journal, struct err *err)
+{
+	if (!open_file(journal, err))
+		return false;
+	if (pwrite(journal->reserve_fd, "", 1, 0) == 1 &&
+	    fdatasync(journal->reserve_fd) == 0)
+		return take_room(journal, err);
+	err_set(err, "%s/reserve: %s", journal->dir, strerror(errno));
 	reserve_release(journal);
 	return false;
 }

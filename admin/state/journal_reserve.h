@@ -11,6 +11,8 @@
 
 /* After the journal was read: takes what stands there, and takes the room. */
 bool reserve_open(struct journal *journal, struct err *err);
+/* Later: what stands there is older than the snapshot, and is wiped. */
+bool reserve_renew(struct journal *journal, struct err *err);
 /* Written over bytes that the disk has given already, and synced. */
 bool reserve_write(struct journal *journal, const char *line, size_t len);
 void reserve_release(struct journal *journal);

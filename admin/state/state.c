@@ -394,27 +394,30 @@ is_about(
 	       endpoint_is_named(endpoint, word->address);
 }
 
-json_t *
-state_endpoint_change(const struct state *state, const char *pool,
-    const struct endpoint *endpoint)
+struct state_words {
+	size_t n;
+	struct word at[];
+};
+
+struct state_words *
+state_words_read(const struct state *state)
 {
-	json_t *last = NULL;
-	uint64_t sequence = 0;
+	const struct journal *journal = &state->journal;
+	struct state_words *words = calloc(
+	    1, sizeof(*words) + (journal->n_items + 1) * sizeof(words->at[0]));
 
-	for (size_t i = 0; i < state->journal.n_items; i++) {
-		struct word word;
+	for (size_t i = 0; words && i < journal->n_items; i++)
+		words->n += word_take(&journal->items[i], &words->at[words->n]);
+	return words;
+}
 
-		if (!word_take(&state->journal.items[i], &word))
-			continue;
-		if (word.sequence >= sequence &&
-		    is_about(&word, pool, endpoint)) {
-			json_decref(last);
-			last = json_incref(word.object);
-			sequence = word.sequence;
-		}
-		json_decref(word.object);
-	}
-	return last;
+void
+state_words_free(struct state_words **words)
+{
+	for (size_t i = 0; *words && i < (*words)->n; i++)
+		json_decref((*words)->at[i].object);
+	free(*words);
+	*words = NULL;
 }
 
 /* The last word holds: an address's, or that of the name that it comes from. */
@@ -432,6 +435,16 @@ last_word(struct word *words, size_t n, const char *pool,
 			last = &words[i];
 	}
 	return last;
+}
+
+const json_t *
+state_words_last(struct state_words *words, const char *pool,
+    const struct endpoint *endpoint)
+{
+	const struct word *last =
+	    words ? last_word(words->at, words->n, pool, endpoint) : NULL;
+
+	return last ? last->object : NULL;
 }
 
 /* At a reload most endpoints have their state already: nothing to tell then. */
@@ -518,18 +531,13 @@ forget_oldest(struct state *state, struct word *words, size_t n)
 void
 state_restore_endpoints(struct state *state, struct registry *registry)
 {
-	struct word *words = calloc(state->journal.n_items + 1, sizeof(*words));
-	size_t n = 0;
+	struct state_words *words = state_words_read(state);
 
-	for (size_t i = 0; words && i < state->journal.n_items; i++)
-		n += word_take(&state->journal.items[i], &words[n]);
-	if (n > 0) {
-		obey_all(registry, words, n);
-		forget_oldest(state, words, n);
+	if (words && words->n > 0) {
+		obey_all(registry, words->at, words->n);
+		forget_oldest(state, words->at, words->n);
 	}
-	while (n > 0)
-		json_decref(words[--n].object);
-	free(words);
+	state_words_free(&words);
 }
 
 /* ---- what others keep ---- */

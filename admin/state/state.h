@@ -22,9 +22,14 @@ struct endpoint_change {
 };
 bool state_put_endpoint(struct state *state, const char *pool,
     const char *address, const struct endpoint_change *change, struct err *err);
+/* What was said of endpoints, read once for many questions. NULL: out of
+ * memory, and nothing is known. */
+struct state_words;
+struct state_words *state_words_read(const struct state *state);
+void state_words_free(struct state_words **words);
 /* The last change of it, or of the name that it comes from, as an object with
- * "at", "by" and "reason"; the caller unrefs. NULL: none is known. */
-struct json_t *state_endpoint_change(const struct state *state,
+ * "at", "by" and "reason", borrowed. NULL: none is known. */
+const struct json_t *state_words_last(struct state_words *words,
     const char *pool, const struct endpoint *endpoint);
 /* Gives endpoints that appeared (a start, a reload) their recorded state. */
 void state_restore_endpoints(struct state *state, struct registry *registry);

@@ -4,7 +4,7 @@
  * names), admin and geo asked; whatever fails up to there changes nothing.
  *
  *   reload:  load -> bind new -> build beside -> publish (merge) -> hand over
- *            sockets -> redis, admin (journal), fleet
+ *            sockets -> admin (journal), redis, fleet
  *   rebuild: the same config with other addresses or endpoints -> publish
  */
 #include <stdio.h>
@@ -154,10 +154,26 @@ build_beside(struct supervisor *sup, struct config *config, struct err *err)
 	struct snapshot *snapshot = supervisor_build(sup, config, err);
 
 	if (!snapshot ||
-	    !admin_prepare(sup->admin, snapshot_config(snapshot), err) ||
-	    !geo_watch_apply(sup->geo, snapshot_config(snapshot), err))
+	    !admin_prepare(sup->admin, snapshot_config(snapshot), err))
 		return NULL;
-	return snapshot;
+	if (geo_watch_apply(sup->geo, snapshot_config(snapshot), err))
+		return snapshot;
+	admin_cancel(sup->admin);
+	return NULL;
+}
+
+/* Redis may be away and its password out of reach by now: no reason to refuse
+ * what has nothing to do with it. */
+static void
+apply_redis(struct supervisor *sup, const struct config *config)
+{
+	struct err err;
+	bool ok = quota_apply(sup->quota, config, &err);
+
+	ok = fleet_wire_apply(sup->fleet, config, &err) && ok;
+	if (!ok)
+		log_event(LOG_ERROR, "redis stays as it was", "error", err.text,
+		    NULL);
 }
 
 static bool
@@ -168,7 +184,6 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	struct snapshot *snapshot;
 	const struct config *now;
 	size_t n_notes;
-	bool applied;
 
 	if (!admin_allows(sup->admin, config, err) ||
 	    !bindings_open(sup->bindings, config, err)) {
@@ -190,14 +205,10 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	bindings_commit(sup->bindings, now, sup->registry, &sup->shared);
 	supervisor_wake_workers(sup);
 	await_adoption(sup, snapshot_generation(snapshot));
-	if (!quota_apply(sup->quota, now, err))
-		log_event(LOG_ERROR, "redis stays as it was", "error",
-		    err->text, NULL);
-	applied = admin_apply(sup->admin, now, by, notes, n_notes, err);
-	if (applied)
-		applied = fleet_wire_apply(sup->fleet, now, err);
+	admin_apply(sup->admin, now, by, notes, n_notes);
+	apply_redis(sup, now);
 	free(notes);
-	return applied;
+	return true;
 }
 
 static struct snapshot *

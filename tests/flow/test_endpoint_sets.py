@@ -81,6 +81,16 @@ class Replaced(Case):
         weir.start()
         self.assertEqual(self.who(weir), {"a"})
 
+    def test_the_longest_list_that_can_be_asked_for_is_recorded(self):
+        weir = self.start(one_pool(self.a.address))
+        long = ["unix:/run/%s/%04d.sock" % ("x" * 41, n) for n in range(1000)]
+        asked = json.dumps({"endpoints": long}, separators=(",", ":"))
+        self.assertIn(len(asked), range(62 << 10, 64 << 10))
+        self.assertEqual(weir.admin("PUT", PATH, asked).status, 200)
+        weir.kill()
+        weir.start()
+        self.assertEqual(self.addresses(weir), long)
+
     def test_a_reload_keeps_the_set_until_the_files_list_changes(self):
         weir = self.start(one_pool(self.a.address))
         self.put(weir, self.b.address)

@@ -497,6 +497,39 @@ class Rollouts(Fleet):
         self.all_in(shop, state="rolled_back")
         self.agree()
 
+    def test_who_begins_a_group_is_told_of_a_rival_at_any_of_its_splits(self):
+        routes = [{"name": "api", "match": {"path_prefix": "/api"}, "split": "api"}, {"name": "shop", "split": "shop"}]
+        splits = {n: {"stable": "blue", "weights": {"blue": 100, "green": 0}} for n in ("shop", "api")}
+        first, second = self.fleet(2, routes=routes, splits=splits)
+        told = None
+
+        def begin():
+            nonlocal told
+            answer = first.admin("POST", "/v1/rollouts", {"split": "shop", "to": "green", "plan": "plan", "group": [{"split": "api", "to": "green"}]})
+            if answer.status == 409 and answer.json["code"] == "another-was-first":
+                told = answer.json["detail"]
+
+        def rival(green):
+            second.admin("PUT", "/v1/splits/api/weights", {"weights": {"blue": 100 - green, "green": green}, "reason": "test"})
+        for n in range(10):
+            threads = [threading.Thread(target=begin), threading.Thread(target=rival, args=(20 + n,))]
+            self.server.ask("client", "pause", "150", "all")
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.agree()
+            if told:
+                break
+            for split in ("shop", "api"):
+                live = first.admin("GET", "/v1/splits/" + split).json["rollout"]
+                if live:
+                    first.admin("POST", "/v1/rollouts/%s/abort" % live["id"], {})
+            until(lambda: not any(w.admin("GET", "/v1/splits/" + s).json["rollout"] for w in (first, second) for s in ("shop", "api")))
+            self.agree()
+        self.assertTrue(told, "never at the same moment")
+        self.assertIn("has changed api", told)
+
     def test_a_way_back_is_not_refused_for_a_step_of_the_holder(self):
         """Asked of the one that does not move the rollout, while the other one moves it all the time."""
         self.plans = {"plan": plan([{"name": "p%d" % n, "weight": n, "hold": "100ms", "until": "held"} for n in range(1, 17)])}

@@ -410,6 +410,23 @@ class Login(Global):
         server.start()
         self.agree(1)
 
+    def test_a_password_out_of_reach_refuses_nothing_else(self):
+        server = self.redis("--requirepass", "right")
+        put, path = self.password()
+        put("right\n")
+        weir = self.up_with({"password": {"file": path}})
+        server.kill()
+        until(lambda: weir.metric("weir_rate_limit_instances") == 0)
+        put("")
+        before = weir.admin("GET", "/v1/config").json
+        answer = weir.admin("POST", "/v1/config/reload", {})
+        self.assertEqual((answer.status, answer.json.get("result")), (200, "reloaded"), answer.text)
+        self.assertEqual(weir.admin("GET", "/v1/config").json, before)
+        self.assertIn("redis stays as it was", weir.err())
+        self.assertNotIn("nothing was changed", weir.err())
+        server.start()
+        self.agree(1)   # with the password that was right
+
     def test_a_unix_socket(self):
         server = self.redis()
         path = os.path.join(server.dir, "s")

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import hashlib
+import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -11,7 +13,7 @@ import tempfile
 import threading
 import unittest
 
-from harness import Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
+from harness import SLOW, Case, Client, Load, free_port, get, one_pool, until, upstream as fake, websocket
 
 import h2
 
@@ -190,6 +192,48 @@ class Reloads(Case):
             self.weir.reload(dict(self.config, listeners={"http": {}, "extra": {"bind": ["127.0.0.1:%d" % port]}}), ok=False)
             self.assertIn(str(port), self.weir.err())
             self.assertEqual(self.weir.ask().status, 200)
+
+    def test_an_admin_address_that_cannot_be_bound_changes_nothing(self):
+        port, other, metrics = free_port(), free_port(), free_port()
+        unix = "unix:" + self.weir.admin_path
+        busy = self.enterContext(socket.socket())
+        busy.bind(("127.0.0.1", other))
+        busy.listen()
+
+        def with_admin(up, *listen):
+            return self.app(up, admin={"listen": [unix, *listen], "metrics": {"listen": "127.0.0.1:%d" % metrics}})
+
+        def answers(at):
+            link = http.client.HTTPConnection("127.0.0.1", at, timeout=10 * SLOW)
+            self.addCleanup(link.close)
+            link.request("GET", "/healthz")
+            return link.getresponse().status
+        self.weir.reload(with_admin(self.up, "127.0.0.1:%d" % port))
+        late, name = free_port(), self.weir.dir + "/late.sock"
+        # what came before it in the file: an old port in another shape, a new one, a new name
+        for more in ("127.0.0.2:%d" % port, "127.0.0.1:%d" % late, "unix:" + name):
+            self.weir.reload(with_admin(self.upstream("echo", name="new"), more, "127.0.0.1:%d" % other), ok=False)
+            self.assertIn("admin listener 127.0.0.1:%d" % other, self.weir.err())
+            self.assertNotEqual(self.weir.ask().one("x-upstream"), "new")
+            self.assertEqual((answers(port), answers(metrics)), (200, 200))
+        self.assertFalse(os.path.exists(name))
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", late), 10 * SLOW)
+        self.weir.reload(with_admin(self.upstream("echo", name="newer"), "127.0.0.1:%d" % late, "unix:" + name))
+        self.assertEqual((answers(late), answers(metrics), self.weir.ask().one("x-upstream")), (200, 200, "newer"))
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 10 * SLOW)
+
+    def test_admin_and_metrics_change_places(self):
+        ports = free_port(), free_port()
+        for api, metrics in (ports, ports[::-1], ports):
+            self.weir.reload(self.app(admin={"listen": ["unix:" + self.weir.admin_path, "127.0.0.1:%d" % api],
+                                             "metrics": {"listen": "127.0.0.1:%d" % metrics}}))
+            for port, status in ((api, 401), (metrics, 404)):
+                link = http.client.HTTPConnection("127.0.0.1", port, timeout=10 * SLOW)
+                self.addCleanup(link.close)
+                link.request("GET", "/v1/splits")
+                self.assertEqual(link.getresponse().status, status)
 
     def test_an_address_of_weir_itself_is_told_as_such(self):
         port = free_port()

@@ -426,6 +426,22 @@ class People(Rollouts):
         self.assertEqual(self.weir.admin("DELETE", "/v1/freeze").json["frozen"], False)
         self.await_state(second, "running")
 
+    def test_an_undo_in_a_freeze_goes_back_and_never_forward(self):
+        self.pair()
+        self.weir.set_weights(blue=80, green=20)
+        self.weir.set_weights(blue=100, green=0)
+        self.weir.admin("PUT", "/v1/freeze", {"reason": "black friday"})
+        for query in ("", "?dry_run=1"):
+            reply = self.weir.admin("POST", "/v1/splits/shop/undo" + query)
+            self.assertEqual((reply.status, reply.json["code"]), (409, "frozen"))
+        self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
+        self.weir.admin("DELETE", "/v1/freeze")
+        self.assertEqual(self.weir.admin("POST", "/v1/splits/shop/undo").status, 200)
+        self.assertEqual(self.weir.weights(), {"blue": 80, "green": 20})
+        self.weir.admin("PUT", "/v1/freeze", {"reason": "black friday"})
+        self.assertEqual(self.weir.admin("POST", "/v1/splits/shop/undo").status, 200)
+        self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
+
     def test_no_weight_for_a_pool_that_is_down(self):
         self.pair()
         state = lambda word: self.weir.admin("PUT", "/v1/pools/green/endpoints/%s/state" % self.green.address, {"state": word})

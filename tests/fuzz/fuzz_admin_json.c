@@ -44,7 +44,7 @@ try_path(struct span text)
 
 	for (size_t i = 0; i < 4; i++) {
 		const struct api_row *row =
-		    row_find(methods[i], path, args, allow, sizeof(allow));
+		    row_find(methods[i], path, 0, args, allow, sizeof(allow));
 
 		for (size_t j = 0; j < API_ARGS_MAX; j++) {
 			assert(row || !args[j]);

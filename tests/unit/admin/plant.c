@@ -17,19 +17,18 @@ on_reload(void *ctx, const char *by, struct diags *diags, struct err *err)
 	struct merge_note *notes = NULL;
 	struct snapshot *snapshot;
 	size_t n;
-	bool ok;
 
 	if (!config)
 		return false;
 	snapshot = snapshot_build(plant->registry, config, &options, err);
-	if (!snapshot)
+	if (!snapshot ||
+	    !admin_prepare(plant->admin, snapshot_config(snapshot), err))
 		return false;
 	n = snapshot_publish(
 	    registry_publication(plant->registry), snapshot, &notes);
-	ok = admin_apply(
-	    plant->admin, snapshot_config(snapshot), by, notes, n, err);
+	admin_apply(plant->admin, snapshot_config(snapshot), by, notes, n);
 	free(notes);
-	return ok;
+	return true;
 }
 
 static bool

@@ -69,7 +69,7 @@ static const char *
 found(
     const char *method, const char *path, char *args[API_ARGS_MAX], char *allow)
 {
-	const struct api_row *row = row_find(method, path, args, allow, 64);
+	const struct api_row *row = row_find(method, path, 0, args, allow, 64);
 
 	return row ? row->path : "-";
 }

@@ -156,6 +156,26 @@ id_of(const char *text, const char *data, char *id, size_t cap)
 }
 
 static void
+test_events__two_starts_in_one_second_have_no_id_in_common(void **state)
+{
+	struct fixture *f = *state;
+	struct events *next;
+	json_t *before, *after;
+
+	next = events_new(f->base);
+	events_publish(f->events, "a", "{}");
+	events_publish(next, "a", "{}");
+	before = events_json(f->events);
+	after = events_json(next);
+	assert_string_not_equal(
+	    json_string_value(json_object_get(json_array_get(before, 0), "id")),
+	    json_string_value(json_object_get(json_array_get(after, 0), "id")));
+	json_decref(before);
+	json_decref(after);
+	events_free(&next);
+}
+
+static void
 test_events__after_an_absence_nothing_is_missing_or_double(void **state)
 {
 	struct fixture *f = *state;
@@ -301,6 +321,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_events__a_reader_sees_what_happens),
+	    TEST(test_events__two_starts_in_one_second_have_no_id_in_common),
 	    TEST(test_events__after_an_absence_nothing_is_missing_or_double),
 	    TEST(test_events__a_gap_is_told),
 	    TEST(test_events__the_ring_is_bounded),

@@ -447,6 +447,53 @@ test_journal__the_way_back_is_recorded_on_a_full_disk(void **state)
 	journal_release(&journal);
 }
 
+/* What it holds is as old as the start by then. */
+static void
+test_journal__a_reserve_that_comes_back_late_brings_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct journal journal;
+	struct err err;
+	char path[sizeof(f->journal)], aside[sizeof(f->journal) + 8];
+	char busy[sizeof(f->snapshot) + 8], key[16];
+	uint64_t cut;
+
+	signal(SIGXFSZ, SIG_IGN);
+	room_path(&f->room, "reserve", path, sizeof(path));
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	snprintf(busy, sizeof(busy), "%s.new", f->snapshot);
+	must_open(&journal, f, &cut);
+	for (int i = 0; i < 20; i++)
+		must_put(&journal, "rollout/r", "{\"v\":1}");
+	assert_int_equal(mkdir(busy, 0700), 0);
+	limit_files(journal.good);
+	for (int i = 0; i < 4; i++) {
+		snprintf(key, sizeof(key), "rollout/%d", i);
+		assert_true(
+		    journal_put_back(&journal, key, "{\"old\":1}", &err));
+	}
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(rmdir(busy), 0);
+	journal_release(&journal);
+	assert_int_equal(rename(path, aside), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	must_open(&journal, f, &cut);
+	assert_int_equal(journal.reserve_fd, -1);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rename(aside, path), 0);
+	journal.is_suspect = true; /* a snapshot comes first */
+	must_put(&journal, "rollout/new", "{\"v\":2}");
+	assert_true(journal.reserve_fd >= 0);
+	for (int i = 0; i < 2; i++) {
+		assert_holds(&journal, "rollout/r", "{\"v\":1}");
+		assert_holds(&journal, "rollout/new", "{\"v\":2}");
+		assert_null(journal_find(&journal, "rollout/0"));
+		journal_release(&journal);
+		must_open(&journal, f, &cut);
+	}
+	journal_release(&journal);
+}
+
 static void
 test_journal__a_full_disk_refuses_and_heals(void **state)
 {
@@ -580,6 +627,7 @@ main(void)
 	    TEST(test_journal__a_cut_snapshot_stops_the_start),
 	    TEST(test_journal__a_long_journal_is_folded_by_itself),
 	    TEST(test_journal__the_way_back_is_recorded_on_a_full_disk),
+	    TEST(test_journal__a_reserve_that_comes_back_late_brings_nothing),
 	    TEST(test_journal__a_full_disk_refuses_and_heals),
 	    TEST(test_journal__two_processes_cannot_share_it),
 	    TEST(test_journal__an_unusable_directory_is_named),

@@ -303,6 +303,13 @@ test_server__a_repeated_post_is_answered_once(void **state)
 	undo.body = "{\"reason\": \"b\"}";
 	EXPECT(plant, 422, "idempotency-key-reused", .method = undo.method,
 	    .path = undo.path, .body = undo.body, .headers = {undo.headers[0]});
+	EXPECT(plant, 422, "idempotency-key-reused", .method = undo.method,
+	    .path = "/v1/splits/shop/undo?reason=b",
+	    .body = "{\"reason\": \"a\"}", .headers = {undo.headers[0]});
+	EXPECT(plant, 200, "", .method = undo.method,
+	    .path = "/v1/splits/shop/undo?dry_run=1",
+	    .headers = {undo.headers[0]});
+	assert_true(weight(plant, "canary") == 10);
 	undo.headers[0] = "Idempotency-Key: 4712";
 	expect_at(plant, &undo, 200, "", &first, __LINE__);
 	answer_free(&first);
@@ -530,6 +537,12 @@ test_server__the_metrics_listener_has_three_paths(void **state)
 	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
 	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = WEIGHTS,
 	    .body = "{}", .headers = {CI});
+	EXPECT(plant, 404, "unknown-path", .by_tcp = true,
+	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = "/v1/splits",
+	    .body = "{}", .headers = {CI});
+	EXPECT(plant, 405, "method-not-allowed", .by_tcp = true,
+	    .port = PLANT_METRICS_PORT, .method = "PUT", .path = "/metrics",
+	    .body = "{}");
 	plant->is_ready = false;
 	plant_ask(plant,
 	    &(struct ask){
