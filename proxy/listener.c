@@ -204,6 +204,17 @@ end(struct accepting *accepting)
 	free(accepting);
 }
 
+/* Who waits in its backlog is the other one's. */
+void
+listener_move(struct worker *worker, const struct inbox_entry *entry)
+{
+	struct accepting *accepting;
+
+	LIST_FOREACH(accepting, &worker->accepting, link)
+	if (accepting->fd == entry->fd)
+		accepting->listener = entry->listener;
+}
+
 /* The control thread closes its copy; ours is the last. */
 void
 listener_close(struct worker *worker, int fd)

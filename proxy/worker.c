@@ -184,7 +184,7 @@ on_mail(int fd, short what, void *arg)
 	struct worker *worker = arg;
 	struct inbox_entry *entry, *next;
 	uint64_t count;
-	bool is_closed = false;
+	bool is_left = false; /* a listener, perhaps */
 
 	(void)what;
 	(void)!read(fd, &count, sizeof(count));
@@ -201,12 +201,14 @@ on_mail(int fd, short what, void *arg)
 		next = entry->next;
 		if (entry->what == INBOX_LISTEN)
 			listener_take(worker, entry);
+		else if (entry->what == INBOX_MOVE)
+			listener_move(worker, entry);
 		else
 			listener_close(worker, entry->fd);
-		is_closed |= entry->what == INBOX_CLOSE;
+		is_left |= entry->what != INBOX_LISTEN;
 		free(entry);
 	}
-	if (is_closed)
+	if (is_left)
 		leave_orphans(worker);
 }
 

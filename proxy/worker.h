@@ -149,7 +149,7 @@ struct worker {
 /* What control asks of a worker about a listening socket. The number is the worker's until INBOX_CLOSE. */
 struct inbox_entry {
 	struct inbox_entry *next;
-	enum { INBOX_LISTEN, INBOX_CLOSE } what;
+	enum { INBOX_LISTEN, INBOX_MOVE /* to another listener */, INBOX_CLOSE } what;
 	int fd;
 	uint32_t listener;
 	bool is_unix;
@@ -181,6 +181,7 @@ void worker_leave_endpoints(struct worker *worker);
 
 /* listener.c */
 void listener_take(struct worker *worker, const struct inbox_entry *entry);
+void listener_move(struct worker *worker, const struct inbox_entry *entry);
 void listener_close(struct worker *worker, int fd);
 void listener_close_all(struct worker *worker);
 void listener_resume(struct worker *worker);

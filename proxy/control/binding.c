@@ -21,7 +21,7 @@ enum { BACKLOG = 4096 };
 struct binding {
 	LIST_ENTRY(binding) link;
 	char *text;      /* owned: the address, the identity */
-	char *listener;  /* owned: name */
+	char *listener;  /* owned: name; another one when it moves */
 	char *unix_path; /* owned; NULL for TCP */
 	struct sockaddr_storage sa;
 	int *fds; /* owned array; the descriptors are the workers' after commit
@@ -58,17 +58,15 @@ binding_free(struct binding *binding)
 	free(binding);
 }
 
-static struct binding *
-find(struct bindings *bindings, const struct listener_cfg *listener,
-    const struct address *address)
+static bool
+is_open(const struct bindings *bindings, const struct address *address)
 {
-	struct binding *binding;
+	const struct binding *binding;
 
 	LIST_FOREACH(binding, &bindings->list, link)
-	if (strcmp(binding->text, address->text) == 0 &&
-	    strcmp(binding->listener, listener->name) == 0)
-		return binding;
-	return NULL;
+	if (strcmp(binding->text, address->text) == 0)
+		return true;
+	return false;
 }
 
 /* ---- who has the port? ---- */
@@ -354,8 +352,8 @@ bindings_open(
 		const struct listener_cfg *listener = &config->listeners[i];
 
 		for (size_t j = 0; j < listener->n_bind; j++) {
-			if (find(bindings, listener, &listener->bind[j]))
-				continue;
+			if (is_open(bindings, &listener->bind[j]))
+				continue; /* by whichever listener */
 			if (!open_one(
 			        bindings, listener, &listener->bind[j], err)) {
 				bindings_cancel(bindings);
@@ -399,17 +397,34 @@ tell(struct shared *shared, unsigned worker, const struct binding *binding,
 	worker_tell(&shared->workers[worker], entry);
 }
 
-static bool
-is_wanted(const struct config *config, const struct binding *binding)
+/* No two listeners of a config have the same address. NULL: none has it. */
+static const struct listener_cfg *
+owner_of(const struct config *config, const struct binding *binding)
 {
 	for (size_t i = 0; i < config->n_listeners; i++)
 		for (size_t j = 0; j < config->listeners[i].n_bind; j++)
 			if (strcmp(config->listeners[i].bind[j].text,
-			        binding->text) == 0 &&
-			    strcmp(config->listeners[i].name,
-			        binding->listener) == 0)
-				return true;
-	return false;
+			        binding->text) == 0)
+				return &config->listeners[i];
+	return NULL;
+}
+
+static void
+tell_all(const struct bindings *bindings, const struct binding *binding,
+    int what, struct registry *registry, struct shared *shared)
+{
+	for (unsigned i = 0; i < bindings->n_workers; i++)
+		tell(shared, i, binding, what,
+		    (uint32_t)registry_listener_id(
+		        registry, binding->listener));
+}
+
+static void
+set_listener(struct binding *binding, const char *name)
+{
+	free(binding->listener);
+	binding->listener = strdup(name);
+	assert(binding->listener);
 }
 
 void
@@ -419,22 +434,24 @@ bindings_commit(struct bindings *bindings, const struct config *config,
 	struct binding *binding, *next;
 
 	for (binding = LIST_FIRST(&bindings->list); binding; binding = next) {
-		bool wanted = is_wanted(config, binding);
+		const struct listener_cfg *owner = owner_of(config, binding);
 
 		next = LIST_NEXT(binding, link);
-		if (wanted && !binding->is_new)
-			continue;
-		for (unsigned i = 0; i < bindings->n_workers; i++)
-			tell(shared, i, binding,
-			    wanted ? INBOX_LISTEN : INBOX_CLOSE,
-			    (uint32_t)registry_listener_id(
-			        registry, binding->listener));
-		binding->is_new = false;
-		if (wanted)
-			continue;
-		if (binding->unix_path)
-			unlink(binding->unix_path);
-		binding_free(binding);
+		if (!owner) {
+			tell_all(
+			    bindings, binding, INBOX_CLOSE, registry, shared);
+			if (binding->unix_path)
+				unlink(binding->unix_path);
+			binding_free(binding);
+		} else if (binding->is_new) {
+			binding->is_new = false;
+			tell_all(
+			    bindings, binding, INBOX_LISTEN, registry, shared);
+		} else if (strcmp(owner->name, binding->listener) != 0) {
+			set_listener(binding, owner->name);
+			tell_all(
+			    bindings, binding, INBOX_MOVE, registry, shared);
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * The listening sockets of the whole process: one per worker and address,
  * opened by the control thread before a config is put to work, kept over
- * reloads while their listener binds the same address. Control thread only.
+ * reloads while any listener binds the same address. Control thread only.
  */
 #ifndef WEIR_PROXY_BINDING_H
 #define WEIR_PROXY_BINDING_H
@@ -17,7 +17,7 @@ struct bindings *bindings_new(unsigned n_workers);
 bool bindings_open(struct bindings *bindings, const struct config *config, struct err *err);
 /* Forgets what bindings_open opened since (the config was refused after all). */
 void bindings_cancel(struct bindings *bindings);
-/* Hands new sockets to the workers, takes back those that `config` has no more. */
+/* Hands new sockets to the workers, takes back those that `config` has no more, tells of those that it has under another listener. */
 void bindings_commit(struct bindings *bindings, const struct config *config, struct registry *registry,
     struct shared *shared);
 void bindings_free(struct bindings **bindings); /* sockets belong to the workers by then */

@@ -17,14 +17,25 @@
 
 #include "admin/log.h"
 
+/* A kernel that may have more CPUs than there is room for says nothing at all:
+ * one set is 1,024 of them, Linux has 8,192 at most. */
+static unsigned
+count_cpus(void)
+{
+	cpu_set_t cpus[16];
+
+	if (sched_getaffinity(0, sizeof(cpus), cpus) < 0)
+		return 0;
+	return (unsigned)CPU_COUNT_S(sizeof(cpus), cpus);
+}
+
 unsigned
 process_workers(const struct config *config)
 {
-	cpu_set_t cpus;
 	unsigned n = config->workers;
 
-	if (n == 0 && sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-		n = (unsigned)CPU_COUNT(&cpus);
+	if (n == 0)
+		n = count_cpus();
 	if (n == 0)
 		n = 1;
 	return n < PROCESS_WORKERS_MAX ? n : PROCESS_WORKERS_MAX;

@@ -612,6 +612,20 @@ renew_password(struct redis *redis, const struct redis_cfg *cfg)
 	redis->password_len = len;
 }
 
+/* The next connection trusts whom the files name now. Those that cannot be read
+ * change nothing. */
+static void
+renew_trust(struct redis *redis, const struct redis_cfg *cfg)
+{
+	struct tls_client *tls;
+	struct err err;
+
+	if (!cfg->tls.on || !(tls = tls_client_new(&cfg->tls, 1, &err)))
+		return;
+	tls_client_free(&redis->tls); /* what is connected goes on */
+	redis->tls = tls;
+}
+
 bool
 redis_may_stay(struct redis *redis, const struct redis_cfg *cfg)
 {
@@ -619,8 +633,10 @@ redis_may_stay(struct redis *redis, const struct redis_cfg *cfg)
 	bool is_same = settings && strcmp(settings, redis->settings) == 0;
 
 	free(settings);
-	if (is_same)
+	if (is_same) {
 		renew_password(redis, cfg);
+		renew_trust(redis, cfg);
+	}
 	return is_same;
 }
 

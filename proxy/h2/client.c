@@ -2,9 +2,11 @@
  * Sessions with upstreams: few connections per worker and endpoint, each with
  * many requests at once.
  *
- *   h2_client_get   a session with room, else a new connection; the request
- *                   gets a stream on it, which waits until it is connected
+ *   h2_client_get   a session with room, else one whose peer takes no streams
+ *                   for now, else a new connection; the request gets a stream
+ *                   on it, which waits until that may be submitted
  *   connected       the streams that waited are submitted, in their order
+ *   SETTINGS        so are those that may only go by the peer's leave
  *   GOAWAY, limit   no new streams; those that the peer has not looked at come
  *                   back as REFUSED_STREAM and are tried again elsewhere
  *
@@ -38,42 +40,52 @@ list_of(struct endpoint *endpoint, unsigned worker)
 
 /* ---- a stream for a request ---- */
 
-static bool
-has_room(const struct h2 *h2, bool fresh)
+static uint32_t
+limit_of(const struct h2 *h2)
 {
-	uint32_t limit = nghttp2_session_get_remote_settings(
+	return nghttp2_session_get_remote_settings(
 	    h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+/* `shut`: its peer takes none for now (RFC 9113 section 6.5.2), and some may
+ * wait for that to end. */
+static bool
+has_room(const struct h2 *h2, bool fresh, bool shut)
+{
+	uint32_t limit = limit_of(h2);
 
 	if (h2->is_leaving || h2->is_ending || h2->is_failed ||
-	    h2->conn->is_broken || (fresh && h2->n_served > 0))
+	    h2->conn->is_broken || (fresh && h2->n_served > 0) ||
+	    shut != (limit == 0))
 		return false;
-	return h2->n_streams < (limit < STREAMS_MAX ? limit : STREAMS_MAX) &&
+	return h2->n_streams <
+	           (shut || limit > STREAMS_MAX ? STREAMS_MAX : limit) &&
 	       nghttp2_session_check_request_allowed(h2->session);
 }
 
 /* Where a session speaks for one client: only among that one's. */
 static struct h2 *
-find_own_session(struct request *request, bool fresh)
+find_own_session(struct request *request, bool fresh, bool shut)
 {
 	struct conn *conn = NULL;
 
 	while ((conn = proxied_next(request, conn)))
 		if (conn->h2 && conn->h2->is_listed &&
-		    has_room(conn->h2, fresh))
+		    has_room(conn->h2, fresh, shut))
 			return conn->h2;
 	return NULL;
 }
 
 static struct h2 *
-find_session(struct request *request, bool fresh)
+find_session(struct request *request, bool fresh, bool shut)
 {
 	struct h2 *h2;
 
 	if (request->decision.pool->cfg->send_proxy)
-		return find_own_session(request, fresh);
+		return find_own_session(request, fresh, shut);
 	LIST_FOREACH(
 	    h2, list_of(request->endpoint, request->worker->id), of_endpoint)
-	if (!h2->conn->upstream.send_proxy && has_room(h2, fresh))
+	if (!h2->conn->upstream.send_proxy && has_room(h2, fresh, shut))
 		return h2;
 	return NULL;
 }
@@ -127,6 +139,43 @@ open_session(struct request *request, enum fail *fail_out)
 }
 
 static void
+wait_for_leave(struct request *request)
+{
+	if (!request->upstream->timer.is_armed)
+		conn_deadline(request->upstream,
+		    request->decision.pool->cfg->connect_timeout);
+}
+
+/* An extended CONNECT waits for SETTINGS that allow it (RFC 8441 section 3);
+ * where they do not, nobody is asked. */
+static void
+submit(struct h2 *h2, struct request *request)
+{
+	if (limit_of(h2) == 0 || (request->asks_upgrade && !h2->has_settings))
+		wait_for_leave(request);
+	else if (request->asks_upgrade &&
+	         !nghttp2_session_get_remote_settings(
+	             h2->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
+		request_attempt_failed(request, FAIL_NO_WEBSOCKET);
+	else
+		request_connected(request);
+}
+
+/* That ends none but the one it is told of, except by the ready list. */
+static void
+submit_waiting(struct h2 *h2)
+{
+	struct stream *stream, *next;
+
+	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
+		next = LIST_NEXT(stream, link);
+		if (stream->side.request &&
+		    stream->side.phase == CONN_CONNECTING)
+			submit(h2, stream->side.request);
+	}
+}
+
+static void
 take_stream(struct request *request, struct h2 *h2)
 {
 	struct stream *stream = h2_stream_new(h2, 0);
@@ -142,15 +191,17 @@ take_stream(struct request *request, struct h2 *h2)
 	h2->n_requests++;
 	request->upstream = &stream->side;
 	if (h2->is_ready)
-		request_connected(request);
+		submit(h2, request);
 }
 
 void
 h2_client_get(struct request *request, bool fresh)
 {
-	struct h2 *h2 = find_session(request, fresh);
+	struct h2 *h2 = find_session(request, fresh, false);
 	enum fail fail = FAIL_NONE;
 
+	if (!h2)
+		h2 = find_session(request, fresh, true);
 	if (!h2)
 		h2 = open_session(request, &fail);
 	if (h2) {
@@ -182,7 +233,6 @@ begin(struct h2 *h2)
 {
 	struct conn *conn = h2->conn;
 	struct request *first = waiting(h2);
-	struct stream *stream, *next;
 
 	h2->is_ready = true;
 	conn->phase = CONN_BUSY;
@@ -197,13 +247,15 @@ begin(struct h2 *h2)
 		endpoint_succeeded(first->endpoint, conn->worker->id);
 	}
 	h2_wants_flush(h2);
-	/* Submitting may end any of them, but only by the ready list. */
-	for (stream = LIST_FIRST(&h2->streams); stream; stream = next) {
-		next = LIST_NEXT(stream, link);
-		if (stream->side.request)
-			request_connected(stream->side.request);
-	}
+	submit_waiting(h2);
 	h2_client_progress(h2);
+}
+
+void
+h2_client_settings(struct h2 *h2)
+{
+	h2->has_settings = true;
+	submit_waiting(h2);
 }
 
 void
@@ -246,12 +298,13 @@ h2_client_secured(struct conn *conn)
 	struct tls_facts facts;
 
 	tls_stream_facts(conn->tls, &facts);
-	if (span_eq(facts.alpn, SPAN("h2"))) {
+	if (!span_eq(facts.alpn, SPAN("h2")))
+		/* It would take our preface for a broken HTTP/1 request. */
+		h2_client_lost(conn, FAIL_UPSTREAM_TLS);
+	else if (!conn->h2->is_listed && !waiting(conn->h2))
+		conn_end(conn); /* nobody will ever come */
+	else
 		begin(conn->h2);
-		return;
-	}
-	/* It would take our preface for a broken HTTP/1 request. */
-	h2_client_lost(conn, FAIL_UPSTREAM_TLS);
 }
 
 /* ---- blocks ---- */
@@ -417,7 +470,7 @@ h2_client_leave(struct endpoint *endpoint, unsigned worker)
 static void
 end_unneeded(struct h2 *h2)
 {
-	if (!h2->is_listed && h2->is_ready && h2->n_served > 0) {
+	if (!h2->is_listed && h2->is_ready) {
 		h2_terminate(h2, NGHTTP2_NO_ERROR);
 		h2_wants_flush(h2);
 	}

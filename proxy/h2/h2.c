@@ -137,12 +137,18 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 			h2_client_end_block(h2, stream, frame);
 		else if (stream && stream == h2->reading)
 			h2_server_end_block(h2, stream, frame);
+		else if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+			stream_received_end(stream); /* nobody's trailers */
 		h2->reading = NULL;
 		h2_text_release(&h2->text);
 		break;
 	case NGHTTP2_DATA:
 		if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 			stream_received_end(stream);
+		break;
+	case NGHTTP2_SETTINGS:
+		if (h2->is_upstream && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+			h2_client_settings(h2);
 		break;
 	case NGHTTP2_GOAWAY:
 		h2->is_leaving = true;

@@ -81,6 +81,7 @@ struct h2 {
 	uint8_t why; /* enum fail: told to streams when the connection goes */
 	bool is_listed : 1;   /* its endpoint knows it: it may get streams */
 	bool is_ready : 1;    /* connected; streams may be submitted */
+	bool has_settings : 1; /* of its peer */
 	bool has_answered : 1; /* a request, with a final head */
 	TAILQ_ENTRY(h2) link; /* worker->unflushed */
 };
@@ -146,6 +147,8 @@ void h2_server_progress(
 void h2_client_get(struct request *request, bool fresh);
 void h2_client_connected(struct conn *conn, int error);
 void h2_client_secured(struct conn *conn);
+/* Its peer's have come, the first or others. */
+void h2_client_settings(struct h2 *h2);
 void h2_client_lost(struct conn *conn, enum fail why);
 void h2_client_timeout(struct conn *conn);
 /* No further streams to that endpoint. */

@@ -19,6 +19,7 @@ enum {
 	    1 << 19, /* of the connection; a stream's is the default, 64 KiB */
 	NOTICE_MS = 500, /* between the notice and the end of new streams */
 	REQUESTS_MAX = 100000, /* on one connection */
+	HPACK_TABLE = 4096,    /* bytes that one may refer to: the default */
 };
 
 enum awaits {
@@ -309,6 +310,19 @@ may_hold_head(struct h2 *h2, struct stream *stream, size_t len)
 	return true;
 }
 
+/*
+ * For our bound alone: who has sent what it says, or has said once what stands
+ * in the table (Huffman's best is 1.6), may come again and again. A head that
+ * is longer says the same many times over.
+ */
+static void
+refuse_large(struct h2 *h2, struct stream *stream, size_t len, size_t sent)
+{
+	if (len > HPACK_TABLE + 2 * sent)
+		h2_glitch(h2, GLITCH_PROVOKED_RESET);
+	stream_reset(stream, NGHTTP2_REFUSED_STREAM);
+}
+
 /* RFC 8441: whoever asks for another protocol hears that there is none such. */
 static bool
 is_unknown_protocol(const struct h2_text *text)
@@ -327,8 +341,9 @@ refuse_protocol(struct stream *stream)
 }
 
 static void
-begin_request(struct h2 *h2, struct stream *stream, bool is_end)
+begin_request(struct h2 *h2, struct stream *stream, const nghttp2_frame *frame)
 {
+	bool is_end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 	struct worker *worker = h2->conn->worker;
 	struct h1_head *head = &worker->parsed;
 	char key[WEBSOCKET_KEY];
@@ -352,8 +367,7 @@ begin_request(struct h2 *h2, struct stream *stream, bool is_end)
 		return;
 	}
 	if (!may_hold_head(h2, stream, text.len)) {
-		h2_glitch(h2, GLITCH_PROVOKED_RESET);
-		stream_reset(stream, NGHTTP2_REFUSED_STREAM);
+		refuse_large(h2, stream, text.len, frame->hd.length);
 		return;
 	}
 	if (is_unknown_protocol(&h2->text)) {
@@ -407,7 +421,7 @@ h2_server_end_block(
 	bool is_end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-		begin_request(h2, stream, is_end);
+		begin_request(h2, stream, frame);
 		return;
 	}
 	if (!is_end ||

@@ -293,7 +293,8 @@ class Upstream:
     come whole (or, with `early`, once its head has come). The default echoes: method, path, fields and body are in the answer's fields and body.
     """
 
-    def __init__(self, serve=None, tls=None, early=False, port=0, **settings):
+    def __init__(self, serve=None, tls=None, early=False, port=0, says_hello=True, **settings):
+        self.says_hello = says_hello     # else the test sends SETTINGS, in its own time
         self.serve, self.tls, self.early, self.settings = serve or echo, tls, early, settings
         self.listener = socket.create_server(("127.0.0.1", port or ports.take("127.0.0.1")), backlog=128)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
@@ -319,7 +320,9 @@ class Upstream:
             if magic != PREFACE:
                 self.errors.append("preface %r" % magic)
                 return
-            wire.send_settings(**self.settings)
+            if self.says_hello:
+                wire.send_settings(**self.settings)
+            wire.acks = self.says_hello      # SETTINGS are the first of all
             self.loop(wire)
         except (Gone, OSError, ValueError):
             pass

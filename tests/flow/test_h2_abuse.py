@@ -265,6 +265,44 @@ class Abuse(Shared):
         wire.headers(257, h2.request("/m/hello") + [("x-big", "y" * 12000)])
         self.assertEqual(wire.answer(257).status, 200)
 
+    def test_large_heads_that_were_sent_in_full_may_come_again_and_again(self):
+        """A page with large cookies and many parts: what was refused for our own bound is asked for anew, and nobody is sent away."""
+        wire = self.client()
+        cookies = h2.literal("cookie", "c" * 20480)
+        asked, taken = 0, 0
+
+        def ask(stream):
+            block = h2.block(h2.request("/m/wait/cookies")) + cookies
+            wire.send(h2.frame(h2.HEADERS, h2.END_STREAM, stream, block[:16384]), h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream, block[16384:]))
+
+        def is_settled():
+            wire.sock.setblocking(False)
+            try:
+                while True:
+                    wire.read()
+            except BlockingIOError:
+                wire.sock.settimeout(wire.limit)
+            return asked == len(self.asked_for("/m/wait/cookies")) + len([m for m in wire.messages.values() if m.reset == h2.REFUSED_STREAM])
+        for _ in range(8):
+            for _ in range(100 - taken):
+                ask(2 * asked + 1)
+                asked += 1
+            until(is_settled)
+            taken = len(self.asked_for("/m/wait/cookies"))
+            self.assertIn(taken, range(10, 30))
+        self.assertIsNone(wire.goaway)
+        self.up.go.set()
+        wire.until(lambda: len([m for m in wire.messages.values() if m.status == 200 and m.is_ended]) == taken)
+
+    def test_large_heads_of_few_bytes_may_not(self):
+        """Nothing is answered, so that more and more are refused."""
+        def make(n):
+            block = h2.block(h2.request("/m/wait"))
+            if n == 0:
+                block += h2.literal("x-big", "y" * 3900, indexed=True)
+            return h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 2 * n + 1, block + b"\xbe" * 7)
+        self.check(PROVOKED, make, at_most=1500, at_once=40)
+
     def test_bodies_that_nobody_takes_cost_little(self):
         """All streams send as much as they may to an upstream that reads nothing; a later one is still served."""
         before = self.weir.rss()

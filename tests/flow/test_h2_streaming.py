@@ -196,6 +196,55 @@ class WebSocket(Pair):
             self.assertEqual(client.answer(upgrade=True).status, 204)
         self.assertEqual(seen, [None])
 
+    def test_an_upstream_of_http_2_that_opens_no_tunnels_is_not_asked(self):
+        """RFC 8441 section 3: nothing is said to it, so that it has nothing to reset, and is not blamed."""
+        for settings in ({}, {"connect": 0}):
+            with self.subTest(settings=settings):
+                up = self.h2_upstream(early=True, **settings)
+                weir = self.weir_to(up, pool={"outliers": {"consecutive": 1}})
+                wire = self.client(weir)
+                for stream in (1, 3, 5):
+                    wire.headers(stream, connect("/x"), end=False)
+                    answer = wire.answer(stream)
+                    self.assertEqual(answer.status, 502)
+                    self.assertIn(b"no_websocket", answer.body)
+                with weir.client() as client:
+                    client.send(UPGRADE)
+                    self.assertEqual(client.answer(upgrade=True).status, 502)
+                self.assertEqual(up.requests, [])
+                self.assertEqual(weir.metric("weir_upstream_errors_total") or 0, 0)
+                self.assertEqual(weir.ask(get("/y")).status, 200)
+                self.assertEqual(len(up.wires), 1)
+
+    def test_a_tunnel_to_http_2_waits_for_the_upstreams_leave_and_no_other_request_does(self):
+        def serve(wire, stream, message):
+            if dict(message.fields)[":method"] == "CONNECT":
+                wire.headers(stream, [(":status", "200")], end=False)
+                echo(wire, stream, message, lambda: wire.data(stream, b"", end=True))
+            elif dict(message.fields)[":path"] == "/last":
+                wire.send_settings(connect=1)
+                h2.echo(wire, stream, message)
+        up = self.h2_upstream(serve, early=True, says_hello=False)
+        wire = self.client(self.weir_to(up))
+        wire.headers(1, h2.request("/first"))
+        until(lambda: up.requests)
+        wire.headers(3, connect("/tunnel"), end=False)
+        wire.headers(5, h2.request("/last"))
+        self.assertEqual(wire.answer(5).status, 200)
+        wire.until(lambda: wire.message(3).fields)
+        self.assertEqual([dict(m.fields)[":path"] for m in up.requests], ["/first", "/last", "/tunnel"])
+        self.assertEqual(wire.message(3).status, 200)
+        wire.data(3, b"ping")
+        wire.until(lambda: wire.message(3).body == b"ping")
+        self.assertEqual(len(up.wires), 1)
+
+    def test_a_tunnel_to_http_2_waits_for_no_longer_than_it_may_take_to_connect(self):
+        up = self.h2_upstream(says_hello=False)
+        wire = self.client(self.weir_to(up, pool={"timeouts": {"connect": "300ms"}, "retry": {"max": 0}}))
+        wire.headers(1, connect("/x"), end=False)
+        self.assertEqual(wire.answer(1).status, 504)
+        self.assertEqual(up.requests, [])
+
     def test_a_route_without_upgrades_refuses(self):
         up = self.upstream()
         config = one_pool(up.address, workers=1)

@@ -168,6 +168,35 @@ class Multiplexing(Pair):
             self.assertEqual(wire.answer(stream).status, 200)
         self.assertGreater(len(up.wires), 1)
 
+    def shut_upstream(self, connect):
+        """Allows no streams, by SETTINGS that come before its first answer."""
+        up = self.h2_upstream(max_streams=0)
+        weir = self.weir_to(up, pool={"timeouts": {"connect": connect}, "retry": {"max": 0}})
+        wire = self.client(weir)
+        self.assertEqual(self.ask(wire, 1, h2.request("/first")).status, 200)
+        return up, wire
+
+    def test_an_upstream_that_takes_no_streams_gets_no_connection_for_each_request(self):
+        up, wire = self.shut_upstream("500ms")
+        for stream in range(3, 43, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        for stream in range(3, 43, 2):
+            self.assertEqual(wire.answer(stream).status, 504)
+        self.assertEqual((len(up.wires), len(up.requests)), (1, 1))
+
+    def test_requests_wait_for_an_upstream_that_takes_no_streams_for_now(self):
+        up, wire = self.shut_upstream("20s")
+        for stream in range(3, 43, 2):
+            wire.headers(stream, h2.request("/%d" % stream))
+        wire.headers(43, h2.request("/gone"))
+        wire.reset(43)
+        wire.sync()
+        up.wires[0].send_settings(max_streams=0)        # nothing new
+        up.wires[0].send_settings(max_streams=4)
+        for stream in range(3, 43, 2):
+            self.assertEqual(wire.answer(stream).status, 200)
+        self.assertEqual((len(up.wires), len(up.requests)), (1, 21))
+
     def test_a_slow_client_stops_only_its_own_stream(self):
         up = self.h2_upstream(lambda wire, stream, message: threading.Thread(
             target=lambda: h2.echo(wire, stream, message) if dict(message.fields)[":path"] != "/big" else
@@ -207,6 +236,25 @@ class Multiplexing(Pair):
         wire.data(1, b"x" * 10000)
         self.assertEqual(wire.answer(1).status, 413)
         self.assertEqual(weir.ask(get("/x")).status, 413)
+
+    def test_trailers_after_the_answer_end_the_upload_like_any_end(self):
+        """Its request is gone, its client still takes the answer: there is nothing left to be reset."""
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "413")], end=False)
+            wire.data(stream, b"x" * 10000, end=True)
+        weir = self.weir_to(self.h2_upstream(serve, early=True))
+        wire = self.client(weir, window=1000)
+        wire.gives_window = False
+        wire.headers(1, h2.request("/x", "POST"), end=False)
+        wire.data(1, b"x" * 100)
+        wire.until(lambda: len(wire.message(1).body) == 1000)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+        wire.headers(1, [("x-sum", "1")])
+        wire.window(1, 9000)
+        self.assertEqual(len(wire.answer(1).body), 10000)
+        wire.headers(3, h2.request("/y"))
+        wire.until(lambda: wire.message(3).fields)
+        self.assertEqual([f for f in wire.frames if f.kind == h2.RST_STREAM], [])
 
 
 class Misfortune(Pair):
@@ -498,6 +546,23 @@ class Misfortune(Pair):
         self.assertEqual(wire.answer(1).status, 200)
         self.assertEqual(self.ask(self.client(weir), 1, h2.request("/y")).status, 200)
         self.assertEqual((len(old.requests), len(new.requests)), (1, 1))
+
+    def test_an_endpoint_that_leaves_and_whose_clients_leave_before_tls_stands_is_not_kept(self):
+        up = h2.Upstream(tls=self.tls(["h2"]))
+        self.addCleanup(up.close)
+        gate = self.enter(socket.create_server(("127.0.0.1", fake.ports.take("127.0.0.1"))))
+        pool = {"protocol": "h2", "tls": {"verify": "off"}, "timeouts": {"connect": "60s", "idle": "60s"}}
+        weir = self.start(one_pool("%s:%d" % gate.getsockname(), pool=pool, workers=1))
+        wire = self.client(weir)
+        wire.headers(1, h2.request("/x"))
+        sock = self.enter(gate.accept()[0])
+        until(lambda: len(sock.recv(5, socket.MSG_PEEK)) == 5)      # its hello: the handshake has begun
+        weir.reload(one_pool(up.address, pool=pool, workers=1))
+        wire.reset(1)
+        until(lambda: weir.metric("weir_http_requests_in_flight") == 0)
+        up.run(sock)        # until weir closes it
+        self.assertEqual([w.alpn for w in up.wires], ["h2"])
+        self.assertEqual(up.requests, [])
 
 
 if __name__ == "__main__":

@@ -437,13 +437,32 @@ class Login(Global):
         weir = self.up_with({"url": "unix:" + path})
         self.assertEqual(self.statuses(weir, 4), [200] * 3 + [429])
 
-    def test_tls_is_verified(self):
-        folder = tempfile.mkdtemp(prefix="weir-redis-tls-")
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cert, key = os.path.join(folder, "r.crt"), os.path.join(folder, "r.key")
+    def certify(self, cert, key):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
                         "-out", cert, "-days", "30", "-subj", "/CN=redis.test", "-addext", "subjectAltName=DNS:redis.test"],
                        check=True, capture_output=True)
+
+    def certificate(self):
+        folder = tempfile.mkdtemp(prefix="weir-redis-tls-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cert, key = os.path.join(folder, "r.crt"), os.path.join(folder, "r.key")
+        self.certify(cert, key)
+        return cert, key
+
+    def test_a_reload_takes_another_ca_of_the_same_file_for_the_next_connection(self):
+        cert, key = self.certificate()
+        server = self.redis(tls=(cert, key, cert))
+        weir = self.up_with({"url": "rediss://" + server.address, "tls": {"ca": cert, "server_name": "redis.test"}})
+        self.certify(cert, key)
+        weir.reload()
+        self.assertEqual(weir.metric("weir_redis_failures_total"), 0)
+        server.kill()
+        until(lambda: weir.metric("weir_rate_limit_instances") == 0)
+        server.start()
+        self.agree(1)
+
+    def test_tls_is_verified(self):
+        cert, key = self.certificate()
         server = self.redis("--requirepass", "p", tls=(cert, key, cert))
         settings = {"url": "rediss://" + server.address, "password": {"env": "WEIR_TEST_REDIS"},
                     "tls": {"ca": cert, "server_name": "redis.test"}}

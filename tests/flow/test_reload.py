@@ -238,10 +238,46 @@ class Reloads(Case):
     def test_an_address_of_weir_itself_is_told_as_such(self):
         port = free_port()
         self.weir.reload(dict(self.config, listeners={"http": {}, "a": {"bind": ["127.0.0.1:%d" % port]}}))
-        for name, host in (("b", "127.0.0.1"), ("a", "0.0.0.0")):
-            self.weir.reload(dict(self.config, listeners={"http": {}, name: {"bind": ["%s:%d" % (host, port)]}}), ok=False)
-            self.assertIn("listener '%s': address in use %s:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
-                          % (name, host, port, port), self.weir.err())
+        self.weir.reload(dict(self.config, listeners={"http": {}, "b": {"bind": ["0.0.0.0:%d" % port]}}), ok=False)
+        self.assertIn("listener 'b': address in use 0.0.0.0:%d: weir itself has it, as 127.0.0.1:%d of listener 'a', and only a restart moves it"
+                      % (port, port), self.weir.err())
+
+    def test_an_address_moves_between_listeners_and_refuses_nobody(self):
+        """Two of TCP change places, one of a unix socket gets another owner, while clients come. "a" and "c" redirect, the others answer."""
+        path = self.enter(tempfile.TemporaryDirectory()) + "/s"
+        ports = [free_port(), free_port()]
+        binds = ["127.0.0.1:%d" % ports[0], "127.0.0.1:%d" % ports[1], "unix:" + path]
+        places = [("127.0.0.1", ports[0]), ("127.0.0.1", ports[1]), path]
+
+        def status(place):
+            with Client(place) as client:
+                return client.ask(get()).status
+
+        def be(*names):
+            listeners = {name: dict({"bind": [bind]}, **({"redirect_to": "http"} if name in "ac" else {})) for name, bind in zip(names, binds)}
+            self.weir.reload(dict(self.config, listeners=dict(listeners, http={})))
+            until(lambda: [status(place) for place in places] == [308 if name in "ac" else 200 for name in names])
+        be("a", "b", "c")
+        idle = self.enter(Client(places[0]))
+        self.assertEqual(idle.ask(get()).status, 308)
+        over, answers = threading.Event(), []
+
+        def come():
+            while not over.is_set():
+                answers.append(status(places[0]))
+            answers.append("over")
+        visitor = threading.Thread(target=come)
+        visitor.start()
+        self.addCleanup(visitor.join)
+        self.addCleanup(over.set)
+        for names in (("b", "a", "c"), ("a", "b", "d"), ("b", "a", "c"), ("b", "c", "a")):
+            be(*names)
+        self.assertEqual(idle.ask(get()).status, 308)        # it came to "a"
+        over.set()
+        visitor.join()
+        self.assertEqual(set(answers), {200, 308, "over"})
+        be("x", "b", "c")
+        self.assertTrue(idle.is_closed())
 
     def test_a_unix_socket_whose_owner_accepts_nobody_is_in_use(self):
         with contextlib.ExitStack() as stack:
