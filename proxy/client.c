@@ -417,9 +417,13 @@ client_input(struct conn *conn, char *bytes, size_t len)
 	if (conn->client.requests == 0 &&
 	    h2_is_preface(stash->data + stash->start, buf_len(stash)) &&
 	    h2_accept(conn)) {
+		/* To the scratch: framing writes around what it forwards. */
 		conn->in = NULL;
-		h2_input(conn, stash->data + stash->start, buf_len(stash));
+		len = buf_len(stash);
+		bytes = worker->rx + RX_HEADROOM;
+		memcpy(bytes, stash->data + stash->start, len);
 		buf_give(&worker->bufs, &stash);
+		h2_input(conn, bytes, len);
 		return;
 	}
 	if (!conn->request) {

@@ -203,7 +203,8 @@ put_line_without(struct writer *out, struct span *rest, struct span line)
 
 	if (!at)
 		return false;
-	put(out, rest->ptr, (size_t)(at - rest->ptr) + 2);
+	put(out, rest->ptr, (size_t)(at - rest->ptr));
+	line.len -= 2; /* its end may be the next one's beginning */
 	rest->len -= (size_t)(at - rest->ptr) + line.len;
 	rest->ptr = at + line.len;
 	return true;
@@ -217,7 +218,6 @@ write_head(struct request *request, const struct mirror *mirror)
 	size_t need = buf_len(mirror->head) + len + HEAD_ROOM;
 	struct span rest = {
 	    mirror->head->data + mirror->head->start, buf_len(mirror->head)};
-	struct span bare = rest;
 	struct writer out;
 
 	if (need > BUF_LARGEST ||
@@ -227,13 +227,10 @@ write_head(struct request *request, const struct mirror *mirror)
 	    request->head_buf->data + request->head_buf->cap, false};
 	if (put_line_without(
 	        &out, &rest, SPAN("\r\ntransfer-encoding: chunked\r\n"))) {
-		PUT(&out, "content-length: ");
+		PUT(&out, "\r\ncontent-length: ");
 		put_number(&out, len);
-		PUT(&out, "\r\n");
 	}
-	bare = rest;
-	if (put_line_without(&out, &bare, SPAN("\r\nexpect: 100-continue\r\n")))
-		rest = bare;
+	put_line_without(&out, &rest, SPAN("\r\nexpect: 100-continue\r\n"));
 	put_span(&out, rest);
 	request->head = out.start;
 	request->head_len = (uint32_t)(out.at - out.start);

@@ -10,6 +10,7 @@ enum {
 	RESETS_BURST = 1000, /* nghttp2's own bound; ours is lower */
 	RESETS_PER_S = 100,
 	ACKS_MAX = 100, /* answers to PING and SETTINGS that wait */
+	BLOCK_MAX = 2 * BUF_LARGEST, /* as nghttp2 reckons any head of ours */
 };
 
 /*
@@ -28,8 +29,9 @@ option_new(void)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_no_http_messaging(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
-	/* Whatever head a listener lets pass; nghttp2 takes 64 KiB. */
-	nghttp2_option_set_max_send_header_block_length(option, BUF_LARGEST);
+	/* Whatever head a listener lets pass: a longer one would be left out
+	 * in silence. */
+	nghttp2_option_set_max_send_header_block_length(option, BLOCK_MAX);
 	nghttp2_option_set_stream_reset_rate_limit(
 	    option, RESETS_BURST, RESETS_PER_S);
 	return option;

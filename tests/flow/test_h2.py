@@ -225,6 +225,14 @@ class Answers(H2):
         self.assertEqual(names & {"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection", "x-private"}, set())
         self.assertEqual([n for n in names if n != n.lower()], [])
 
+    def test_a_head_that_a_template_makes_long_comes_back(self):
+        weir = self.start(one_pool(self.up.address, routes=[{"pool": "app", "headers": {"response": {"set": {"x-path": "${request.path}" * 8}}}}]))
+        for length in (8000, 8300, 8600):
+            with self.subTest(length=length):
+                path = "/" + "a" * (length - 1)
+                answer = self.ask_h2(h2.request(path), wire=self.enter(h2.client(("127.0.0.1", weir.port))))
+                self.assertEqual((answer.status, answer.one("x-path") == path * 8), (200, True))
+
     def test_trailers_come_back(self):
         answer = self.ask_h2(h2.request("/m/trailers"))
         self.assertTrue(answer.trailers, answer)
@@ -393,6 +401,26 @@ class Lifetime(H2):
             wire.headers(1, h2.request("/m/big/300000"))
             answer = wire.answer(1)
             self.assertEqual(hashlib.sha256(answer.body).hexdigest(), fake.big_sum(300000))
+
+
+    def test_a_preface_in_pieces_may_be_followed_by_a_body_at_once(self):
+        def is_read(sock):
+            ends = tuple(":%04X" % port for port in (self.weir.port, sock.getsockname()[1]))
+            with open("/proc/net/tcp") as sockets:
+                rows = [row.split() for row in sockets]
+            return any(row[1].endswith(ends[0]) and row[2].endswith(ends[1]) and row[4].endswith(":00000000") for row in rows)
+
+        for at in (1, 3, 4):
+            with self.subTest(at=at):
+                self.assertEqual(self.weir.ask().status, 200)   # a kept connection takes the body without a pause
+                wire = self.client(preface=False)
+                wire.sock.sendall(h2.PREFACE[:at])
+                until(lambda: is_read(wire.sock))
+                wire.send(h2.PREFACE[at:], h2.frame(h2.SETTINGS), h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.block(h2.request("/m/checksum", "POST"))),
+                          h2.frame(h2.DATA, h2.END_STREAM, 1, b"hello"))
+                answer = wire.answer(1)
+                self.assertEqual(answer.status, 200)
+                self.assertIn(hashlib.sha256(b"hello").hexdigest().encode(), answer.body)
 
 
 class RealClients(H2):

@@ -127,6 +127,17 @@ class Pairings(Pair):
                 self.assertEqual(dict(up.requests[0].fields)[":scheme"], "https")
 
 
+    def test_heads_of_all_sizes_arrive_whole(self):
+        up = self.h2_upstream()
+        weir = self.weir_to(up, listeners={"http": {"limits": {"max_header": "256KiB"}}})
+        for size in (1000, 16384, 60000, 65536, 120000, 180000):
+            with self.subTest(size=size), weir.client() as client:
+                fields = {"x_pad_%d" % at: "p" * min(30000, size - at) for at in range(0, size, 30000)}
+                self.assertEqual(client.ask(get("/%d" % size, **fields)).status, 200)
+                seen = dict(up.requests[-1].fields)
+                self.assertEqual(sum(len(v) for n, v in seen.items() if n.startswith("x-pad-")), size)
+
+
 class Multiplexing(Pair):
     def test_many_requests_share_a_connection(self):
         hold = threading.Event()

@@ -82,15 +82,18 @@ class Copies(Case):
                 until(lambda: len(green.seen) == 1 and green.seen[0].is_complete)
                 self.assertEqual(green.seen[0].body, body)
                 self.assertEqual(green.seen[0].one("content-length"), b"%d" % len(body))
-        green.forget()
-        with weir.client() as client:
-            client.send(get("/e", method="POST", content_length="4", expect="100-continue"))
-            self.assertEqual(client.line(), "HTTP/1.1 100 Continue")
-            client.line()
-            client.send(b"body")
-            self.assertEqual(client.answer("POST").status, 200)
-        until(lambda: len(green.seen) == 1 and green.seen[0].is_complete)
-        self.assertEqual((green.seen[0].body, green.seen[0].one("expect")), (b"body", None))
+        for framing, body in (({"content_length": "4"}, b"body"), ({"transfer_encoding": "chunked"}, b"4\r\nbody\r\n0\r\n\r\n")):
+            with self.subTest(framing=framing):
+                green.forget()
+                with weir.client() as client:
+                    client.send(get("/e", method="POST", expect="100-continue", **framing))
+                    self.assertEqual(client.line(), "HTTP/1.1 100 Continue")
+                    client.line()
+                    client.send(body)
+                    self.assertEqual(client.answer("POST").status, 200)
+                until(lambda: len(green.seen) == 1 and green.seen[0].is_complete)
+                self.assertEqual((green.seen[0].body, green.seen[0].one("expect")), (b"body", None))
+                self.assertEqual(green.seen[0].one("content-length"), b"4")
         self.assertEqual(green.faults, [])
 
     def test_long_and_unfinished_bodies_are_not(self):
