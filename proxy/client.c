@@ -568,6 +568,14 @@ client_await_body(struct conn *conn)
 	conn_deadline(conn, body_window(conn));
 }
 
+/* A body whose end nobody has named, and an answer has begun: the two sides
+ * talk, and may be silent as long as their pool lets them. */
+static bool
+is_talk(const struct request *request)
+{
+	return request->has_response && request->request_body.in != H1_LENGTH;
+}
+
 /*
  * A window of a body is over: too little of it came, or it was us who did not
  * read. The first window asks only for a sign of life.
@@ -580,7 +588,8 @@ body_timeout(struct conn *conn, struct request *request)
 	                     ? 1
 	                     : (uint64_t)(BODY_RATE * window / NSEC_PER_SEC);
 
-	if (!conn->is_paused && conn->client.progress < least) {
+	if (!conn->is_paused && !is_talk(request) &&
+	    conn->client.progress < least) {
 		counter_add(&cell_of(conn)->too_slow[SLOW_BODY], 1);
 		request_fail(request, FAIL_BODY_TIMEOUT);
 		return;

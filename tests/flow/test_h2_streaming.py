@@ -5,6 +5,7 @@ import hashlib
 import socket
 import struct
 import threading
+import time
 import unittest
 
 from harness import Case, free_port, get, one_pool, until
@@ -71,6 +72,23 @@ class Grpc(Pair):
         for n in range(20):
             said += grpc_frame(b"message %d" % n)
             wire.data(1, grpc_frame(b"message %d" % n))
+            wire.until(lambda: wire.message(1).body == said)
+        wire.data(1, b"", end=True)
+        self.assertEqual(wire.answer(1).trailers, [("grpc-status", "0")])
+
+    def test_once_it_is_answered_a_call_may_be_silent(self):
+        """No rate is asked of a request that both sides talk in; three windows of one pass."""
+        def serve(wire, stream, message):
+            wire.headers(stream, [(":status", "200"), ("content-type", "application/grpc")], end=False)
+            echo(wire, stream, message, lambda: wire.headers(stream, [("grpc-status", "0")]))
+        weir = self.weir_to(self.h2_upstream(serve, early=True), listeners={"http": {"limits": {"idle_timeout": "500ms"}}})
+        wire = self.client(weir)
+        wire.headers(1, call(), end=False)
+        said = b""
+        for pause in (0, 1.6, 0):
+            time.sleep(pause)
+            said += grpc_frame(b"message")
+            wire.data(1, grpc_frame(b"message"))
             wire.until(lambda: wire.message(1).body == said)
         wire.data(1, b"", end=True)
         self.assertEqual(wire.answer(1).trailers, [("grpc-status", "0")])
