@@ -21,7 +21,7 @@ enum {
 	    10, /* a body moves at least BODY_RATE bytes a second over this */
 	BODY_RATE = 240,
 	GONE_GRACE_MS = 1500,  /* after the client's FIN an answer may still
-	                          come,  or stand still, for so long */
+	                          come, or stand still, for so long */
 	REQUESTS_MAX = 100000, /* on one connection */
 };
 

@@ -552,6 +552,16 @@ request_attempt_failed(struct request *request, enum fail fail)
 	const struct fail_row *row = fail_row(fail);
 	bool was_reused = retry_is_stale(request, fail);
 
+	/* Whoever half-closed is told of a failure. But a client that left did
+	 * not wait for this one: no evidence against the pool. */
+	if (fail == FAIL_UPSTREAM_TIMEOUT && request->client->saw_close &&
+	    !request->has_response) {
+		if (request->is_hedge)
+			hedge_failed(request);
+		else
+			request_abandon(request, FAIL_CLIENT_GONE);
+		return;
+	}
 	request_note_failure(request, fail, was_reused);
 	if (request->has_response) {
 		request_abandon(request, fail);
