@@ -151,9 +151,10 @@ class Guards(Rollouts):
             until(lambda: self.look(id)["requests"]["canary"] > 20)
             self.green.mood = "boom"
             rollout = self.await_state(id, "rolled_back")
-            load.failures.clear()
             done = load.done
-            until(lambda: load.done > done + 200)
+            until(lambda: load.done > done + 50)    # what was in flight is through
+            load.failures.clear()
+            until(lambda: load.done > done + 250)
         self.assertEqual(load.failures, [])
         self.assertEqual(self.weir.weights(), {"blue": 100, "green": 0})
         self.assertEqual((rollout["cause"]["kind"], rollout["cause"]["guard"]), ("guard", "errors"))
