@@ -45,6 +45,13 @@ span_starts(struct span text, struct span prefix)
 	    (prefix.len == 0 || memcmp(text.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* Texts that may be missing: both are, or they are equal. */
+static inline bool
+text_eq(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 /* FNV-1a: to find things and to tell them apart; holds against nobody. */
 static inline uint64_t
 span_hash(struct span text)

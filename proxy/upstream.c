@@ -317,12 +317,6 @@ view_in(const struct snapshot *snapshot, const struct pool *pool, size_t at)
 	return NULL;
 }
 
-static bool
-is_same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 bool
 upstream_keeps(
     const struct pool_view *made_by, const struct snapshot *now, size_t at)
@@ -337,8 +331,8 @@ upstream_keeps(
 		return true;
 	return a->on == b->on && a->verify == b->verify &&
 	       a->protocols == b->protocols &&
-	       is_same_text(a->ca_file, b->ca_file) &&
-	       is_same_text(a->server_name, b->server_name);
+	       text_eq(a->ca_file, b->ca_file) &&
+	       text_eq(a->server_name, b->server_name);
 }
 
 /* Made, or asked for, by the pool as it is now: others may have it. */

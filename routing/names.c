@@ -12,10 +12,8 @@
 static uint64_t
 key_hash(struct span key)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = span_hash(key);
 
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (uint8_t)key.ptr[i]) * UINT64_C(0x100000001b3);
 	return hash ^ hash >> 29;
 }
 

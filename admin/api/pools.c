@@ -233,10 +233,8 @@ pool_version(const struct admin *admin, const struct pool_view *view)
 	const struct endpoint_cfg *at =
 	    registry_endpoints(admin->registry, view->cfg, &n);
 	char *text = endpoints_text(at, n);
-	uint64_t version = UINT64_C(0xcbf29ce484222325);
+	uint64_t version = span_hash(span_of(text));
 
-	for (const char *p = text; *p; p++)
-		version = (version ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
 	for (size_t i = 0; i < view->n_endpoints; i++) {
 		uint64_t state = atomic_load_explicit(
 		    &view->endpoints[i]->admin, memory_order_relaxed);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/span.h"
+
 #define TEXT_FORMAT "%016llx%x%04x%016llx%08x%08x%016llx"
 
 static int
@@ -134,14 +136,12 @@ accord_is_possible(const struct accord *a, uint64_t wall_ms)
 	       a->deeds <= ACCORD_DEEDS_MAX && a->term <= ACCORD_TERM_MAX;
 }
 
-/* FNV-1a, mixed once more: its high bits alone would be weak. */
+/* Mixed once more: the high bits alone would be weak. */
 uint64_t
 accord_hash(const char *text)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = span_hash(span_of(text));
 
-	for (; *text; text++)
-		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
 	hash ^= hash >> 32;
 	hash *= UINT64_C(0xd6e8feb86659fd93);
 	return hash ^ hash >> 32;

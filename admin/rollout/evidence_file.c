@@ -44,15 +44,11 @@ file_name(const struct run *run, uint64_t number, char *buf, size_t cap)
 	    number % 2 ? 'a' : 'b');
 }
 
-/* FNV-1a, 64 bits: against a torn write, not against a person. */
+/* Against a torn write, not against a person. */
 static uint64_t
 checksum(const unsigned char *bytes, size_t len)
 {
-	uint64_t sum = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < len; i++)
-		sum = (sum ^ bytes[i]) * UINT64_C(0x100000001b3);
-	return sum;
+	return span_hash((struct span){(const char *)bytes, len});
 }
 
 #define SUMMED offsetof(struct head, id)

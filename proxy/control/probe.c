@@ -273,16 +273,10 @@ check_new(struct prober *prober, struct endpoint *endpoint)
 /* ---- all of them ---- */
 
 static bool
-is_same_text(const char *a, const char *b)
-{
-	return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
-}
-
-static bool
 is_same(const struct health_cfg *a, const struct health_cfg *b)
 {
 	return a->interval == b->interval && a->port == b->port &&
-	       is_same_text(a->path, b->path) && is_same_text(a->grpc, b->grpc);
+	       text_eq(a->path, b->path) && text_eq(a->grpc, b->grpc);
 }
 
 /* With checks: begin, or go on by the new words, at once when they changed. */
