@@ -20,9 +20,9 @@ enum {
 };
 
 struct answer {
-	uint8_t key[32];     /* of actor, path with query and Idempotency-Key */
-	uint8_t request[32]; /* of the body: another one under the same key is
-	                        an error */
+	uint8_t key[32];     /* of actor, path and Idempotency-Key */
+	uint8_t request[32]; /* of the query and the body: another one under the
+	                        same key is an error */
 	time_t at;           /* 0: free */
 	int status;
 	char *body, *type, *etag; /* owned; etag may be NULL */

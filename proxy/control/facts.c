@@ -48,8 +48,7 @@ size_t
 supervisor_certificates(void *ctx, struct tls_cert_info *out, size_t cap)
 {
 	struct supervisor *sup = ctx;
-	struct snapshot *snapshot =
-	    publication_current(registry_publication(sup->registry));
+	struct snapshot *snapshot = supervisor_snapshot(sup);
 	const struct config *config = snapshot_config(snapshot);
 	size_t n = 0;
 
@@ -72,9 +71,6 @@ supervisor_drain_facts(void *ctx, struct drain_facts *out)
 {
 	const struct supervisor *sup = ctx;
 
-	drain_tell(&sup->drain,
-	    &snapshot_config(
-	        publication_current(registry_publication(sup->registry)))
-	         ->drain,
-	    clock_now(), out);
+	drain_tell(
+	    &sup->drain, &supervisor_config(sup)->drain, clock_now(), out);
 }

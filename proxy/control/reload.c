@@ -139,13 +139,6 @@ await_adoption(struct supervisor *sup, uint64_t generation)
 			nanosleep(&pause, NULL);
 }
 
-static const struct config *
-running(const struct supervisor *sup)
-{
-	return snapshot_config(
-	    publication_current(registry_publication(sup->registry)));
-}
-
 /* All that may refuse the config. One that was built and then refused is freed
  * by the next build. */
 static struct snapshot *
@@ -193,7 +186,8 @@ put_to_work(struct supervisor *sup, struct config *config, const char *by,
 	snapshot = build_beside(sup, config, err);
 	if (!snapshot) {
 		bindings_cancel(sup->bindings);
-		resolver_follow(sup->resolver, sup->registry, running(sup));
+		resolver_follow(
+		    sup->resolver, sup->registry, supervisor_config(sup));
 		return false;
 	}
 	n_notes = snapshot_publish(
@@ -299,7 +293,7 @@ supervisor_reload(
 		note_reload(sup, false, by, err->text);
 		return false;
 	}
-	if (config_needs_restart(running(sup), config, &restart))
+	if (config_needs_restart(supervisor_config(sup), config, &restart))
 		log_event(LOG_WARN, "needs a restart to take effect", "what",
 		    restart.text, NULL);
 	ok = put_to_work(sup, config, by, err);

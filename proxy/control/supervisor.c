@@ -139,9 +139,7 @@ on_beat(int fd, short what, void *arg)
 	registry_adapt(sup->registry, now);
 	if (registry_each_leaving(sup->registry, now, tell_leaving, sup))
 		atomic_fetch_add(&sup->shared.leaves, 1);
-	if (now - sup->rotated_at >
-	    rotation_of(snapshot_config(
-	        publication_current(registry_publication(sup->registry))))) {
+	if (now - sup->rotated_at > rotation_of(supervisor_config(sup))) {
 		tls_tickets_rotate(sup->tickets);
 		sup->rotated_at = now;
 	}

@@ -1,10 +1,11 @@
-#pragma once
-
 /*
  * The supervisor's own: what the control thread keeps as long as the process
  * lives, and what its files ask of each other. supervisor.c starts, beats and
  * stops; reload.c puts a config to work; way_out.c drains; facts.c tells admin.
  */
+#ifndef WEIR_PROXY_SUPERVISOR_H
+#define WEIR_PROXY_SUPERVISOR_H
+
 #include <signal.h>
 #include <stdbool.h>
 #include <time.h>
@@ -60,6 +61,19 @@ struct supervisor {
 	int exit_code;
 };
 
+/* What is at work now. */
+static inline struct snapshot *
+supervisor_snapshot(const struct supervisor *sup)
+{
+	return publication_current(registry_publication(sup->registry));
+}
+
+static inline const struct config *
+supervisor_config(const struct supervisor *sup)
+{
+	return snapshot_config(supervisor_snapshot(sup));
+}
+
 /* ---- reload.c ---- */
 
 /* What a snapshot asks for while it is built. Once, before any build. */
@@ -93,3 +107,5 @@ void supervisor_process_facts(void *ctx, struct process_facts *out);
 void supervisor_drain_facts(void *ctx, struct drain_facts *out);
 size_t supervisor_certificates(
     void *ctx, struct tls_cert_info *out, size_t cap);
+
+#endif

@@ -66,11 +66,8 @@ void
 supervisor_begin_drain(
     struct supervisor *sup, const char *by, const char *reason)
 {
-	const struct config *config = snapshot_config(
-	    publication_current(registry_publication(sup->registry)));
-
-	if (!drain_begin(
-	        &sup->drain, &config->drain, by, clock_now(), time(NULL)))
+	if (!drain_begin(&sup->drain, &supervisor_config(sup)->drain, by,
+	        clock_now(), time(NULL)))
 		return;
 	log_event(LOG_INFO, "draining", "by", by, *reason ? "reason" : NULL,
 	    reason, NULL);

@@ -5,7 +5,7 @@
  *   h2_client_get   a session with room, else one whose peer takes no streams
  *                   for now, else a new connection; the request gets a stream
  *                   on it, which waits until that may be submitted
- *   connected       the streams that waited are submitted, in their order
+ *   connected       the streams that waited are submitted
  *   SETTINGS        so are those that may only go by the peer's leave
  *   GOAWAY, limit   no new streams; those that the peer has not looked at come
  *                   back as REFUSED_STREAM and are tried again elsewhere
