@@ -35,7 +35,7 @@ class Replaced(Case):
         self.assertEqual(after[self.a.address]["requests"], before[self.a.address]["requests"])
         self.assertEqual(after[self.c.address]["weight"], 3)
         self.assertEqual(reply.json["replaced"]["reason"], "test")
-        self.assertEqual(self.who(weir), {"a", "c"})
+        self.assertEqual(self.who(weir, 100), {"a", "c"})      # a quarter is a's
         self.assertEqual(self.put(weir, self.c.address).status, 200)
         self.assertEqual(self.who(weir), {"c"})
 

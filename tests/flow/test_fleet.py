@@ -116,6 +116,15 @@ class Fleet(Case):
     def look(self, weir):
         return weir.admin("GET", "/v1/fleet").json
 
+    def in_one_moment(self, *threads):
+        """Redis holds all answers meanwhile, so that no instance knows of another's change; then they agree."""
+        self.server.ask("client", "pause", "150", "all")
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.agree()
+
     def agree(self, weirs=None, limit=10):
         weirs = weirs or self.weirs
 
@@ -269,13 +278,7 @@ class Weights(Fleet):
 
             def ask(weir, verb):
                 statuses[verb] = weir.admin("POST", "/v1/rollouts/%s/%s" % (id, verb), {}).status
-            threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
-            self.server.ask("client", "pause", "150", "all")
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            self.agree()
+            self.in_one_moment(*(threading.Thread(target=ask, args=pair) for pair in pairs))
             return statuses
         statuses = verbs((first, "pause"), (second, "abort"))
         self.assertEqual(statuses["abort"], 200)
@@ -291,13 +294,7 @@ class Weights(Fleet):
 
             def begin(weir):
                 answers[weir] = weir.admin("POST", "/v1/rollouts", body, {"Idempotency-Key": "begin-%d" % n})
-            threads = [threading.Thread(target=begin, args=(w,)) for w in (first, second)]
-            self.server.ask("client", "pause", "150", "all")
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            self.agree()
+            self.in_one_moment(*(threading.Thread(target=begin, args=(w,)) for w in (first, second)))
             begun = [a for a in answers.values() if a.status == 201]
             lost = [w for w, a in answers.items() if a.status == 409 and a.json["code"] == "another-was-first"]
             self.assertTrue(begun, answers)
@@ -512,13 +509,7 @@ class Rollouts(Fleet):
         def rival(green):
             second.admin("PUT", "/v1/splits/api/weights", {"weights": {"blue": 100 - green, "green": green}, "reason": "test"})
         for n in range(10):
-            threads = [threading.Thread(target=begin), threading.Thread(target=rival, args=(20 + n,))]
-            self.server.ask("client", "pause", "150", "all")
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            self.agree()
+            self.in_one_moment(threading.Thread(target=begin), threading.Thread(target=rival, args=(20 + n,)))
             if told:
                 break
             for split in ("shop", "api"):
